@@ -1,0 +1,84 @@
+// Frames over a connected Unix socket: gathers writes of one turn of the event loop into one system call,
+// cuts what arrives into frames, and ends in one place. Owns the socket. Does not own what frames mean.
+import type { Socket } from 'node:net';
+import { encodeFrame, FrameDecoder, type Frame } from '../base/frame.ts';
+
+export interface FrameLinkHandlers {
+  readonly onFrame: (frame: Frame, link: FrameLink) => void;
+  /** Called once, whichever side ended it. `error` is absent after an orderly end. */
+  readonly onClose: (error: Error | undefined, link: FrameLink) => void;
+}
+
+export class FrameLink {
+  readonly socket: Socket;
+  #gathered: Buffer[] = [];
+  #flushScheduled = false;
+  #closed = false;
+  #error: Error | undefined;
+
+  constructor(socket: Socket, handlers: FrameLinkHandlers) {
+    this.socket = socket;
+    const decoder = new FrameDecoder((frame) => handlers.onFrame(frame, this));
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        decoder.push(chunk);
+      } catch (thrown) {
+        // A peer that sends nonsense, or a handler that throws: either way the stream's state is unknown.
+        this.destroy(thrown instanceof Error ? thrown : new Error(String(thrown)));
+      }
+    });
+    socket.on('error', (error) => {
+      this.#error ??= error;
+    });
+    socket.on('close', () => {
+      this.#closed = true;
+      this.#gathered = [];
+      handlers.onClose(this.#error, this);
+    });
+  }
+
+  get closed(): boolean {
+    return this.#closed || this.socket.destroyed;
+  }
+
+  /** Bytes that the peer has not taken yet: what back-pressure is decided by. */
+  get queuedBytes(): number {
+    return this.socket.writableLength;
+  }
+
+  /** Queues a frame; false when the link is closed and nothing will be sent. */
+  send(type: number, id: number, payload: Uint8Array | string): boolean {
+    return this.sendEncoded(encodeFrame(type, id, payload));
+  }
+
+  /** Queues an already encoded frame. */
+  sendEncoded(frame: Buffer): boolean {
+    if (this.closed) return false;
+    this.#gathered.push(frame);
+    if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      setImmediate(this.#flush);
+    }
+    return true;
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    const gathered = this.#gathered;
+    const [first] = gathered;
+    if (first === undefined || this.closed) return;
+    this.#gathered = [];
+    this.socket.write(gathered.length === 1 ? first : Buffer.concat(gathered));
+  };
+
+  /** Sends what is queued, then ends. */
+  end(): void {
+    this.#flush();
+    this.socket.end();
+  }
+
+  destroy(error?: Error): void {
+    this.#error ??= error;
+    this.socket.destroy();
+  }
+}

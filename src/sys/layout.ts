@@ -1,0 +1,47 @@
+// Where everything of one Bellows lies below its data directory. Owns the names; whoever uses a path makes it.
+import { join } from 'node:path';
+
+export interface Layout {
+  /** The data directory itself, mode 700. */
+  readonly root: string;
+  readonly credentials: string;
+  readonly database: string;
+  readonly blobs: string;
+  /** Unpacked code: code/TENANT/SHA256, and the same for every reader in it, below a directory that only root may enter. */
+  readonly code: string;
+  readonly logs: string;
+  /** Handles of running instances: instances/ID.json. */
+  readonly handles: string;
+  /** Sockets; short, since a Unix socket's path has at most 107 bytes. */
+  readonly run: string;
+  readonly controllerSocket: string;
+  /** The controller's HTTP: /v1, Lambda's management calls, dashboard, metrics; the gateway proxies to it. */
+  readonly controllerHttpSocket: string;
+  readonly agentSocket: string;
+  /** The runtime's files as every sandbox sees them. */
+  readonly runtime: string;
+  instanceRun(id: string): string;
+  handle(id: string): string;
+  codeOf(tenant: string, sha256: string): string;
+}
+
+export function layoutOf(root: string): Layout {
+  const run = join(root, 'run');
+  return {
+    root,
+    credentials: join(root, 'credentials.json'),
+    database: join(root, 'bellows.db'),
+    blobs: join(root, 'blobs'),
+    code: join(root, 'code'),
+    logs: join(root, 'logs'),
+    handles: join(root, 'instances'),
+    run,
+    controllerSocket: join(run, 'controller.sock'),
+    controllerHttpSocket: join(run, 'controller-http.sock'),
+    agentSocket: join(run, 'agent.sock'),
+    runtime: join(root, 'runtime'),
+    instanceRun: (id) => join(run, 'i', id),
+    handle: (id) => join(root, 'instances', `${id}.json`),
+    codeOf: (tenant, sha256) => join(root, 'code', tenant, sha256),
+  };
+}
