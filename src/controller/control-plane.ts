@@ -1,0 +1,183 @@
+// What the APIs may ask of the controller: the one interface between src/api and src/controller.
+// Everything here is already validated and in base units; APIs translate to and from their own wire shapes.
+import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
+import type { Transaction } from '../model/change.ts';
+import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
+import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
+import type { Tenant, TenantLimits } from '../model/tenant.ts';
+import type { AppWorkload, FunctionWorkload, NetworkMode, RuntimeName, Workload } from '../model/workload.ts';
+import type { AgentCapabilities } from '../protocol/agent.ts';
+
+export interface ChangeOptions {
+  /** Only say what would be done. */
+  readonly plan: boolean;
+  /** How long to wait for what is deferred before answering. */
+  readonly waitMs: number;
+}
+
+/** An archive that has been validated and unpacked into a directory of its own below `layout.code`. */
+export interface SubmittedCode {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+interface DeploymentBase {
+  readonly name: WorkloadName;
+  readonly runtime: RuntimeName;
+  readonly code: SubmittedCode;
+  readonly request: PartialResources;
+  readonly env: Readonly<Record<string, string>>;
+  readonly network?: NetworkMode;
+  readonly tags?: Readonly<Record<string, string>>;
+}
+
+export interface AppDeployment extends DeploymentBase {
+  readonly kind: 'app';
+  readonly start: string;
+  readonly scale: number;
+}
+
+export interface FunctionDeployment extends DeploymentBase {
+  readonly kind: 'function';
+  readonly handler: string;
+  readonly timeoutMs: number;
+  readonly description?: string;
+  readonly role?: string;
+  readonly url?: boolean;
+  readonly websocketRoutes?: readonly string[];
+}
+
+export type Deployment = AppDeployment | FunctionDeployment;
+
+/** Changes of a function's configuration; memory and timeout reach running instances live, the rest begins a new generation. */
+export interface FunctionUpdate {
+  readonly handler?: string;
+  readonly runtime?: RuntimeName;
+  readonly timeoutMs?: number;
+  readonly description?: string;
+  readonly role?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly request?: PartialResources;
+  readonly code?: SubmittedCode;
+  /** The caller's view of `revisionId`; Conflict when it is not the present one. */
+  readonly expectedRevision?: string;
+}
+
+export interface InstanceView extends InstanceInfo {
+  readonly usage: InstanceUsage;
+  /** Measured and predicted need. */
+  readonly demand: Resources;
+  readonly used: Resources;
+  /** Taken back by a reclaim out of what it was provisioned with. */
+  readonly claimed: Resources;
+}
+
+export interface UnitView {
+  readonly id: string;
+  readonly driver: string;
+  readonly state: 'ready' | 'disconnected';
+  readonly pid: number | null;
+  readonly instances: number;
+  readonly capabilities: AgentCapabilities | null;
+  readonly provisioned: Resources;
+  readonly claimed: Resources;
+  readonly granted: Resources;
+  readonly used: Resources;
+}
+
+export interface LedgerLine {
+  readonly resource: ResourceKind;
+  readonly capacity: number;
+  /** Granted to instances. */
+  readonly granted: number;
+  readonly used: number;
+  readonly claimed: number;
+  /** capacity − granted; negative when the machine is oversubscribed. */
+  readonly unallocated: number;
+  readonly tenants: readonly { readonly tenant: TenantId; readonly limit: number | null; readonly granted: number; readonly used: number }[];
+}
+
+export interface ReclaimRequest {
+  readonly memoryBytes?: number;
+  readonly from?: TenantId | InstanceId | WorkloadKey;
+}
+
+export interface ReclaimReport {
+  readonly foundBytes: number;
+  readonly claimedBytes: number;
+  /** By the kernel's figures before and after. */
+  readonly freedBytes: number;
+  readonly from: readonly {
+    readonly instance: InstanceId;
+    readonly workload: WorkloadKey;
+    readonly how: 'trim';
+    readonly beforeBytes: number;
+    readonly afterBytes: number;
+  }[];
+}
+
+/** Something that happened, kept in the store: who, what, when, why, how long, and what it did to connections. */
+export interface AuditEvent {
+  /** Grows by one: the `id` of the server-sent event. */
+  readonly sequence: number;
+  readonly timeMs: number;
+  readonly type: string;
+  readonly tenant: TenantId | null;
+  readonly workload: WorkloadKey | null;
+  readonly instance: InstanceId | null;
+  readonly message: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export interface LogEntry {
+  readonly timeMs: number;
+  readonly instance: string;
+  readonly line: string;
+}
+
+/** Errors are BellowsErrors with the codes named in src/base/errors.ts; `NotFound` and `Conflict` mean what they say. */
+export interface ControlPlane {
+  putTenant(id: TenantId, change: { readonly limits?: Partial<TenantLimits>; readonly weight?: number }): Promise<{ tenant: Tenant; created: boolean }>;
+  getTenant(id: TenantId): Tenant;
+  listTenants(): Tenant[];
+  /** Ends the tenant's instances and removes its workloads. */
+  deleteTenant(id: TenantId): Promise<void>;
+  tenantByAccessKey(accessKeyId: string): Tenant | undefined;
+  setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction>;
+
+  /** Creates or replaces; resolves when the new generation serves (an app listens), or fails with StartFailed and keeps the old one. */
+  deploy(tenant: TenantId, deployment: Deployment, options: { readonly mustCreate: boolean }): Promise<Workload>;
+  updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload>;
+  setReservedConcurrency(tenant: TenantId, name: WorkloadName, reserved: number | null): Promise<FunctionWorkload>;
+  setTags(tenant: TenantId, name: WorkloadName, tags: Readonly<Record<string, string>>): Promise<Workload>;
+  getWorkload(tenant: TenantId, name: WorkloadName): Workload;
+  listWorkloads(tenant?: TenantId): Workload[];
+  deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void>;
+  /** Memory, cpu, storage and bandwidth of every instance, and an app's number of instances, live. */
+  resizeWorkload(
+    tenant: TenantId,
+    name: WorkloadName,
+    change: PartialResources & { readonly scale?: number },
+    options: ChangeOptions,
+  ): Promise<Transaction>;
+  /** The submitted archive. */
+  codeArchive(workload: Workload): Promise<Buffer>;
+
+  instances(): Promise<InstanceView[]>;
+  units(): Promise<UnitView[]>;
+  ledger(): Promise<LedgerLine[]>;
+  reclaim(request: ReclaimRequest): Promise<ReclaimReport>;
+
+  /** Puts an asynchronous invocation into the durable queue; accepted when it resolves. */
+  enqueue(workload: FunctionWorkload, requestId: string, event: string, clientContext: string): Promise<void>;
+  /** Runs a function through the gateway and waits. */
+  invoke(workload: FunctionWorkload, event: string): Promise<{ outcome: 'ok' | 'functionError' | 'throttled' | 'unavailable'; payload: string }>;
+  readLogs(key: WorkloadKey, options: { readonly cursor: string | null; readonly limit: number; readonly waitMs: number }): Promise<{ entries: LogEntry[]; cursor: string }>;
+  /** Kept events after `sequence`, oldest first. */
+  eventsSince(sequence: number, limit: number): Promise<AuditEvent[]>;
+  subscribeEvents(listener: (event: AuditEvent) => void): () => void;
+  /** Sums for /metrics. */
+  readonly startedAtMs: number;
+}
+
+export type { AppWorkload };

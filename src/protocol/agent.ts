@@ -1,0 +1,178 @@
+// What an agent can be asked and what it tells: the same protocol on the host and in a guest.
+// Callers: the controller (everything) and the gateway (freeze, thaw, stop: it alone knows what is idle).
+import { z } from 'zod';
+import { method, nothing, type Protocol } from './rpc.ts';
+import {
+  instanceChange,
+  instanceId,
+  instanceInfo,
+  instanceUsage,
+  resources,
+  runtimeName,
+  tenantChange,
+  tenantId,
+  workloadKey,
+} from './schemas.ts';
+
+export const agentProtocolVersion = 1;
+
+/** What this agent's unit can enforce. `notEnforced` says in words what is missing, for `bellows doctor`. */
+export const agentCapabilities = z.object({
+  cgroup: z.enum(['v1', 'v2', 'none']),
+  sandbox: z.enum(['bubblewrap', 'none']),
+  memoryLimit: z.boolean(),
+  cpuLimit: z.boolean(),
+  freeze: z.boolean(),
+  separateUsers: z.boolean(),
+  warmPool: z.boolean(),
+  notEnforced: z.array(z.object({ what: z.string(), why: z.string(), solve: z.string() })),
+});
+export type AgentCapabilities = z.infer<typeof agentCapabilities>;
+
+export const agentHello = z.object({
+  protocolVersion: z.number(),
+  pid: z.number(),
+  capabilities: agentCapabilities,
+  /** The unit's whole quantity of each resource. */
+  capacity: resources,
+});
+
+/** A tenant as the agent needs it: its group and its user. Null limits mean "no limit of its own". */
+export const tenantSpec = z.object({
+  tenant: tenantId,
+  uid: z.number().int().positive(),
+  memoryBytes: z.number().nullable(),
+  cpuMillicores: z.number().nullable(),
+  weight: z.number().positive(),
+});
+export type TenantSpec = z.infer<typeof tenantSpec>;
+
+/** Everything needed to start an instance; kept in its handle so that a new agent can adopt it. */
+export const instanceSpec = z.object({
+  id: instanceId,
+  tenant: tenantId,
+  uid: z.number().int().positive(),
+  workload: workloadKey,
+  generation: z.string(),
+  kind: z.enum(['app', 'function']),
+  runtime: runtimeName,
+  /** The unpacked code: an absolute path in this unit, read-only to the instance. */
+  codeDirectory: z.string(),
+  handler: z.string().nullable(),
+  /** An app's command line. */
+  start: z.string().nullable(),
+  timeoutMs: z.number(),
+  env: z.record(z.string(), z.string()),
+  network: z.enum(['host', 'none']),
+  grant: resources,
+  function: z
+    .object({
+      name: z.string(),
+      version: z.string(),
+      arn: z.string(),
+      memoryMb: z.number(),
+      logGroup: z.string(),
+      logStream: z.string(),
+    })
+    .nullable(),
+});
+export type InstanceSpec = z.infer<typeof instanceSpec>;
+
+/** Lambda's error payload, for a start that failed in user code. */
+export const startError = z.object({ errorType: z.string(), errorMessage: z.string(), trace: z.array(z.string()) });
+
+export const startResult = z.discriminatedUnion('outcome', [
+  z.object({
+    outcome: z.literal('started'),
+    instance: instanceInfo,
+    /** Whether it came from the warm pool. */
+    pooled: z.boolean(),
+    durationMs: z.number(),
+    /** How clients reach it: see {@link endpoint}. */
+    endpoint: z.lazy(() => endpoint),
+  }),
+  /** User code failed while it loaded (init error) or exited at once. */
+  z.object({ outcome: z.literal('failed'), error: startError }),
+]);
+
+/** Where the gateway finds an instance: its run directory on the host, and for tunnelled apps a TCP port. */
+export const endpoint = z.object({
+  /** Host path of the directory that holds the sockets named in src/protocol/instance.ts. */
+  runDirectory: z.string(),
+  /** `frames`: the runtime inside speaks our frames (Node). `tcp`: a plain server behind a port, connections are tunnelled. */
+  mode: z.enum(['frames', 'tcp']),
+  /** The app's port, on 127.0.0.1; null with `frames`. */
+  port: z.number().nullable(),
+});
+export type Endpoint = z.infer<typeof endpoint>;
+
+/** One transaction's part in this unit. Growth is applied tenants first, shrinking instances first. */
+export const resizeRequest = z.object({
+  tenants: z.array(tenantSpec),
+  instances: z.array(z.object({ id: instanceId, grant: resources })),
+  /** How long to keep trying before what does not fit is answered as deferred; it is retried afterwards all the same. */
+  waitMs: z.number().nonnegative(),
+});
+export const resizeResult = z.object({ tenants: z.array(tenantChange), instances: z.array(instanceChange) });
+
+export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
+
+export const agentProtocol = {
+  methods: {
+    hello: method(nothing, agentHello),
+    /** Makes the tenant's group or corrects it; a lower limit than is in use is left for `resize`. */
+    ensureTenant: method(tenantSpec, nothing),
+    /** Removes the tenant's group; fails with Conflict while it has instances. */
+    removeTenant: method(z.object({ tenant: tenantId }), nothing),
+    /** How many unbound processes to keep ready; the agent fills and empties in the background. */
+    setPool: method(z.object({ size: z.number().int().nonnegative() }), nothing),
+    start: method(instanceSpec, startResult),
+    /** Ends an instance: asks it to, waits `graceMs`, kills. Returns when it and its groups are gone. */
+    stop: method(z.object({ id: instanceId, graceMs: z.number().nonnegative(), reason: z.string() }), nothing),
+    freeze: method(z.object({ id: instanceId }), nothing),
+    thaw: method(z.object({ id: instanceId }), nothing),
+    resize: method(resizeRequest, resizeResult),
+    /** Collects garbage inside and drops clean cache; returns the group's figures before and after. */
+    trim: method(z.object({ id: instanceId }), z.object({ beforeBytes: z.number(), afterBytes: z.number() })),
+    list: method(
+      nothing,
+      z.object({ instances: z.array(z.object({ info: instanceInfo, endpoint, spec: instanceSpec })), poolReady: z.number() }),
+    ),
+    measure: method(
+      nothing,
+      z.object({
+        atMs: z.number(),
+        instances: z.array(z.object({ id: instanceId, usage: instanceUsage })),
+        tenants: z.array(
+          z.object({ tenant: tenantId, memoryBytes: z.number(), memoryLimitBytes: z.number().nullable(), cpuUsageMicros: z.number() }),
+        ),
+        pool: z.object({ ready: z.number(), memoryBytes: z.number() }),
+        host: z.object({ memoryAvailableBytes: z.number(), memoryTotalBytes: z.number() }),
+      }),
+    ),
+    /** Log lines of a workload after `cursor` (null: the last `limit`), waiting up to `waitMs` for one. */
+    readLogs: method(
+      z.object({ workload: workloadKey, cursor: z.string().nullable(), limit: z.number().int().positive(), waitMs: z.number() }),
+      z.object({ entries: z.array(logEntry), cursor: z.string() }),
+    ),
+    removeLogs: method(z.object({ workload: workloadKey }), nothing),
+    /** Orderly stop of everything: instances, groups, mounts, sockets. */
+    shutdown: method(z.object({ graceMs: z.number() }), nothing),
+  },
+  events: {
+    /** An instance changed: state, pid, grant or connections. */
+    instance: instanceInfo,
+    exited: z.object({
+      id: instanceId,
+      workload: workloadKey,
+      code: z.number().nullable(),
+      signal: z.string().nullable(),
+      oomKilled: z.boolean(),
+      reason: z.string(),
+    }),
+    /** A deferred change was applied after all. */
+    applied: resizeResult,
+    poolChanged: z.object({ ready: z.number() }),
+  },
+} satisfies Protocol;
+export type AgentProtocol = typeof agentProtocol;

@@ -1,0 +1,206 @@
+// What is said on an instance's socket (`run/i/ID/s.sock`), by the agent and the gateway to the runtime inside.
+// Frames as in src/base/frame.ts. Owns frame types and the layout of payloads. Imported by the runtime inside
+// the sandbox: no npm package, no I/O. What comes from the instance is user code's word and never trusted.
+import type { FormattedResources } from '../model/resources.ts';
+
+/** The socket that frames go over, the one that descriptors are handed over, and the app's own server. */
+export const instanceSockets = { frames: 's.sock', handover: 'h.sock', http: 'http.sock' } as const;
+/** Files in the instance's run directory, seen inside at /run/bellows. */
+export const grantFileName = 'grant.json';
+/** Where the run directory is inside the sandbox. */
+export const insideRunDirectory = '/run/bellows';
+export const insideTaskDirectory = '/var/task';
+
+export const frameType = {
+  /** agent → instance: {@link BindRequest} as JSON; answered by `bound` or `bindFailed` with the same id. */
+  bind: 1,
+  bound: 2,
+  /** Payload: JSON {@link InvocationError}. */
+  bindFailed: 3,
+  /** gateway → instance: run the handler once; layout in {@link encodeInvoke}. Run strictly in the order received. */
+  invoke: 4,
+  /** instance → gateway: the buffered answer; layout in {@link encodeResult}. Ends the invocation. */
+  result: 5,
+  /** instance → gateway: a streamed answer begins; JSON {@link StreamPrelude}. */
+  streamStart: 6,
+  streamChunk: 7,
+  /** Ends a streamed invocation; same layout as `result`, an empty body when it went well. */
+  streamEnd: 8,
+  /** gateway → instance: a descriptor with the request's bytes waits on the handover socket. Id: the connection's number. */
+  handover: 9,
+  /** agent → instance: JSON {@link GrantNotice}; answered by `grantAck` with the same id once the app has been told. */
+  grant: 10,
+  grantAck: 11,
+  /** agent → instance: collect garbage now, give memory back; answered by `trimmed`: JSON {@link TrimResult}. */
+  trim: 12,
+  trimmed: 13,
+  /** instance → every agent and gateway link: JSON ConnectionCounts, at most every 50 ms, on change. */
+  connections: 14,
+  /** agent → instance: stop accepting, let what runs end, then exit. */
+  shutdown: 15,
+  /** instance → agent: an app's server listens. Also sent to each new link when it already does. */
+  listening: 16,
+  /** Either side, answered with `pong` and the same id. */
+  ping: 17,
+  pong: 18,
+} as const;
+
+/** What the runtime needs to become a workload's instance. */
+export interface BindRequest {
+  readonly instance: string;
+  readonly kind: 'function' | 'app';
+  readonly uid: number;
+  readonly gid: number;
+  /** `index.handler` for a function. */
+  readonly handler: string | null;
+  /** For an app: the script and its arguments, relative to the task directory. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly taskDirectory: string;
+  readonly timeoutMs: number;
+  readonly grant: GrantNotice;
+  readonly function: FunctionIdentity | null;
+}
+
+export interface FunctionIdentity {
+  readonly name: string;
+  readonly version: string;
+  readonly arn: string;
+  readonly memoryMb: number;
+  readonly logGroup: string;
+  readonly logStream: string;
+}
+
+/** E5: what the instance may use. The file, the Runtime API and the frame hold the same. */
+export interface GrantNotice extends FormattedResources {
+  /** Counts up with every change. */
+  readonly generation: number;
+  /** `changing`: this is what it is about to become, free what you can; `current`: it is so now. */
+  readonly phase: 'changing' | 'current';
+  readonly memoryBytes: number;
+  readonly cpuMillicores: number;
+  readonly storageBytes: number;
+  readonly bandwidthBytesPerSecond: number;
+}
+
+export interface TrimResult {
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
+  readonly pauseMs: number;
+}
+
+/** Lambda's error payload. */
+export interface InvocationError {
+  readonly errorType: string;
+  readonly errorMessage: string;
+  readonly trace: readonly string[];
+}
+
+export interface StreamPrelude {
+  readonly contentType: string;
+  readonly statusCode?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly cookies?: readonly string[];
+}
+
+export const invokeFlag = {
+  /** Return the last 4 KiB of this invocation's log with the result. */
+  logTail: 1,
+  /** The caller takes a stream: send `streamStart`, chunks and `streamEnd` if the handler streams. */
+  stream: 2,
+} as const;
+
+/** RFC 4122 text form. */
+const requestIdBytes = 36;
+const invokeFixedBytes = 8 + 1 + requestIdBytes + 2;
+
+export interface InvokeHeader {
+  /** When the handler must have ended, ms since the epoch. */
+  readonly deadlineMs: number;
+  readonly flags: number;
+  readonly requestId: string;
+  /** JSON of `{clientContext?, identity?, traceId?}`, or empty. */
+  readonly extra: string;
+}
+
+/** Payload of `invoke`: f64 deadline, u8 flags, request id, u16 length of extra, extra, event. The event is the rest. */
+export function invokePrefixBytes(extra: string): number {
+  return invokeFixedBytes + Buffer.byteLength(extra);
+}
+
+/** Writes everything but the event; returns the offset where the event goes. */
+export function writeInvokePrefix(target: Buffer, offset: number, header: InvokeHeader): number {
+  target.writeDoubleLE(header.deadlineMs, offset);
+  target.writeUInt8(header.flags, offset + 8);
+  target.write(header.requestId, offset + 9, requestIdBytes, 'latin1');
+  const extraBytes = header.extra === '' ? 0 : target.write(header.extra, offset + invokeFixedBytes, 'utf8');
+  target.writeUInt16LE(extraBytes, offset + 9 + requestIdBytes);
+  return offset + invokeFixedBytes + extraBytes;
+}
+
+export interface Invoke extends InvokeHeader {
+  readonly event: Buffer;
+}
+
+export function decodeInvoke(payload: Buffer): Invoke {
+  const extraBytes = payload.readUInt16LE(9 + requestIdBytes);
+  const eventAt = invokeFixedBytes + extraBytes;
+  return {
+    deadlineMs: payload.readDoubleLE(0),
+    flags: payload.readUInt8(8),
+    requestId: payload.toString('latin1', 9, 9 + requestIdBytes),
+    extra: extraBytes === 0 ? '' : payload.toString('utf8', invokeFixedBytes, eventAt),
+    event: payload.subarray(eventAt),
+  };
+}
+
+/** How the handler ended: `ok`, it threw or rejected, or the process can not go on (it exits after sending this). */
+export const outcome = { ok: 0, handled: 1, fatal: 2 } as const;
+export type Outcome = (typeof outcome)[keyof typeof outcome];
+
+const resultFixedBytes = 1 + 4 + 4 + 2;
+
+export interface Result {
+  readonly outcome: Outcome;
+  readonly durationMicros: number;
+  /** The instance's highest memory charge in this invocation, as it could read it; 0 if it could not. */
+  readonly peakKib: number;
+  /** The last 4 KiB of the log when asked for. */
+  readonly logTail: Buffer;
+  /** JSON: the handler's value, or an {@link InvocationError}. */
+  readonly body: Buffer;
+}
+
+/** Payload of `result` and `streamEnd`: u8 outcome, u32 µs, u32 KiB, u16 tail length, tail, body. */
+export function encodeResult(
+  frame: { outcome: Outcome; durationMicros: number; peakKib: number },
+  logTail: Uint8Array,
+  body: string | Uint8Array,
+): Buffer {
+  const bodyBytes = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength;
+  const payload = Buffer.allocUnsafe(resultFixedBytes + logTail.byteLength + bodyBytes);
+  payload.writeUInt8(frame.outcome, 0);
+  payload.writeUInt32LE(Math.min(frame.durationMicros >>> 0, 0xffffffff), 1);
+  payload.writeUInt32LE(frame.peakKib >>> 0, 5);
+  payload.writeUInt16LE(logTail.byteLength, 9);
+  payload.set(logTail, resultFixedBytes);
+  const bodyAt = resultFixedBytes + logTail.byteLength;
+  if (typeof body === 'string') payload.write(body, bodyAt, 'utf8');
+  else payload.set(body, bodyAt);
+  return payload;
+}
+
+/** @throws RangeError when the payload is shorter than it says: the instance sent nonsense. */
+export function decodeResult(payload: Buffer): Result {
+  const tailBytes = payload.readUInt16LE(9);
+  const bodyAt = resultFixedBytes + tailBytes;
+  if (bodyAt > payload.length) throw new RangeError('a result frame is shorter than it says');
+  const code = payload.readUInt8(0);
+  return {
+    outcome: code === outcome.ok ? outcome.ok : code === outcome.handled ? outcome.handled : outcome.fatal,
+    durationMicros: payload.readUInt32LE(1),
+    peakKib: payload.readUInt32LE(5),
+    logTail: payload.subarray(resultFixedBytes, bodyAt),
+    body: payload.subarray(bodyAt),
+  };
+}

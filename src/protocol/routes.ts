@@ -1,0 +1,113 @@
+// What the gateway and the controller say to each other over `run/controller.sock`.
+// The controller pushes routes; the gateway asks for instances and reports what it carries.
+import { z } from 'zod';
+import { endpoint } from './agent.ts';
+import { method, nothing, type Protocol } from './rpc.ts';
+import { instanceId, resources, tenantId, workloadKey, workloadName } from './schemas.ts';
+
+export const tenantRoute = z.object({
+  id: tenantId,
+  accountId: z.string(),
+  accessKeyId: z.string(),
+  secretAccessKey: z.string(),
+  connectionLimit: z.number().nullable(),
+  concurrencyLimit: z.number().nullable(),
+});
+export type TenantRoute = z.infer<typeof tenantRoute>;
+
+export const workloadRoute = z.object({
+  key: workloadKey,
+  tenant: tenantId,
+  name: workloadName,
+  kind: z.enum(['app', 'function']),
+  /** Only instances of this generation get new requests. */
+  generation: z.string(),
+  timeoutMs: z.number(),
+  memoryBytes: z.number(),
+  url: z.boolean(),
+  websocketRoutes: z.array(z.string()),
+  reservedConcurrency: z.number().nullable(),
+});
+export type WorkloadRoute = z.infer<typeof workloadRoute>;
+
+export const instanceRoute = z.object({
+  id: instanceId,
+  workload: workloadKey,
+  generation: z.string(),
+  endpoint,
+  frozen: z.boolean(),
+  grant: resources,
+});
+export type InstanceRoute = z.infer<typeof instanceRoute>;
+
+export const routeTable = z.object({
+  tenants: z.array(tenantRoute),
+  workloads: z.array(workloadRoute),
+  instances: z.array(instanceRoute),
+});
+
+/** One change of the route table, in the order they happened. */
+export const routeChange = z.discriminatedUnion('change', [
+  z.object({ change: z.literal('tenant'), tenant: tenantRoute }),
+  z.object({ change: z.literal('tenantGone'), id: tenantId }),
+  z.object({ change: z.literal('workload'), workload: workloadRoute }),
+  z.object({ change: z.literal('workloadGone'), key: workloadKey }),
+  z.object({ change: z.literal('instance'), instance: instanceRoute }),
+  z.object({ change: z.literal('instanceGone'), id: instanceId, workload: workloadKey, reason: z.string(), oomKilled: z.boolean() }),
+]);
+export type RouteChange = z.infer<typeof routeChange>;
+
+/** Served by the controller, called by the gateway. */
+export const controllerProtocol = {
+  methods: {
+    /** Announces a gateway; the answer is the whole route table, and changes follow as events. */
+    hello: method(z.object({ pid: z.number() }), routeTable),
+    /**
+     * Requests wait and no instance is free: start one more. Answers when it is usable (its route was sent before).
+     * Fails with LimitReached, NoRoom, NotFound, or StartFailed (then the message is JSON of Lambda's error payload).
+     */
+    acquire: method(z.object({ workload: workloadKey, generation: z.string(), waiting: z.number(), deadlineMs: z.number() }), z.object({ id: instanceId })),
+    /** The instance is of no further use (timed out, closed its socket, spoke nonsense): kill and forget it. */
+    discard: method(z.object({ id: instanceId, reason: z.string() }), nothing),
+    /** An asynchronous invocation: stored durably before this answers. */
+    enqueue: method(z.object({ workload: workloadKey, requestId: z.string(), event: z.string(), clientContext: z.string() }), nothing),
+  },
+  events: {
+    /** What the gateway carried since the last report, per workload; sent every second while anything happens. */
+    traffic: z.array(
+      z.object({
+        workload: workloadKey,
+        requests: z.number(),
+        errors: z.number(),
+        throttles: z.number(),
+        busyInstances: z.number(),
+        waiting: z.number(),
+        connections: z.number(),
+        bytesIn: z.number(),
+        bytesOut: z.number(),
+      }),
+    ),
+    /** An instance has been idle since then: for scaling in. */
+    idle: z.object({ id: instanceId, sinceMs: z.number() }),
+  },
+} satisfies Protocol;
+export type ControllerProtocol = typeof controllerProtocol;
+
+/** Served by the gateway, called by the controller on the same link. */
+export const gatewayProtocol = {
+  methods: {
+    /** Send nothing more to these instances; answers when nothing of theirs is in flight or `deadlineMs` has come. */
+    retire: method(z.object({ ids: z.array(instanceId), deadlineMs: z.number() }), nothing),
+    /** Runs a queued asynchronous event; answers with its outcome. */
+    invoke: method(
+      z.object({ workload: workloadKey, requestId: z.string(), event: z.string(), clientContext: z.string() }),
+      z.object({ outcome: z.enum(['ok', 'functionError', 'throttled', 'unavailable']), payload: z.string() }),
+    ),
+    /** Stop accepting, let what runs end by then, close. */
+    drain: method(z.object({ deadlineMs: z.number() }), nothing),
+  },
+  events: {
+    routes: z.array(routeChange),
+  },
+} satisfies Protocol;
+export type GatewayProtocol = typeof gatewayProtocol;

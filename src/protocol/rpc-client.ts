@@ -1,0 +1,104 @@
+// A caller whose link comes back by itself: connects to a Unix socket, and again whenever the link ends.
+// Calls made while there is no link wait for one until their time is up. Owns connecting; RpcPeer owns the calls.
+import { connect } from 'node:net';
+import { BellowsError } from '../base/errors.ts';
+import { RpcPeer, type RpcPeerOptions } from './rpc-link.ts';
+import type { Caller, Params, Protocol, ResultOf } from './rpc.ts';
+
+/** First pause before connecting again, and the longest: a process that was killed is back within a few 100 ms. */
+const retryMs = { first: 10, longest: 200 } as const;
+/** How long a call waits for a link when it sets no time of its own. */
+const defaultWaitMs = 10_000;
+
+export interface RpcClientOptions<Local extends Protocol, Remote extends Protocol>
+  extends Omit<RpcPeerOptions<Local, Remote>, 'onClose'> {
+  readonly socketPath: string;
+  /** Runs on every new link before waiting calls go out: the place for `hello`. When it throws, the link is dropped. */
+  readonly onConnect: (peer: RpcPeer<Local, Remote>) => Promise<void>;
+  readonly onDisconnect?: () => void;
+}
+
+export class RpcClient<Local extends Protocol, Remote extends Protocol> implements Caller<Remote> {
+  readonly #options: RpcClientOptions<Local, Remote>;
+  #peer: RpcPeer<Local, Remote> | undefined;
+  #waiting: ((peer: RpcPeer<Local, Remote>) => void)[] = [];
+  #pauseMs: number = retryMs.first;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: RpcClientOptions<Local, Remote>) {
+    this.#options = options;
+    this.#connect();
+  }
+
+  get connected(): boolean {
+    return this.#peer !== undefined;
+  }
+
+  /** The present link, for events; undefined while there is none. */
+  get peer(): RpcPeer<Local, Remote> | undefined {
+    return this.#peer;
+  }
+
+  async call<M extends keyof Remote['methods'] & string>(
+    name: M,
+    params: Params<Remote['methods'][M]>,
+    options: { readonly timeoutMs?: number } = {},
+  ): Promise<ResultOf<Remote['methods'][M]>> {
+    const peer = this.#peer ?? (await this.#nextPeer(options.timeoutMs ?? defaultWaitMs));
+    return peer.call(name, params, options);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#peer?.close();
+    this.#peer = undefined;
+  }
+
+  #nextPeer(timeoutMs: number): Promise<RpcPeer<Local, Remote>> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting = this.#waiting.filter((waiter) => waiter !== take);
+        reject(new BellowsError('Unavailable', `Nothing answers at ${this.#options.socketPath}.`));
+      }, timeoutMs);
+      const take = (peer: RpcPeer<Local, Remote>): void => {
+        clearTimeout(timer);
+        resolve(peer);
+      };
+      this.#waiting.push(take);
+    });
+  }
+
+  #connect(): void {
+    if (this.#closed) return;
+    const socket = connect(this.#options.socketPath);
+    const peer = new RpcPeer<Local, Remote>(socket, { ...this.#options, onClose: () => this.#disconnected(peer) });
+    socket.once('connect', () => {
+      this.#options.onConnect(peer).then(
+        () => {
+          if (peer.closed) return;
+          this.#peer = peer;
+          this.#pauseMs = retryMs.first;
+          const waiting = this.#waiting;
+          this.#waiting = [];
+          for (const take of waiting) take(peer);
+        },
+        (thrown: unknown) => {
+          this.#options.onDefect(thrown, 'hello');
+          peer.destroy();
+        },
+      );
+    });
+  }
+
+  #disconnected(peer: RpcPeer<Local, Remote>): void {
+    if (this.#peer === peer) {
+      this.#peer = undefined;
+      this.#options.onDisconnect?.();
+    }
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => this.#connect(), this.#pauseMs);
+    this.#pauseMs = Math.min(this.#pauseMs * 2, retryMs.longest);
+  }
+}
