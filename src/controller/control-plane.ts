@@ -160,6 +160,11 @@ export interface ControlPlane {
     change: PartialResources & { readonly scale?: number },
     options: ChangeOptions,
   ): Promise<Transaction>;
+  /**
+   * Keeps a submitted archive's bytes. Call it before unpacking into `layout.codeOf(tenant, sha256)`: it also
+   * holds that directory back from clean-up until a deployment names it.
+   */
+  storeArchive(tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode>;
   /** The submitted archive. */
   codeArchive(workload: Workload): Promise<Buffer>;
 
