@@ -59,6 +59,8 @@ export interface FunctionUpdate {
   readonly env?: Readonly<Record<string, string>>;
   readonly request?: PartialResources;
   readonly code?: SubmittedCode;
+  /** Whether it is served at its URL; begins no new generation. */
+  readonly url?: boolean;
   /** The caller's view of `revisionId`; Conflict when it is not the present one. */
   readonly expectedRevision?: string;
 }
@@ -165,6 +167,8 @@ export interface ControlPlane {
    * holds that directory back from clean-up until a deployment names it.
    */
   storeArchive(tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode>;
+  /** Keeps a submitted archive, durable when it resolves; call it before `deploy` or `updateFunction` name the archive. Free when it is known. */
+  storeArchive(bytes: Uint8Array): Promise<SubmittedCode>;
   /** The submitted archive. */
   codeArchive(workload: Workload): Promise<Buffer>;
 
