@@ -1,0 +1,63 @@
+import { describe, expect, test } from 'vitest';
+import { LambdaError } from './errors.ts';
+import { functionNotFound, parseFunctionName } from './names.ts';
+
+describe('a function can be named', () => {
+  test.each([
+    ['hello', null, { name: 'hello', accountId: null, region: null, qualifier: null }],
+    ['function:hello', null, { name: 'hello', accountId: null, region: null, qualifier: null }],
+    ['hello:$LATEST', null, { name: 'hello', accountId: null, region: null, qualifier: '$LATEST' }],
+    ['hello', 'prod', { name: 'hello', accountId: null, region: null, qualifier: 'prod' }],
+    [
+      '123456789012:function:hello',
+      null,
+      { name: 'hello', accountId: '123456789012', region: null, qualifier: null },
+    ],
+    [
+      '123456789012:hello:7',
+      null,
+      { name: 'hello', accountId: '123456789012', region: null, qualifier: '7' },
+    ],
+    [
+      'arn:aws:lambda:us-east-1:123456789012:function:Hello_1-x:prod',
+      'prod',
+      { name: 'Hello_1-x', accountId: '123456789012', region: 'us-east-1', qualifier: 'prod' },
+    ],
+    [
+      'arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:hello',
+      null,
+      { name: 'hello', accountId: '123456789012', region: 'us-gov-west-1', qualifier: null },
+    ],
+  ] as const)('%s (%s)', (input, qualifier, expected) => {
+    expect(parseFunctionName(input, qualifier)).toEqual(expected);
+  });
+});
+
+describe('what is no name of a function is a ValidationException', () => {
+  test.each([
+    '',
+    'a b',
+    '../x',
+    'a'.repeat(65),
+    'arn:aws:s3:::bucket',
+    'a:b:c',
+    'arn:aws:lambda:us-east-1:12:function:x',
+    'hello:',
+    'ä',
+    'x'.repeat(5000),
+  ])('%s', (input) => {
+    expect(() => parseFunctionName(input)).toThrow(expect.objectContaining({ type: 'ValidationException' }));
+  });
+});
+
+test('two qualifiers that differ are refused', () => {
+  expect(() => parseFunctionName('hello:1', '2')).toThrow(
+    expect.objectContaining({ type: 'InvalidParameterValueException' }),
+  );
+});
+
+test('a function that is not there is named by its ARN', () => {
+  const error = functionNotFound('eu-central-1', '123456789012', 'nope', null);
+  expect(error).toBeInstanceOf(LambdaError);
+  expect(error.message).toBe('Function not found: arn:aws:lambda:eu-central-1:123456789012:function:nope');
+});
