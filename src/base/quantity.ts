@@ -26,8 +26,8 @@ const byteUnits: ReadonlyMap<string, number> = new Map([
   ['TiB', 1024 * gib],
 ]);
 
-/** Larger than any machine this runs on, small enough that sums of a million of them stay exact integers. */
-const maxBytes = 2 ** 53 / 1e6;
+/** 1 PiB: larger than any machine this runs on, and an exact integer. */
+const maxBytes = 1024 * 1024 * gib;
 /** A thousand CPUs: more than one machine has. */
 const maxMillicores = 1_000_000;
 /** The kernel's smallest CPU bandwidth quota is 1 ms in a period of at most 1 s; ours is 1 ms in 100 ms. */
