@@ -167,8 +167,6 @@ export interface ControlPlane {
    * holds that directory back from clean-up until a deployment names it.
    */
   storeArchive(tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode>;
-  /** Keeps a submitted archive, durable when it resolves; call it before `deploy` or `updateFunction` name the archive. Free when it is known. */
-  storeArchive(bytes: Uint8Array): Promise<SubmittedCode>;
   /** The submitted archive. */
   codeArchive(workload: Workload): Promise<Buffer>;
 
