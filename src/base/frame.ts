@@ -14,7 +14,13 @@ export interface Frame {
 }
 
 /** Writes a header for a payload of `payloadLength` bytes into `target` at `offset`. */
-export function writeFrameHeader(target: Buffer, offset: number, type: number, id: number, payloadLength: number): void {
+export function writeFrameHeader(
+  target: Buffer,
+  offset: number,
+  type: number,
+  id: number,
+  payloadLength: number,
+): void {
   target.writeUInt32LE(payloadLength, offset);
   target.writeUInt8(type, offset + 4);
   target.writeUInt32LE(id, offset + 5);
@@ -59,7 +65,8 @@ export class FrameDecoder {
     this.#neededBytes = frameHeaderBytes;
     while (buffer.length - offset >= frameHeaderBytes) {
       const length = buffer.readUInt32LE(offset);
-      if (length > maxFramePayloadBytes) throw new RangeError(`a frame of ${length} bytes is larger than ${maxFramePayloadBytes}`);
+      if (length > maxFramePayloadBytes)
+        throw new RangeError(`a frame of ${length} bytes is larger than ${maxFramePayloadBytes}`);
       const end = offset + frameHeaderBytes + length;
       if (end > buffer.length) {
         this.#neededBytes = frameHeaderBytes + length;

@@ -53,7 +53,8 @@ function parseByteCount(what: string, input: unknown, hint: string): number {
   } else {
     throw invalid(what, input, 'expected a string or a number', hint);
   }
-  if (!Number.isFinite(count) || count < 0) throw invalid(what, input, 'it must be finite and not negative', hint);
+  if (!Number.isFinite(count) || count < 0)
+    throw invalid(what, input, 'it must be finite and not negative', hint);
   if (count > maxBytes) throw invalid(what, input, 'it is larger than any machine', hint);
   return Math.round(count);
 }
@@ -68,7 +69,8 @@ export function parseBandwidth(input: unknown): BytesPerSecond {
   const hint = 'Write it like "10MB/s" or 10000000.';
   if (typeof input === 'string') {
     const text = input.trim();
-    if (!text.endsWith('/s') && !/^\d+$/.test(text)) throw invalid('bandwidth', input, 'expected a unit per second', hint);
+    if (!text.endsWith('/s') && !/^\d+$/.test(text))
+      throw invalid('bandwidth', input, 'expected a unit per second', hint);
     return parseByteCount('bandwidth', text.replace(/\/s$/, ''), hint) as BytesPerSecond;
   }
   return parseByteCount('bandwidth', input, hint) as BytesPerSecond;
@@ -87,10 +89,16 @@ export function parseCpu(input: unknown): Millicores {
   } else {
     throw invalid('CPU', input, 'expected a string or a number', hint);
   }
-  if (!Number.isFinite(millicores) || millicores < 0) throw invalid('CPU', input, 'it must be finite and not negative', hint);
+  if (!Number.isFinite(millicores) || millicores < 0)
+    throw invalid('CPU', input, 'it must be finite and not negative', hint);
   if (millicores > maxMillicores) throw invalid('CPU', input, 'it is larger than any machine', hint);
   if (millicores < minMillicores) {
-    throw invalid('CPU', input, `it is ${millicores} millicores, and the least that can be enforced is ${minMillicores}m`, hint);
+    throw invalid(
+      'CPU',
+      input,
+      `it is ${millicores} millicores, and the least that can be enforced is ${minMillicores}m`,
+      hint,
+    );
   }
   return Math.round(millicores) as Millicores;
 }

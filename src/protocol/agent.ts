@@ -79,7 +79,11 @@ export const instanceSpec = z.object({
 export type InstanceSpec = z.infer<typeof instanceSpec>;
 
 /** Lambda's error payload, for a start that failed in user code. */
-export const startError = z.object({ errorType: z.string(), errorMessage: z.string(), trace: z.array(z.string()) });
+export const startError = z.object({
+  errorType: z.string(),
+  errorMessage: z.string(),
+  trace: z.array(z.string()),
+});
 
 export const startResult = z.discriminatedUnion('outcome', [
   z.object({
@@ -128,7 +132,10 @@ export const agentProtocol = {
     setPool: method(z.object({ size: z.number().int().nonnegative() }), nothing),
     start: method(instanceSpec, startResult),
     /** Ends an instance: asks it to, waits `graceMs`, kills. Returns when it and its groups are gone. */
-    stop: method(z.object({ id: instanceId, graceMs: z.number().nonnegative(), reason: z.string() }), nothing),
+    stop: method(
+      z.object({ id: instanceId, graceMs: z.number().nonnegative(), reason: z.string() }),
+      nothing,
+    ),
     freeze: method(z.object({ id: instanceId }), nothing),
     thaw: method(z.object({ id: instanceId }), nothing),
     resize: method(resizeRequest, resizeResult),
@@ -136,7 +143,10 @@ export const agentProtocol = {
     trim: method(z.object({ id: instanceId }), z.object({ beforeBytes: z.number(), afterBytes: z.number() })),
     list: method(
       nothing,
-      z.object({ instances: z.array(z.object({ info: instanceInfo, endpoint, spec: instanceSpec })), poolReady: z.number() }),
+      z.object({
+        instances: z.array(z.object({ info: instanceInfo, endpoint, spec: instanceSpec })),
+        poolReady: z.number(),
+      }),
     ),
     measure: method(
       nothing,
@@ -144,7 +154,12 @@ export const agentProtocol = {
         atMs: z.number(),
         instances: z.array(z.object({ id: instanceId, usage: instanceUsage })),
         tenants: z.array(
-          z.object({ tenant: tenantId, memoryBytes: z.number(), memoryLimitBytes: z.number().nullable(), cpuUsageMicros: z.number() }),
+          z.object({
+            tenant: tenantId,
+            memoryBytes: z.number(),
+            memoryLimitBytes: z.number().nullable(),
+            cpuUsageMicros: z.number(),
+          }),
         ),
         pool: z.object({ ready: z.number(), memoryBytes: z.number() }),
         host: z.object({ memoryAvailableBytes: z.number(), memoryTotalBytes: z.number() }),
@@ -152,7 +167,12 @@ export const agentProtocol = {
     ),
     /** Log lines of a workload after `cursor` (null: the last `limit`), waiting up to `waitMs` for one. */
     readLogs: method(
-      z.object({ workload: workloadKey, cursor: z.string().nullable(), limit: z.number().int().positive(), waitMs: z.number() }),
+      z.object({
+        workload: workloadKey,
+        cursor: z.string().nullable(),
+        limit: z.number().int().positive(),
+        waitMs: z.number(),
+      }),
       z.object({ entries: z.array(logEntry), cursor: z.string() }),
     ),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),

@@ -53,7 +53,13 @@ export const routeChange = z.discriminatedUnion('change', [
   z.object({ change: z.literal('workload'), workload: workloadRoute }),
   z.object({ change: z.literal('workloadGone'), key: workloadKey }),
   z.object({ change: z.literal('instance'), instance: instanceRoute }),
-  z.object({ change: z.literal('instanceGone'), id: instanceId, workload: workloadKey, reason: z.string(), oomKilled: z.boolean() }),
+  z.object({
+    change: z.literal('instanceGone'),
+    id: instanceId,
+    workload: workloadKey,
+    reason: z.string(),
+    oomKilled: z.boolean(),
+  }),
 ]);
 export type RouteChange = z.infer<typeof routeChange>;
 
@@ -66,11 +72,27 @@ export const controllerProtocol = {
      * Requests wait and no instance is free: start one more. Answers when it is usable (its route was sent before).
      * Fails with LimitReached, NoRoom, NotFound, or StartFailed (then the message is JSON of Lambda's error payload).
      */
-    acquire: method(z.object({ workload: workloadKey, generation: z.string(), waiting: z.number(), deadlineMs: z.number() }), z.object({ id: instanceId })),
+    acquire: method(
+      z.object({
+        workload: workloadKey,
+        generation: z.string(),
+        waiting: z.number(),
+        deadlineMs: z.number(),
+      }),
+      z.object({ id: instanceId }),
+    ),
     /** The instance is of no further use (timed out, closed its socket, spoke nonsense): kill and forget it. */
     discard: method(z.object({ id: instanceId, reason: z.string() }), nothing),
     /** An asynchronous invocation: stored durably before this answers. */
-    enqueue: method(z.object({ workload: workloadKey, requestId: z.string(), event: z.string(), clientContext: z.string() }), nothing),
+    enqueue: method(
+      z.object({
+        workload: workloadKey,
+        requestId: z.string(),
+        event: z.string(),
+        clientContext: z.string(),
+      }),
+      nothing,
+    ),
   },
   events: {
     /** What the gateway carried since the last report, per workload; sent every second while anything happens. */
@@ -100,7 +122,12 @@ export const gatewayProtocol = {
     retire: method(z.object({ ids: z.array(instanceId), deadlineMs: z.number() }), nothing),
     /** Runs a queued asynchronous event; answers with its outcome. */
     invoke: method(
-      z.object({ workload: workloadKey, requestId: z.string(), event: z.string(), clientContext: z.string() }),
+      z.object({
+        workload: workloadKey,
+        requestId: z.string(),
+        event: z.string(),
+        clientContext: z.string(),
+      }),
       z.object({ outcome: z.enum(['ok', 'functionError', 'throttled', 'unavailable']), payload: z.string() }),
     ),
     /** Stop accepting, let what runs end by then, close. */

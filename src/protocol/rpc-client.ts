@@ -10,8 +10,10 @@ const retryMs = { first: 10, longest: 200 } as const;
 /** How long a call waits for a link when it sets no time of its own. */
 const defaultWaitMs = 10_000;
 
-export interface RpcClientOptions<Local extends Protocol, Remote extends Protocol>
-  extends Omit<RpcPeerOptions<Local, Remote>, 'onClose'> {
+export interface RpcClientOptions<Local extends Protocol, Remote extends Protocol> extends Omit<
+  RpcPeerOptions<Local, Remote>,
+  'onClose'
+> {
   readonly socketPath: string;
   /** Runs on every new link before waiting calls go out: the place for `hello`. When it throws, the link is dropped. */
   readonly onConnect: (peer: RpcPeer<Local, Remote>) => Promise<void>;
@@ -73,7 +75,10 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
   #connect(): void {
     if (this.#closed) return;
     const socket = connect(this.#options.socketPath);
-    const peer = new RpcPeer<Local, Remote>(socket, { ...this.#options, onClose: () => this.#disconnected(peer) });
+    const peer = new RpcPeer<Local, Remote>(socket, {
+      ...this.#options,
+      onClose: () => this.#disconnected(peer),
+    });
     socket.once('connect', () => {
       this.#options.onConnect(peer).then(
         () => {

@@ -71,13 +71,18 @@ export class RpcPeer<Local extends Protocol, Remote extends Protocol> implements
       }, timeoutMs);
       this.#pending.set(id, { method: name, resolve: resolve as (value: unknown) => void, reject, timer });
       if (!this.#link.send(rpcFrame.request, id, JSON.stringify({ method: name, params }))) {
-        this.#settle(id)?.reject(new BellowsError('Unavailable', `The link is closed; ${name} was not sent.`));
+        this.#settle(id)?.reject(
+          new BellowsError('Unavailable', `The link is closed; ${name} was not sent.`),
+        );
       }
     });
   }
 
   /** Tells the other end; events are not answered and may be lost with the link. */
-  emit<E extends keyof Local['events'] & string>(event: E, data: Extract<EventOf<Local>, { event: E }>['data']): void {
+  emit<E extends keyof Local['events'] & string>(
+    event: E,
+    data: Extract<EventOf<Local>, { event: E }>['data'],
+  ): void {
     this.#link.send(rpcFrame.event, 0, JSON.stringify({ event, data }));
   }
 
@@ -116,7 +121,10 @@ export class RpcPeer<Local extends Protocol, Remote extends Protocol> implements
         if (call === undefined) return;
         const parsed = this.#options.remote.methods[call.method]?.result.safeParse(message);
         if (parsed?.success === true) call.resolve(parsed.data);
-        else call.reject(new Error(`the answer to ${call.method} does not fit its schema: ${parsed?.error.message ?? ''}`));
+        else
+          call.reject(
+            new Error(`the answer to ${call.method} does not fit its schema: ${parsed?.error.message ?? ''}`),
+          );
         return;
       }
       case rpcFrame.failure: {
@@ -128,7 +136,8 @@ export class RpcPeer<Local extends Protocol, Remote extends Protocol> implements
       case rpcFrame.event: {
         const { event, data } = eventMessage.parse(message);
         const parsed = this.#options.remote.events[event]?.safeParse(data);
-        if (parsed?.success === true) this.#options.onEvent?.({ event, data: parsed.data } as EventOf<Remote>, this);
+        if (parsed?.success === true)
+          this.#options.onEvent?.({ event, data: parsed.data } as EventOf<Remote>, this);
         else this.#options.onDefect(parsed?.error ?? new Error('unknown event'), `event ${event}`);
         return;
       }
@@ -143,8 +152,11 @@ export class RpcPeer<Local extends Protocol, Remote extends Protocol> implements
       const { method, params } = requestMessage.parse(message);
       context = method;
       const schema = this.#options.local.methods[method];
-      if (schema === undefined) throw new BellowsError('NotSupportedHere', `The method ${method} is not known.`);
-      const handler = this.#options.handlers[method as keyof Local['methods']] as (params: unknown) => Promise<unknown>;
+      if (schema === undefined)
+        throw new BellowsError('NotSupportedHere', `The method ${method} is not known.`);
+      const handler = this.#options.handlers[method as keyof Local['methods']] as (
+        params: unknown,
+      ) => Promise<unknown>;
       const result = await handler(schema.params.parse(params));
       this.#link.send(rpcFrame.response, id, JSON.stringify(result));
     } catch (thrown) {

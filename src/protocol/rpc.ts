@@ -47,7 +47,11 @@ export const requestMessage = z.object({ method: z.string(), params: z.unknown()
 /** The JSON of an event frame. */
 export const eventMessage = z.object({ event: z.string(), data: z.unknown() });
 /** The JSON of a failure frame: an ErrorRecord. */
-export const failureMessage = z.object({ code: z.string(), message: z.string(), hint: z.string().optional() });
+export const failureMessage = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().optional(),
+});
 
 /** The result of a method that only succeeds or fails. */
 export const nothing = z.object({});
