@@ -18,6 +18,9 @@ const SIGNATURES = {
   memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
   mount: { arguments: ['pointer', 'string', 'pointer', 'uint64', 'pointer'], return: 'int32' },
   umount2: { arguments: ['string', 'int32'], return: 'int32' },
+  mkfifo: { arguments: ['string', 'uint32'], return: 'int32' },
+  // Variadic in C; a third integer is passed alike on both machines' Linux calling conventions.
+  fcntl: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
 } as const satisfies FfiModule.FunctionDefinitions;
 
 type Functions = ReturnType<typeof FfiModule.dlopen<typeof SIGNATURES>>['functions'];

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { mount, umount } from './mount.ts';
+import { mount, parseMountPoints, umount } from './mount.ts';
 
 /** A mount namespace of its own: no test can leave a mount behind, and none needs root. */
 const UNSHARE = ['--user', '--map-root-user', '--mount'];
@@ -9,7 +9,7 @@ const canUnshare = spawnSync('unshare', [...UNSHARE, 'true']).status === 0;
 function inNamespace(script: string): unknown {
   const program = `
     import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-    import { MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SHARED, MS_SLAVE, mount, umount }
+    import { MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SHARED, MS_SLAVE, mount, mountPointsAt, umount }
       from ${JSON.stringify(new URL('./mount.ts', import.meta.url).href)};
     const codeOf = (action) => { try { action(); return 'done'; } catch (error) { return error.code; } };
     const lineOf = (path) => readFileSync('/proc/self/mountinfo', 'utf8').split('\\n').find((line) => line.split(' ')[4] === path);
@@ -90,4 +90,24 @@ test('a mount that fails names the call, the paths and the error', () => {
 test('a NUL character cannot cut a path short', () => {
   expect(() => mount('a', '/tmp\0/safe', 'tmpfs', 0, null)).toThrow(TypeError);
   expect(() => umount('/tmp\0/safe')).toThrow(TypeError);
+});
+
+test('mount points are read with the characters that the kernel writes as numbers', () => {
+  const text = '22 1 0:20 / / rw - ext4 /dev/vda rw\n40 22 0:30 / /a\\040b\\134c rw shared:1 - tmpfs m rw\n';
+  expect(parseMountPoints(text)).toEqual(['/', '/a b\\c']);
+});
+
+test.skipIf(!canUnshare)('mounts below a directory are listed in the order they can be taken away', () => {
+  expect(
+    inNamespace(`
+    mkdirSync(base + '/m');
+    mount('m', base + '/m', 'tmpfs', 0, null);
+    mkdirSync(base + '/m/n');
+    mount('n', base + '/m/n', 'tmpfs', 0, null);
+    mkdirSync(base + '/mm');
+    mount('mm', base + '/mm', 'tmpfs', 0, null);
+    const listed = mountPointsAt(base + '/m').map((path) => path.slice(base.length));
+    for (const path of mountPointsAt(base + '/m')) umount(path);
+    return [listed, mountPointsAt(base + '/m')];`),
+  ).toEqual([['/m/n', '/m'], []]);
 });

@@ -1,7 +1,8 @@
 /**
- * Owns: mount(2) and umount(2) of the calling process's mount namespace, and their flags.
+ * Owns: mount(2) and umount(2) of the calling process's mount namespace, their flags, and what is mounted there.
  * Does not own: what is mounted where, and taking it away again.
  */
+import { readFileSync } from 'node:fs';
 import { libc, SystemError } from './libc.ts';
 
 export const MS_RDONLY = 0x1;
@@ -51,4 +52,25 @@ export function umount(target: string, { detach = false }: UmountOptions = {}): 
 /** C would end the string there, and act on another path than the one that was checked. */
 function refuseNul(text: string | null): void {
   if (text?.includes('\0') === true) throw new TypeError(`NUL character in ${JSON.stringify(text)}`);
+}
+
+/** Mount points at `directory` and below it, deepest and latest first: the order in which they can be unmounted. */
+export function mountPointsAt(directory: string): string[] {
+  return parseMountPoints(readFileSync('/proc/self/mountinfo', 'utf8'))
+    .filter((path) => path === directory || path.startsWith(`${directory}/`))
+    .reverse();
+}
+
+/** Mount points in the order they were mounted, from the text of /proc/self/mountinfo. */
+export function parseMountPoints(mountinfo: string): string[] {
+  const points: string[] = [];
+  for (const line of mountinfo.split('\n')) {
+    // "36 35 98:0 /root /mount/point options…" with blanks and backslashes as octal numbers (proc_pid_mountinfo(5))
+    const point = line.split(' ')[4];
+    if (point !== undefined)
+      points.push(
+        point.replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8))),
+      );
+  }
+  return points;
 }
