@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { WorkloadName } from '../../base/ids.ts';
 import { LambdaError } from './errors.ts';
 import { functionNotFound, parseFunctionName } from './names.ts';
 
@@ -57,7 +58,7 @@ test('two qualifiers that differ are refused', () => {
 });
 
 test('a function that is not there is named by its ARN', () => {
-  const error = functionNotFound('eu-central-1', '123456789012', 'nope', null);
+  const error = functionNotFound('123456789012', 'nope' as WorkloadName, null);
   expect(error).toBeInstanceOf(LambdaError);
-  expect(error.message).toBe('Function not found: arn:aws:lambda:eu-central-1:123456789012:function:nope');
+  expect(error.message).toBe('Function not found: arn:aws:lambda:us-east-1:123456789012:function:nope');
 });

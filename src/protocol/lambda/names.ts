@@ -1,9 +1,7 @@
 // How Lambda's callers name a function: a name, a partial or a full ARN, each with an optional qualifier. Pure.
 import type { WorkloadName } from '../../base/ids.ts';
+import { functionArn } from '../../model/lambda.ts';
 import { LambdaError } from './errors.ts';
-
-/** The only version there is. */
-export const latestVersion = '$LATEST';
 
 export interface FunctionName {
   readonly name: WorkloadName;
@@ -52,26 +50,8 @@ export function parseFunctionName(input: string, qualifier: string | null = null
   };
 }
 
-/** The function's ARN as its owner sees it; with a qualifier, that of the version or alias. */
-export function functionArn(
-  region: string,
-  accountId: string,
-  name: string,
-  qualifier: string | null = null,
-): string {
-  const arn = `arn:aws:lambda:${region}:${accountId}:function:${name}`;
-  return qualifier === null ? arn : `${arn}:${qualifier}`;
-}
-
 /** AWS's answer for a function, version or alias that is not there. */
-export function functionNotFound(
-  region: string,
-  accountId: string,
-  name: string,
-  qualifier: string | null,
-): LambdaError {
-  return new LambdaError(
-    'ResourceNotFoundException',
-    `Function not found: ${functionArn(region, accountId, name, qualifier)}`,
-  );
+export function functionNotFound(accountId: string, name: WorkloadName, qualifier: string | null): LambdaError {
+  const arn = functionArn(accountId, name);
+  return new LambdaError('ResourceNotFoundException', `Function not found: ${qualifier === null ? arn : `${arn}:${qualifier}`}`);
 }

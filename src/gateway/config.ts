@@ -1,0 +1,86 @@
+// The gateway's configuration as the supervisor passes it, and every bound it sets on clients, with its reason.
+import { z } from 'zod';
+
+/** The one JSON argument in `BELLOWS_CONFIG`. */
+export const gatewayConfig = z.object({
+  dataDirectory: z.string().min(1),
+  port: z.number().int().min(0).max(65_535),
+  host: z.string().min(1),
+});
+export type GatewayConfig = z.infer<typeof gatewayConfig>;
+
+/** What a client may do to the listening server. */
+export const serverLimits = {
+  /** A head arrives in one packet as a rule; 20 s lets the slowest phone through and ends a slow-loris attack. */
+  headersTimeoutMs: 20_000,
+  /** A whole request, large uploads to apps included: Lambda's longest invocation, 15 minutes. */
+  requestTimeoutMs: 900_000,
+  /** Longer than the 60 s that load balancers keep idle connections, so that they close first and never into a request. */
+  keepAliveTimeoutMs: 65_000,
+  /** Twice Node's default: apps with several large cookies are common; more is refused with 431. */
+  maxHeaderBytes: 32 * 1024,
+  /** How often the two time-outs above are looked at. */
+  checkingIntervalMs: 2_000,
+} as const;
+
+/** Lambda's quotas: "Invocation payload (request and response)" in its developer guide. */
+export const payloadLimits = {
+  /** 6 MB, synchronous. */
+  requestBytes: 6 * 1024 * 1024,
+  /** 1 MB, asynchronous: raised from 256 KB in October 2025. */
+  eventBytes: 1024 * 1024,
+  /** 6 MB and what AWS adds around it, as its error message says. */
+  responseBytes: 6_291_556,
+  /** `X-Amz-Client-Context` in the API reference of Invoke. */
+  clientContextBytes: 3_583,
+} as const;
+
+/** How invocations are spread over instances. */
+export interface InvokeTuning {
+  /** How many may wait for one function: at 1 ms each that is a second's work, at 1 s more than anyone waits for. */
+  readonly maxWaiting: number;
+  /** Payload that may wait for one function: ten of the largest requests. */
+  readonly maxWaitingBytes: number;
+  /** How long a request waits for an instance: Lambda's init phase, which is the longest that a start may take. */
+  readonly maxWaitMs: number;
+  /** How many may be sent ahead to one instance: hides the socket's latency; more would only lengthen what a slow one holds up. */
+  readonly pipelineDepth: number;
+  /** Service times above this are not worth sending ahead for: a free instance is better. */
+  readonly pipelineMaxServiceMs: number;
+  /** How long an instance idles before it is frozen: freezing costs a call and thawing 1 ms, so a client's pause for thought is waited out. */
+  readonly freezeAfterMs: number;
+  /** How long the reason of an instance's death is waited for before a general one is given. */
+  readonly deathReasonMs: number;
+  /** How often waiting requests and idle instances are looked at. */
+  readonly recheckMs: number;
+  readonly sweepMs: number;
+  /** Pause after the controller could not start an instance: it freed nothing within a few milliseconds, as a rule. */
+  readonly acquirePauseMs: number;
+}
+
+export const defaultInvokeTuning: InvokeTuning = {
+  maxWaiting: 1_000,
+  maxWaitingBytes: 64 * 1024 * 1024,
+  maxWaitMs: 10_000,
+  pipelineDepth: 8,
+  pipelineMaxServiceMs: 2,
+  freezeAfterMs: 2_000,
+  deathReasonMs: 1_000,
+  recheckMs: 20,
+  sweepMs: 500,
+  acquirePauseMs: 200,
+};
+
+export const appLimits = {
+  /** An app that restarts after a crash is back within this, as a rule; then the client is told to come again. */
+  waitForInstanceMs: 10_000,
+  /** How long a hand-over waits for an instance that does not take the ones before it. */
+  handoverWaitMs: 2_000,
+  /** The controller restarts within a second; a request to it waits so long before it is refused. */
+  waitForControllerMs: 5_000,
+  /** Bytes of a request's head that are handed over at most: the head's own limit and one full socket buffer. */
+  retryPauseMs: 20,
+} as const;
+
+/** How long running requests are given when the gateway is told to stop. */
+export const stopGraceMs = 10_000;
