@@ -35,6 +35,13 @@ export interface EnforcedLimits {
 /** How a memory limit's write ended. `busy`: the kernel could not get usage below it; the old limit stands and nothing was killed. */
 export type LimitOutcome = 'applied' | 'busy';
 
+export interface MemoryStrain {
+  readonly memoryBytes: number;
+  readonly limitBytes: number | null;
+  /** How often an allocation has run into the limit, cache included: a difference of two samples tells. */
+  readonly limitHits: number;
+}
+
 export interface Cgroup {
   readonly capabilities: CgroupCapabilities;
   /** Makes the group and its parents, idempotently. */
@@ -53,6 +60,14 @@ export interface Cgroup {
   usage(group: GroupPath): InstanceUsage;
   /** Starts `memoryPeakBytes` anew. */
   resetPeak(group: GroupPath): void;
+  /**
+   * While held, a process that runs into this group's own memory limit is not killed: it waits (v1) or is slowed down
+   * from just below the limit on (v2), so that whoever lowered the limit can take that back. Does nothing without a
+   * memory limit. Not for long: a waiting process stands still until the limit rises or the hold ends.
+   */
+  holdOutOfMemory(group: GroupPath, held: boolean): void;
+  /** How near to its limit the group has come. Cheap: two small files. */
+  memoryStrain(group: GroupPath): MemoryStrain;
   /** Drops clean cache charged to the group; returns the bytes that were freed. */
   dropCache(group: GroupPath): Promise<number>;
   /** Returns when every process of the group stands still. */

@@ -1,0 +1,104 @@
+// How files of a cgroup mount are read and written, and what their text means. Owns formats that v1 and v2 share.
+// Calls are synchronous: the kernel answers them out of memory in microseconds, less than handing them to a thread costs.
+import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Whether what was thrown is a system error with one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return (
+    error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code)
+  );
+}
+
+/** A file's text without the final line break. @throws the system error */
+export function readText(path: string): string {
+  return readFileSync(path, 'latin1').trimEnd();
+}
+
+/** Undefined when the group or the file is not there: a group may end at any moment, an older kernel lacks some files. */
+export function readTextIfThere(path: string): string | undefined {
+  try {
+    return readText(path);
+  } catch (error) {
+    // ENODEV: the group was removed between open and read.
+    if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+/** A file that holds one number; 0 when it is not there. */
+export function readNumber(path: string): number {
+  return Number(readTextIfThere(path) ?? 0);
+}
+
+/** Without O_CREAT: nothing is ever made by mistake. */
+const existingFile = constants.O_WRONLY | constants.O_TRUNC;
+
+/** Writes to a file that is there. @throws the kernel's refusal */
+export function writeText(path: string, text: string): void {
+  const descriptor = openSync(path, existingFile);
+  try {
+    writeSync(descriptor, text);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** The same for a write that the kernel may take milliseconds to answer: on a thread. */
+export async function writeTextOnThread(path: string, text: string): Promise<void> {
+  await using file = await open(path, existingFile);
+  await file.write(text);
+}
+
+/** The number behind `key` in lines of `key number`, as in memory.stat, cpu.stat and memory.events. */
+export function flatField(text: string, key: string): number | undefined {
+  const needle = `${key} `;
+  let at = text.startsWith(needle) ? 0 : text.indexOf(`\n${needle}`);
+  if (at < 0) return undefined;
+  if (at > 0) at += 1;
+  const end = text.indexOf('\n', at);
+  const value = Number(text.slice(at + needle.length, end < 0 ? undefined : end));
+  return Number.isFinite(value) ? value : undefined;
+}
+
+/** Names of the groups directly below a group's directory. Empty when it is not there. */
+export function subgroups(directory: string): string[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOTDIR')) return [];
+    throw error;
+  }
+}
+
+/** Process numbers of a cgroup.procs file; 0 stands for a process that this pid namespace can not see. */
+export function readPids(path: string): number[] {
+  const pids: number[] = [];
+  for (const line of (readTextIfThere(path) ?? '').split('\n')) {
+    const pid = Number(line);
+    if (Number.isSafeInteger(pid) && pid > 0) pids.push(pid);
+  }
+  return pids;
+}
+
+/** SIGKILLs what may have ended meanwhile. */
+export function killProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!hasCode(error, 'ESRCH')) throw error;
+  }
+}
+
+/** Asks again, at first after 1 ms and at last every 50 ms, until `done` or the time is over; true when done. */
+export async function until(done: () => boolean, timeoutMs: number): Promise<boolean> {
+  const startedMs = performance.now();
+  for (let pauseMs = 1; !done(); pauseMs = Math.min(pauseMs * 2, 50)) {
+    if (performance.now() - startedMs > timeoutMs) return false;
+    await sleep(pauseMs);
+  }
+  return true;
+}

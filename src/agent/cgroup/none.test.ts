@@ -1,0 +1,4 @@
+import { cgroupContract } from './contract.ts';
+import { CgroupNone } from './none.ts';
+
+cgroupContract('no cgroup', () => new CgroupNone());

@@ -1,0 +1,359 @@
+// Cgroup v1: one directory of a group in each controller's own hierarchy. Owns which file means what, and the order of
+// writes that v1 asks for. A controller that is not mounted is left out and shows in the capabilities.
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceUsage } from '../../model/instance.ts';
+import { cpuPeriodMicros, millicoresOf, quotaMicros, sharesOf } from './cpu-units.ts';
+import {
+  flatField,
+  hasCode,
+  killProcess,
+  readNumber,
+  readPids,
+  readTextIfThere,
+  subgroups,
+  until,
+  writeText,
+  writeTextOnThread,
+} from './files.ts';
+import { checkGroupName, relativePath } from './group-path.ts';
+import { v1Controllers, type V1Controller, type V1Mounts } from './mounts.ts';
+import type {
+  Cgroup,
+  CgroupCapabilities,
+  EnforcedLimits,
+  GroupLimits,
+  GroupPath,
+  LimitOutcome,
+  MemoryStrain,
+} from './port.ts';
+
+/** "No limit" reads as the largest whole number of pages in 63 bits; no machine has half of that. */
+const unlimitedBytes = 2 ** 62;
+/** A process that waits for a disk freezes when the disk answers; longer than this and something is wrong with it. */
+const freezeTimeoutMs = 10_000;
+/** A killed process leaves its group when its memory is given back: 10 GiB take about a second. */
+const emptyTimeoutMs = 10_000;
+/** How long one round of killing waits for its parts before it begins anew: rounds are what makes it certain. */
+const killRoundMs = 200;
+
+export class CgroupV1 implements Cgroup {
+  readonly capabilities: CgroupCapabilities;
+  readonly #mounts: V1Mounts;
+  /** Each hierarchy once, although cpu and cpuacct may share one. */
+  readonly #hierarchies: readonly string[];
+  readonly #rootName: string;
+
+  /** @param rootName the one group below each mount point that is ours; nothing outside it is ever touched. */
+  constructor(options: { readonly mounts: V1Mounts; readonly rootName: string }) {
+    this.#mounts = options.mounts;
+    this.#rootName = checkGroupName(options.rootName);
+    this.#hierarchies = [...new Set(options.mounts.values())];
+    if (this.#hierarchies.length === 0) {
+      throw new BellowsError('NotSupportedHere', 'No cgroup v1 controller that Bellows uses is mounted.');
+    }
+    const has = (controller: V1Controller): boolean => options.mounts.has(controller);
+    this.capabilities = {
+      version: 'v1',
+      memoryLimit: has('memory'),
+      cpuLimit: has('cpu'),
+      pidsLimit: has('pids'),
+      freeze: has('freezer'),
+      exactUsage: has('memory') && has('cpuacct'),
+    };
+  }
+
+  create(group: GroupPath): void {
+    // Not one recursive call: the new directory's own settings are set as it is made.
+    for (let depth = 0; depth <= group.length; depth += 1) {
+      const path = relativePath(this.#rootName, group.slice(0, depth));
+      for (const hierarchy of this.#hierarchies) makeGroup(join(hierarchy, path));
+    }
+  }
+
+  async remove(group: GroupPath): Promise<void> {
+    for (const child of this.children(group)) await this.remove([...group, child]);
+    for (const directory of this.#directories(group)) {
+      // EBUSY also stands for a process that is past its end but not yet out of the group.
+      const gone = await until(
+        () => removeGroup(directory),
+        readPids(join(directory, 'cgroup.procs')).length > 0 ? 0 : emptyTimeoutMs,
+      );
+      if (!gone) {
+        const pids = this.processes(group);
+        throw new BellowsError(
+          'Conflict',
+          `The resource group ${directory} still has processes: ${pids.join(', ') || 'some that are ending'}.`,
+        );
+      }
+    }
+  }
+
+  children(group: GroupPath): string[] {
+    // All hierarchies, because whoever made or removed a group may have died half way.
+    return [...new Set(this.#directories(group).flatMap(subgroups))];
+  }
+
+  attach(group: GroupPath, pid: number): void {
+    for (const directory of this.#directories(group)) writeText(join(directory, 'cgroup.procs'), String(pid));
+  }
+
+  processes(group: GroupPath): number[] {
+    return [
+      ...new Set(this.#directories(group).flatMap((directory) => readPids(join(directory, 'cgroup.procs')))),
+    ];
+  }
+
+  limits(group: GroupPath): EnforcedLimits {
+    const pids = this.#read('pids', group, 'pids.max');
+    return {
+      memoryBytes: this.#memoryLimit(group),
+      cpuMillicores: this.#cpuLimit(group),
+      pids: pids === undefined || pids === 'max' ? null : Number(pids),
+    };
+  }
+
+  /**
+   * v1 keeps a child's CPU quota at or below its parent's: raise parents first, lower children first.
+   * @throws BellowsError Infeasible when the order does not allow a quota; nothing is changed then.
+   */
+  async setLimits(group: GroupPath, limits: GroupLimits): Promise<LimitOutcome> {
+    const { memoryBytes, cpuMillicores } = limits;
+    if (memoryBytes !== undefined && memoryBytes !== null && memoryBytes < this.usage(group).workingSetBytes)
+      return 'busy';
+    const before = this.limits(group);
+    if (cpuMillicores !== undefined) this.#writeCpu(group, cpuMillicores);
+    if (limits.cpuWeight !== undefined)
+      this.#write('cpu', group, 'cpu.shares', String(sharesOf(limits.cpuWeight)));
+    if (limits.pids !== undefined) this.#write('pids', group, 'pids.max', String(limits.pids ?? 'max'));
+    if (memoryBytes === undefined || (await this.#writeMemory(group, memoryBytes)) === 'applied')
+      return 'applied';
+    if (cpuMillicores !== undefined) this.#writeCpu(group, before.cpuMillicores);
+    if (limits.pids !== undefined) this.#write('pids', group, 'pids.max', String(before.pids ?? 'max'));
+    return 'busy';
+  }
+
+  usage(group: GroupPath): InstanceUsage {
+    const memoryBytes = Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0);
+    const inactiveFileBytes =
+      flatField(this.#read('memory', group, 'memory.stat') ?? '', 'total_inactive_file') ?? 0;
+    const io = this.#read('blkio', group, 'blkio.throttle.io_service_bytes') ?? '';
+    return {
+      memoryBytes,
+      workingSetBytes: Math.max(0, memoryBytes - inactiveFileBytes),
+      memoryPeakBytes: Number(this.#read('memory', group, 'memory.max_usage_in_bytes') ?? 0),
+      cpuUsageMicros: Math.round(Number(this.#read('cpuacct', group, 'cpuacct.usage') ?? 0) / 1000),
+      cpuThrottledMicros: Math.round(
+        (flatField(this.#read('cpu', group, 'cpu.stat') ?? '', 'throttled_time') ?? 0) / 1000,
+      ),
+      pids: Number(this.#read('pids', group, 'pids.current') ?? 0),
+      // The group's own only, and without what the kernel writes back later: v1 charges that to nobody.
+      ioReadBytes: sumOfDevices(io, 'Read'),
+      ioWriteBytes: sumOfDevices(io, 'Write'),
+      oomKills: flatField(this.#read('memory', group, 'memory.oom_control') ?? '', 'oom_kill') ?? 0,
+    };
+  }
+
+  resetPeak(group: GroupPath): void {
+    this.#write('memory', group, 'memory.max_usage_in_bytes', '0');
+  }
+
+  holdOutOfMemory(group: GroupPath, held: boolean): void {
+    this.#write('memory', group, 'memory.oom_control', held ? '1' : '0');
+  }
+
+  memoryStrain(group: GroupPath): MemoryStrain {
+    return {
+      memoryBytes: Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0),
+      limitBytes: this.#memoryLimit(group),
+      limitHits: Number(this.#read('memory', group, 'memory.failcnt') ?? 0),
+    };
+  }
+
+  async dropCache(group: GroupPath): Promise<number> {
+    const directory = this.#directory('memory', group);
+    if (directory === null) return 0;
+    const file = join(directory, 'memory.usage_in_bytes');
+    const beforeBytes = readNumber(file);
+    try {
+      // On a thread: the kernel walks the group's pages and waits for every CPU, milliseconds in all.
+      await writeTextOnThread(join(directory, 'memory.force_empty'), '0');
+    } catch (error) {
+      // EBUSY, EINTR: some pages could not go, which is what is expected of a group in use.
+      if (!hasCode(error, 'EBUSY', 'EINTR', 'ENOENT', 'ENODEV')) throw error;
+    }
+    return Math.max(0, beforeBytes - readNumber(file));
+  }
+
+  async freeze(group: GroupPath): Promise<void> {
+    if (!this.capabilities.freeze) return;
+    this.#write('freezer', group, 'freezer.state', 'FROZEN');
+    if (await until(() => this.isFrozen(group), freezeTimeoutMs)) return;
+    this.#write('freezer', group, 'freezer.state', 'THAWED');
+    throw new BellowsError(
+      'Unavailable',
+      `Processes of ${group.join('/')} did not stand still within ${freezeTimeoutMs} ms, so they were let go on.`,
+    );
+  }
+
+  async thaw(group: GroupPath): Promise<void> {
+    this.#write('freezer', group, 'freezer.state', 'THAWED');
+    await Promise.resolve();
+  }
+
+  isFrozen(group: GroupPath): boolean {
+    return this.#read('freezer', group, 'freezer.state') === 'FROZEN';
+  }
+
+  async kill(group: GroupPath): Promise<void> {
+    const startedMs = performance.now();
+    for (;;) {
+      const groups = this.#subtree(group);
+      // One that waits at its memory limit could not freeze.
+      for (const each of groups) this.holdOutOfMemory(each, false);
+      if (this.capabilities.freeze) {
+        // Frozen processes can not fork, so none escapes between the list and the signals; they die as they thaw.
+        this.#write('freezer', group, 'freezer.state', 'FROZEN');
+        await until(() => this.isFrozen(group), killRoundMs);
+      }
+      for (const pid of groups.flatMap((each) => this.processes(each))) killProcess(pid);
+      for (const each of groups) this.#write('freezer', each, 'freezer.state', 'THAWED');
+      const empty = (): boolean => groups.every((each) => this.processes(each).length === 0);
+      if (await until(empty, killRoundMs)) return;
+      if (performance.now() - startedMs > emptyTimeoutMs) break;
+    }
+    throw new BellowsError(
+      'Unavailable',
+      `Processes of ${group.join('/')} did not end within ${emptyTimeoutMs} ms of SIGKILL.`,
+    );
+  }
+
+  memoryDirectory(group: GroupPath): string | null {
+    return this.#directory('memory', group);
+  }
+
+  /** The group and all below it, deepest last. */
+  #subtree(group: GroupPath): GroupPath[] {
+    return [group, ...this.children(group).flatMap((child) => this.#subtree([...group, child]))];
+  }
+
+  #directories(group: GroupPath): string[] {
+    const path = relativePath(this.#rootName, group);
+    return this.#hierarchies.map((hierarchy) => join(hierarchy, path));
+  }
+
+  #directory(controller: V1Controller, group: GroupPath): string | null {
+    const mount = this.#mounts.get(controller);
+    return mount === undefined ? null : `${mount}/${relativePath(this.#rootName, group)}`;
+  }
+
+  #read(controller: V1Controller, group: GroupPath, file: string): string | undefined {
+    const directory = this.#directory(controller, group);
+    return directory === null ? undefined : readTextIfThere(`${directory}/${file}`);
+  }
+
+  /** Does nothing without the controller, nor when the group is gone: it may end at any moment. */
+  #write(controller: V1Controller, group: GroupPath, file: string, text: string): void {
+    const directory = this.#directory(controller, group);
+    if (directory === null) return;
+    try {
+      writeText(`${directory}/${file}`, text);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
+    }
+  }
+
+  #memoryLimit(group: GroupPath): number | null {
+    const bytes = Number(this.#read('memory', group, 'memory.limit_in_bytes') ?? unlimitedBytes);
+    return bytes >= unlimitedBytes ? null : bytes;
+  }
+
+  #cpuLimit(group: GroupPath): number | null {
+    const quota = Number(this.#read('cpu', group, 'cpu.cfs_quota_us') ?? -1);
+    if (quota < 0) return null;
+    return millicoresOf(quota, Number(this.#read('cpu', group, 'cpu.cfs_period_us') ?? cpuPeriodMicros));
+  }
+
+  #writeCpu(group: GroupPath, millicores: number | null): void {
+    try {
+      if (millicores !== null && Number(this.#read('cpu', group, 'cpu.cfs_period_us')) !== cpuPeriodMicros) {
+        this.#write('cpu', group, 'cpu.cfs_period_us', String(cpuPeriodMicros));
+      }
+      this.#write(
+        'cpu',
+        group,
+        'cpu.cfs_quota_us',
+        String(millicores === null ? -1 : quotaMicros(millicores)),
+      );
+    } catch (error) {
+      if (!hasCode(error, 'EINVAL')) throw error;
+      const asked = millicores === null ? 'no CPU limit' : `${millicores}m of CPU`;
+      throw new BellowsError(
+        'Infeasible',
+        `The kernel refused ${asked} for ${group.join('/')}: it is above the group that holds it, or below a group inside it.`,
+        'Raise the outer limit first, or lower the inner limits first.',
+        { cause: error },
+      );
+    }
+  }
+
+  async #writeMemory(group: GroupPath, bytes: number | null): Promise<LimitOutcome> {
+    const directory = this.#directory('memory', group);
+    if (directory === null) return 'applied';
+    const file = join(directory, 'memory.limit_in_bytes');
+    const text = String(bytes ?? -1);
+    try {
+      // Below what is charged the kernel reclaims before it answers, up to a tenth of a second: that goes to a thread.
+      if (bytes !== null && bytes < readNumber(join(directory, 'memory.usage_in_bytes'))) {
+        await writeTextOnThread(file, text);
+      } else {
+        writeText(file, text);
+      }
+      return 'applied';
+    } catch (error) {
+      if (hasCode(error, 'EBUSY', 'EINTR')) return 'busy';
+      throw error;
+    }
+  }
+}
+
+function makeGroup(directory: string): void {
+  try {
+    mkdirSync(directory);
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) return;
+    throw error;
+  }
+  // A new memory group copies the hold of the group around it, and nobody would ever end that one.
+  if (readTextIfThere(join(directory, 'memory.oom_control'))?.includes('oom_kill_disable 1')) {
+    writeText(join(directory, 'memory.oom_control'), '0');
+  }
+}
+
+/** True when it is gone. */
+function removeGroup(directory: string): boolean {
+  try {
+    rmdirSync(directory);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return true;
+    if (hasCode(error, 'EBUSY')) return false;
+    throw error;
+  }
+}
+
+/** Lines of `major:minor Operation bytes`; the line of totals has one field less. */
+function sumOfDevices(text: string, operation: 'Read' | 'Write'): number {
+  let sum = 0;
+  for (const line of text.split('\n')) {
+    const [, name, bytes] = line.split(' ');
+    if (name === operation) sum += Number(bytes);
+  }
+  return sum;
+}
+
+/** The controllers of a list that are not mounted, in the order of {@link v1Controllers}. */
+export function missingControllers(mounts: V1Mounts): V1Controller[] {
+  return v1Controllers.filter((controller) => !mounts.has(controller));
+}
