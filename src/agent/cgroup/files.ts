@@ -1,6 +1,6 @@
 // How files of a cgroup mount are read and written, and what their text means. Owns formats that v1 and v2 share.
 // Calls are synchronous: the kernel answers them out of memory in microseconds, less than handing them to a thread costs.
-import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -70,6 +70,18 @@ export function subgroups(directory: string): string[] {
       .map((entry) => entry.name);
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOTDIR')) return [];
+    throw error;
+  }
+}
+
+/** Removes a group's directory; true when it is gone, false while something is in it. */
+export function removeDirectory(directory: string): boolean {
+  try {
+    rmdirSync(directory);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return true;
+    if (hasCode(error, 'EBUSY')) return false;
     throw error;
   }
 }

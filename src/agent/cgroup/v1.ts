@@ -1,6 +1,6 @@
 // Cgroup v1: one directory of a group in each controller's own hierarchy. Owns which file means what, and the order of
 // writes that v1 asks for. A controller that is not mounted is left out and shows in the capabilities.
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceUsage } from '../../model/instance.ts';
@@ -12,6 +12,7 @@ import {
   readNumber,
   readPids,
   readTextIfThere,
+  removeDirectory,
   subgroups,
   until,
   writeText,
@@ -77,7 +78,7 @@ export class CgroupV1 implements Cgroup {
     for (const directory of this.#directories(group)) {
       // EBUSY also stands for a process that is past its end but not yet out of the group.
       const gone = await until(
-        () => removeGroup(directory),
+        () => removeDirectory(directory),
         readPids(join(directory, 'cgroup.procs')).length > 0 ? 0 : emptyTimeoutMs,
       );
       if (!gone) {
@@ -328,18 +329,6 @@ function makeGroup(directory: string): void {
   // A new memory group copies the hold of the group around it, and nobody would ever end that one.
   if (readTextIfThere(join(directory, 'memory.oom_control'))?.includes('oom_kill_disable 1')) {
     writeText(join(directory, 'memory.oom_control'), '0');
-  }
-}
-
-/** True when it is gone. */
-function removeGroup(directory: string): boolean {
-  try {
-    rmdirSync(directory);
-    return true;
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return true;
-    if (hasCode(error, 'EBUSY')) return false;
-    throw error;
   }
 }
 
