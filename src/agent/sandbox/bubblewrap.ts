@@ -1,0 +1,231 @@
+// Sandboxes made by bubblewrap as real root: own mount, pid, ipc, uts, cgroup and on demand network namespaces, a user per
+// tenant, no capabilities, a system call filter. Owns starting and ending them. Mounts are mounts.ts, the command line is
+// bubblewrap-arguments.ts.
+import { closeSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BellowsError, messageOf } from '../../base/errors.ts';
+import { childrenOf, identify, sendSignal, type ProcessIdentity } from '../../sys/process.ts';
+import type { Slot } from '../slot.ts';
+import {
+  bubblewrapArguments,
+  bubblewrapInside,
+  insideMemoryDirectory,
+  withoutRights,
+} from './bubblewrap-arguments.ts';
+import { SandboxMounts } from './mounts.ts';
+import {
+  slotVariable,
+  type InsidePaths,
+  type Launched,
+  type ProcessExit,
+  type Sandbox,
+  type SandboxCommand,
+  type SandboxProcesses,
+} from './port.ts';
+import { seccompProgram } from './seccomp.ts';
+import { spawnDetached } from './spawn.ts';
+
+// Descriptors that bubblewrap is given, and closes before the command runs.
+const infoFd = 3;
+const blockFd = 4;
+const seccompFd = 5;
+const argsFd = 6;
+/** Making namespaces and mounts takes some 10 ms; a machine under load takes longer. */
+const launchTimeoutMs = 10_000;
+
+export interface BubblewrapSandboxOptions {
+  readonly runDirectory: string;
+  /** Host path of the node program, and of the staged runtime. */
+  readonly nodeBinary: string;
+  readonly runtimeDirectory: string;
+}
+
+export class BubblewrapSandbox implements Sandbox {
+  readonly name = 'bubblewrap';
+  readonly separateUsers = true;
+  readonly networkNone = true;
+  readonly #options: BubblewrapSandboxOptions;
+  readonly #mounts: SandboxMounts;
+  readonly #filterFile: string;
+
+  constructor(options: BubblewrapSandboxOptions) {
+    this.#options = options;
+    this.#mounts = new SandboxMounts(options.runDirectory);
+    this.#filterFile = join(options.runDirectory, 'seccomp.bpf');
+  }
+
+  open(): void {
+    this.#mounts.open();
+    writeFileSync(this.#filterFile, seccompProgram(process.arch === 'arm64' ? 'arm64' : 'x64'), {
+      mode: 0o600,
+    });
+  }
+
+  close(): void {
+    this.#mounts.close();
+  }
+
+  leftovers(): string[] {
+    return this.#mounts.slots();
+  }
+
+  prepare(slot: Slot, storageBytes: number): void {
+    this.#mounts.prepare(slot.name, storageBytes);
+    // One name for the figures, whatever sandbox it is: the run directory's `memory`.
+    symlinkSync(insideMemoryDirectory, join(slot.runDirectory, 'memory'));
+  }
+
+  inside(): InsidePaths {
+    return bubblewrapInside;
+  }
+
+  async launch(
+    slot: Slot,
+    command: SandboxCommand,
+    admit: (pids: readonly number[]) => Promise<void>,
+  ): Promise<Launched> {
+    const filter = openSync(this.#filterFile, 'r');
+    const { child, exited } = spawnDetached({
+      argv: [
+        'bwrap',
+        ...[
+          '--args',
+          String(argsFd),
+          '--info-fd',
+          String(infoFd),
+          '--block-fd',
+          String(blockFd),
+          '--seccomp',
+          String(seccompFd),
+        ],
+        '--',
+        ...withoutRights(command.argv, command.uid),
+      ],
+      env: {
+        PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+        [slotVariable]: slot.runDirectory,
+      },
+      cwd: '/',
+      logFifo: slot.logFifo,
+      extra: ['pipe', 'pipe', filter, 'pipe'],
+    });
+    closeSync(filter);
+    const pipes = [infoFd, blockFd, argsFd].map((fd) => child.stdio[fd] as Socket);
+    const [info, block, args] = pipes as [Socket, Socket, Socket];
+    // A pipe breaks when bubblewrap ends early; that shows in what follows.
+    for (const pipe of pipes) pipe.on('error', () => {});
+    let init: ProcessIdentity | undefined;
+    try {
+      args.end(`${this.#arguments(slot, command).join('\0')}\0`);
+      const deadline = AbortSignal.timeout(launchTimeoutMs);
+      init = identify(await readChildPid(info, deadline));
+      const monitor = child.pid === undefined ? undefined : identify(child.pid);
+      if (init === undefined || monitor === undefined) throw new Error('it ended while it was being set up');
+      await admit([monitor.pid, init.pid]);
+      block.end('1');
+      const main = await firstChild(init, exited, deadline);
+      return { processes: { monitor, init, main }, exited: exited.then(signalOf) };
+    } catch (thrown) {
+      if (init !== undefined) sendSignal(init, 'SIGKILL');
+      child.kill('SIGKILL');
+      await exited;
+      if (thrown instanceof BellowsError) throw thrown;
+      throw new BellowsError(
+        'StartFailed',
+        `The sandbox could not be made: ${messageOf(thrown)}.`,
+        'Run `bellows doctor`; what bubblewrap said stands in the log.',
+        { cause: thrown },
+      );
+    } finally {
+      for (const pipe of pipes) pipe.destroy();
+    }
+  }
+
+  showCode(slot: Slot, codeDirectory: string): void {
+    this.#mounts.showCode(slot.name, codeDirectory);
+  }
+
+  showMemory(slot: Slot, memoryDirectory: string | null): void {
+    if (memoryDirectory !== null) this.#mounts.showMemory(slot.name, memoryDirectory);
+  }
+
+  adopt(slot: Slot, codeDirectory: string): void {
+    this.#mounts.adopt(slot.name, codeDirectory);
+  }
+
+  resizeStorage(slot: Slot, storageBytes: number): boolean {
+    return this.#mounts.resizeTemporary(slot.name, storageBytes);
+  }
+
+  kill(processes: SandboxProcesses): void {
+    // The kernel kills a pid namespace with its first process, which nothing inside can outrun.
+    sendSignal(processes.init, 'SIGKILL');
+  }
+
+  clear(slot: Slot): void {
+    this.#mounts.clear(slot.name);
+  }
+
+  #arguments(slot: Slot, command: SandboxCommand): string[] {
+    return bubblewrapArguments({
+      network: command.network,
+      env: command.env,
+      workingDirectory: command.workingDirectory,
+      nodeBinary: this.#options.nodeBinary,
+      runtimeDirectory: this.#options.runtimeDirectory,
+      runDirectory: slot.runDirectory,
+      sharedDirectory: this.#mounts.shared(slot.name),
+      temporaryDirectory: this.#mounts.temporary(slot.name),
+      passwdFile: slot.passwdFile,
+      groupFile: slot.groupFile,
+    });
+  }
+}
+
+/** Reads `{"child-pid": 42, …}`: the number, outside, of the first process inside. */
+async function readChildPid(info: Socket, deadline: AbortSignal): Promise<number> {
+  let text = '';
+  const abort = (): void => void info.destroy(new Error('it took too long'));
+  deadline.addEventListener('abort', abort, { once: true });
+  try {
+    for await (const chunk of info.iterator({ destroyOnReturn: false })) {
+      text += String(chunk);
+      const pid = /"child-pid": (\d+)/.exec(text)?.[1];
+      if (pid !== undefined) return Number(pid);
+    }
+  } finally {
+    deadline.removeEventListener('abort', abort);
+  }
+  throw new Error('bubblewrap ended before it had begun');
+}
+
+/** The first process makes one child: the command. */
+async function firstChild(
+  init: ProcessIdentity,
+  exited: Promise<unknown>,
+  deadline: AbortSignal,
+): Promise<ProcessIdentity> {
+  let ended = false;
+  void exited.then(() => (ended = true));
+  for (;;) {
+    const child = childrenOf(init.pid)[0];
+    if (child !== undefined) return child;
+    if (ended) throw new Error('it ended while it was being set up');
+    if (deadline.aborted) throw new Error('it took too long');
+    await sleep(1);
+  }
+}
+
+const signalNames = new Map<number, string>(
+  Object.entries(constants.signals).map(([name, number]) => [number, name]),
+);
+
+/** Bubblewrap tells of a signal as a shell does, with 128 and its number. */
+function signalOf(exit: ProcessExit): ProcessExit {
+  if (exit.code === null || exit.code <= 128) return exit;
+  const signal = signalNames.get(exit.code - 128);
+  return signal === undefined ? exit : { code: null, signal };
+}

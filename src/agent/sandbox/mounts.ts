@@ -1,0 +1,166 @@
+// What appears in running sandboxes: code, memory figures, and the temporary directory. Owns two small file systems of
+// the agent's own and every mount in them; they stand in the machine's mount table, so a new agent finds them again.
+//
+//   stage/code/HASH ── read-only view of a code directory ──bind──▶ m/SLOT/task ══propagates══▶ /var/task inside
+//   memory group    ── read-only view ─────────────────────bind──▶ m/SLOT/cg   ══propagates══▶ /var/cg inside
+//   stage/tmp/SLOT  ── tmpfs of the instance's size ───────bind at launch────────────────────▶ /tmp inside
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  mount,
+  mountPointsAt,
+  MS_BIND,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_PRIVATE,
+  MS_RDONLY,
+  MS_REMOUNT,
+  MS_SHARED,
+  umount,
+} from '../../sys/mount.ts';
+
+/** They hold empty directories only. */
+const ownFileSystem = 'mode=755,size=1m';
+
+export class SandboxMounts {
+  readonly #shared: string;
+  readonly #stage: string;
+  /** Which slots show a staged code directory. */
+  readonly #users = new Map<string, Set<string>>();
+
+  constructor(runDirectory: string) {
+    this.#shared = join(runDirectory, 'm');
+    this.#stage = join(runDirectory, 'stage');
+  }
+
+  open(): void {
+    // Shared: what is mounted below appears in every sandbox that was given a part of it.
+    // Private: a bind made from here must not be in the sandboxes' reach before it is read-only.
+    for (const [directory, propagation] of [
+      [this.#shared, MS_SHARED],
+      [this.#stage, MS_PRIVATE],
+    ] as const) {
+      mkdirSync(directory, { recursive: true, mode: 0o755 });
+      if (!mountPointsAt(directory).includes(directory)) {
+        mount('bellows', directory, 'tmpfs', MS_NOSUID | MS_NODEV, ownFileSystem);
+      }
+      mount(null, directory, null, propagation, null);
+    }
+    for (const name of ['code', 'tmp', 'cg']) mkdirSync(join(this.#stage, name), { recursive: true });
+  }
+
+  close(): void {
+    for (const directory of [this.#shared, this.#stage]) {
+      for (const point of mountPointsAt(directory)) umount(point, { detach: true });
+      if (existsSync(directory)) rmdirSync(directory);
+    }
+    this.#users.clear();
+  }
+
+  slots(): string[] {
+    return [
+      ...new Set(
+        [this.#shared, join(this.#stage, 'tmp')].flatMap((directory) =>
+          existsSync(directory) ? readdirSync(directory) : [],
+        ),
+      ),
+    ];
+  }
+
+  prepare(slot: string, storageBytes: number): void {
+    for (const name of ['task', 'cg']) mkdirSync(join(this.#shared, slot, name), { recursive: true });
+    mkdirSync(this.temporary(slot));
+    mount(
+      'bellows-tmp',
+      this.temporary(slot),
+      'tmpfs',
+      MS_NOSUID | MS_NODEV,
+      `mode=1777,size=${storageBytes}`,
+    );
+  }
+
+  /** The part of the shared file system that a slot's sandbox sees as /var. */
+  shared(slot: string): string {
+    return join(this.#shared, slot);
+  }
+
+  temporary(slot: string): string {
+    return join(this.#stage, 'tmp', slot);
+  }
+
+  /** A bind of a read-only mount is read-only at once; made read-only afterwards it would stay writable inside. */
+  showCode(slot: string, codeDirectory: string): void {
+    const staged = join(this.#stage, 'code', stagedName(codeDirectory));
+    if (!this.#users.has(staged)) this.#bindReadOnly(codeDirectory, staged, 0);
+    this.adopt(slot, codeDirectory);
+    mount(staged, join(this.#shared, slot, 'task'), null, MS_BIND, null);
+  }
+
+  adopt(slot: string, codeDirectory: string): void {
+    const staged = join(this.#stage, 'code', stagedName(codeDirectory));
+    const users = this.#users.get(staged) ?? new Set();
+    this.#users.set(staged, users.add(slot));
+  }
+
+  showMemory(slot: string, memoryDirectory: string): void {
+    const staged = join(this.#stage, 'cg', slot);
+    this.#bindReadOnly(memoryDirectory, staged, MS_NOEXEC);
+    mount(staged, join(this.#shared, slot, 'cg'), null, MS_BIND, null);
+    umount(staged);
+    rmdirSync(staged);
+  }
+
+  /** False when more than that is stored there. */
+  resizeTemporary(slot: string, storageBytes: number): boolean {
+    try {
+      mount(null, this.temporary(slot), null, MS_REMOUNT | MS_NOSUID | MS_NODEV, `size=${storageBytes}`);
+      return true;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EINVAL') return false;
+      throw error;
+    }
+  }
+
+  clear(slot: string): void {
+    const staged = join(this.#stage, 'cg', slot);
+    for (const directory of [this.shared(slot), this.temporary(slot), staged]) {
+      for (const point of mountPointsAt(directory)) umount(point, { detach: true });
+    }
+    for (const directory of [
+      join(this.shared(slot), 'task'),
+      join(this.shared(slot), 'cg'),
+      this.shared(slot),
+      this.temporary(slot),
+      staged,
+    ]) {
+      if (existsSync(directory)) rmdirSync(directory);
+    }
+    for (const users of this.#users.values()) users.delete(slot);
+    this.#dropUnused();
+  }
+
+  #bindReadOnly(from: string, to: string, flags: number): void {
+    mkdirSync(to, { recursive: true });
+    if (mountPointsAt(to).includes(to)) return;
+    mount(from, to, null, MS_BIND, null);
+    mount(null, to, null, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | flags, null);
+  }
+
+  /** Staged code that no slot shows, whoever staged it: an unpacked archive can then be removed. */
+  #dropUnused(): void {
+    const directory = join(this.#stage, 'code');
+    for (const name of readdirSync(directory)) {
+      const staged = join(directory, name);
+      if ((this.#users.get(staged)?.size ?? 0) > 0) continue;
+      this.#users.delete(staged);
+      for (const point of mountPointsAt(staged)) umount(point, { detach: true });
+      rmdirSync(staged);
+    }
+  }
+}
+
+function stagedName(codeDirectory: string): string {
+  return createHash('sha256').update(codeDirectory).digest('hex').slice(0, 32);
+}

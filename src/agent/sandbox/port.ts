@@ -1,0 +1,93 @@
+// The seam to how a process is kept apart from others: bubblewrap, or nothing but a session of its own.
+// Owns the contract. Does not own resource groups (agent/cgroup), links to what runs inside, nor who runs.
+import type { NetworkMode } from '../../model/workload.ts';
+import { isAlive, type ProcessIdentity } from '../../sys/process.ts';
+import type { Slot } from '../slot.ts';
+
+/** Paths as a program in the sandbox sees them. */
+export interface InsidePaths {
+  readonly run: string;
+  readonly task: string;
+  /** Private, writable, limited in size. */
+  readonly temporary: string;
+  readonly node: string;
+  /** The directory of the staged runtime. */
+  readonly runtime: string;
+}
+
+export interface SandboxCommand {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly workingDirectory: string;
+  readonly network: NetworkMode;
+  /** Who runs it; null is a process that will become somebody once, by itself, and can do nothing else until then. */
+  readonly uid: number | null;
+}
+
+/** What runs in a slot. */
+export interface SandboxProcesses {
+  /** Waits outside for the sandbox to end; null when there is none. */
+  readonly monitor: ProcessIdentity | null;
+  /** The first process inside: when it dies, everything inside dies. */
+  readonly init: ProcessIdentity;
+  /** The process that was asked for. */
+  readonly main: ProcessIdentity;
+}
+
+export interface ProcessExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+export interface Launched {
+  readonly processes: SandboxProcesses;
+  /** When the main process ended; others may still be there. */
+  readonly exited: Promise<ProcessExit>;
+}
+
+export interface Sandbox {
+  readonly name: 'bubblewrap' | 'none';
+  /** Whether tenants run as different users of the machine, so that they can not reach each other's processes and files. */
+  readonly separateUsers: boolean;
+  /** Whether network `none` can be given. */
+  readonly networkNone: boolean;
+  /** Makes what all sandboxes share; finds it again when an earlier agent made it. */
+  open(): void;
+  /** Ends what all sandboxes share. Every slot was cleared before. */
+  close(): void;
+  /** Slots that something is mounted for, also by an earlier agent. */
+  leftovers(): string[];
+  /** Before the first launch in a slot. `storageBytes`: the size of the temporary directory. */
+  prepare(slot: Slot, storageBytes: number): void;
+  inside(slot: Slot, codeDirectory: string): InsidePaths;
+  /**
+   * Starts a program that outlives the agent. `admit` is called with its processes before they run a byte that someone
+   * else wrote: to put them into groups and to note them down. When it fails, nothing runs.
+   * @throws BellowsError StartFailed
+   */
+  launch(
+    slot: Slot,
+    command: SandboxCommand,
+    admit: (pids: readonly number[]) => Promise<void>,
+  ): Promise<Launched>;
+  /** Makes code appear inside, read-only. */
+  showCode(slot: Slot, codeDirectory: string): void;
+  /** Shows the instance its own memory figures, read-only; null when there are none. */
+  showMemory(slot: Slot, memoryDirectory: string | null): void;
+  /** Tells of a slot that an earlier agent filled. */
+  adopt(slot: Slot, codeDirectory: string): void;
+  /** The size of the temporary directory, live. False when more is in use and nothing was changed. */
+  resizeStorage(slot: Slot, storageBytes: number): boolean;
+  /** SIGKILLs everything inside. */
+  kill(processes: SandboxProcesses): void;
+  /** Takes everything back that was made for the slot. Its processes have ended. */
+  clear(slot: Slot): void;
+}
+
+export function anyAlive(processes: SandboxProcesses): boolean {
+  const { monitor, init, main } = processes;
+  return isAlive(init) || isAlive(main) || (monitor !== null && isAlive(monitor));
+}
+
+/** In the environment of a sandbox's own processes: finds those that no handle tells of. */
+export const slotVariable = 'BELLOWS_SLOT_DIRECTORY';
