@@ -1,0 +1,200 @@
+// Apps through the real port: HTTP and WebSocket, by host and by path, Node and another language.
+import { request } from 'node:http';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { tarGzOf, zipOf } from '../support/archives.ts';
+import { deployStatefulApp } from '../support/apps.ts';
+import { Bellows, eventually } from '../support/bellows.ts';
+
+let bellows: Bellows;
+beforeAll(async () => {
+  bellows = await Bellows.start();
+  await deployStatefulApp(bellows);
+});
+afterAll(async () => {
+  await bellows.stop();
+});
+
+/** `fetch` can not set Host. */
+async function byHost(path: string): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    request(
+      {
+        port: bellows.port,
+        host: '127.0.0.1',
+        path,
+        headers: { host: `stateful.default.localhost:${bellows.port}` },
+      },
+      (answer) => {
+        let body = '';
+        answer.on('data', (chunk: Buffer) => (body += chunk.toString()));
+        answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }));
+      },
+    )
+      .on('error', reject)
+      .end();
+  });
+}
+
+async function firstMessage(url: string, headers: Record<string, string> = {}): Promise<string> {
+  const socket = new WebSocket(url, { headers });
+  try {
+    return await new Promise((resolve, reject) => {
+      socket.once('message', (data: Buffer) => resolve(data.toString()));
+      socket.once('error', reject);
+    });
+  } finally {
+    socket.terminate();
+  }
+}
+
+test('M-D2: HTTP by host and by path', async () => {
+  const host = await byHost('/headers?a=1');
+  expect(host.status).toBe(200);
+  expect(JSON.parse(host.body)).toMatchObject({
+    url: '/headers?a=1',
+    headers: { 'x-forwarded-for': '127.0.0.1', 'x-forwarded-proto': 'http' },
+  });
+  const path = (await (await fetch(`${bellows.url}/w/default/stateful/headers?a=%2F`)).json()) as {
+    url: string;
+    headers: Record<string, string>;
+  };
+  expect(path.url).toBe('/headers?a=%2F');
+  expect(path.headers['x-forwarded-prefix']).toBe('/w/default/stateful');
+  expect((await fetch(`${bellows.url}/w/default/stateful/nothing`)).status).toBe(404);
+  const unknown = await fetch(`${bellows.url}/w/default/unknown/`);
+  expect(unknown.status).toBe(404);
+  expect(await unknown.json()).toMatchObject({ error: { code: 'NotFound' } });
+});
+
+test('M-D2: WebSocket by host and by path, the path rewritten', async () => {
+  expect(await firstMessage(`ws://127.0.0.1:${bellows.port}/w/default/stateful/hello?x=1`)).toBe(
+    'hello from /hello?x=1',
+  );
+  expect(
+    await firstMessage(`ws://127.0.0.1:${bellows.port}/hello`, {
+      host: `stateful.default.localhost:${bellows.port}`,
+    }),
+  ).toBe('hello from /hello');
+});
+
+test('large bodies go both ways', async () => {
+  const bytes = 30 * 1024 * 1024;
+  const upload = await fetch(`${bellows.url}/w/default/stateful/upload`, {
+    method: 'POST',
+    body: Buffer.alloc(bytes, 1),
+  });
+  expect(await upload.json()).toEqual({ bytes });
+  const download = await fetch(`${bellows.url}/w/default/stateful/download?bytes=${bytes}`);
+  expect((await download.arrayBuffer()).byteLength).toBe(bytes);
+});
+
+test('a message sent with the upgrade request, and 1 MiB frames, arrive whole', async () => {
+  const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`);
+  const big = Buffer.alloc(1024 * 1024, 7);
+  const received = new Promise<Buffer>((resolve) => socket.once('message', (data: Buffer) => resolve(data)));
+  await new Promise((resolve) => socket.once('open', resolve));
+  socket.send(big);
+  expect(Buffer.compare(await received, big)).toBe(0);
+  socket.close();
+  await new Promise((resolve) => socket.once('close', resolve));
+});
+
+test('`bellows ps` shows the open connections, and they go when the client goes', async () => {
+  const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`);
+  await new Promise((resolve) => socket.once('open', resolve));
+  const open = async (): Promise<number> =>
+    (await bellows.instances()).find((each) => each.workload.includes('stateful'))!.connections;
+  await eventually(async () => (await open()) === 1);
+  expect((await bellows.cli('ps')).stdout).toMatch(/stateful.*\b1\b/);
+  socket.close();
+  await eventually(async () => (await open()) === 0);
+});
+
+test('M-C3: the gateway is off the path: a WebSocket goes on while no gateway lives', async () => {
+  const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`);
+  await new Promise((resolve) => socket.once('open', resolve));
+  const echo = async (text: string): Promise<string> => {
+    const answer = new Promise<string>((resolve) =>
+      socket.once('message', (data: Buffer) => resolve(data.toString())),
+    );
+    socket.send(text);
+    return answer;
+  };
+  const gateway = bellows.pidOf('gateway')!;
+  process.kill(gateway, 'SIGSTOP');
+  try {
+    expect(await echo('while the gateway stands still')).toBe('while the gateway stands still');
+  } finally {
+    process.kill(gateway, 'SIGCONT');
+  }
+  process.kill(gateway, 'SIGKILL');
+  expect(await echo('and after it was killed')).toBe('and after it was killed');
+  socket.terminate();
+  await eventually(async () => (await fetch(`${bellows.url}/healthz`)).ok);
+});
+
+test(
+  'M-D2: a server in another language, tunnelled: HTTP and WebSocket bytes',
+  { timeout: 60_000 },
+  async () => {
+    const server = `
+import http.server, os, hashlib, base64
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        if self.headers.get('Upgrade', '').lower() == 'websocket':
+            key = self.headers['Sec-WebSocket-Key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+            self.send_response(101)
+            self.send_header('Upgrade', 'websocket'); self.send_header('Connection', 'Upgrade')
+            self.send_header('Sec-WebSocket-Accept', base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+            self.end_headers()
+            body = ('python ' + self.path).encode()
+            self.wfile.write(bytes([0x81, len(body)]) + body); self.wfile.flush()
+            self.rfile.read(1)
+            self.close_connection = True
+            return
+        body = ('from python ' + self.path + ' ' + os.environ['COLOUR']).encode()
+        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers(); self.wfile.write(body)
+http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
+`;
+    const deployed = await bellows.v1(
+      'PUT',
+      '/workloads/default/snake',
+      await zipOf({
+        'server.py': server,
+        'bellows.json': JSON.stringify({
+          kind: 'app',
+          start: 'python3 server.py',
+          runtime: 'custom',
+          memory: '128MiB',
+          env: { COLOUR: 'green' },
+        }),
+      }),
+    );
+    expect(deployed.status, JSON.stringify(deployed.body)).toBeLessThan(300);
+    expect(await (await fetch(`${bellows.url}/w/default/snake/x?y=1`)).text()).toBe(
+      'from python /x?y=1 green',
+    );
+    expect(await firstMessage(`ws://127.0.0.1:${bellows.port}/w/default/snake/ws`)).toBe('python /ws');
+  },
+);
+
+test(
+  'a new version that does not start is refused and the old one keeps serving',
+  { timeout: 60_000 },
+  async () => {
+    const broken = await bellows.v1<{ error: { code: string; message: string } }>(
+      'PUT',
+      '/workloads/default/stateful',
+      await tarGzOf({
+        'server.js': 'throw new Error("does not start")',
+        'bellows.json': JSON.stringify({ kind: 'app', start: 'node server.js', runtime: 'nodejs26.x' }),
+      }),
+    );
+    expect(broken.status).toBe(502);
+    expect(broken.body.error).toMatchObject({ code: 'StartFailed' });
+    expect(broken.body.error.message).toContain('does not start');
+    expect((await fetch(`${bellows.url}/w/default/stateful/state`)).status).toBe(200);
+  },
+);

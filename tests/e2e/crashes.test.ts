@@ -1,0 +1,112 @@
+// Any one process of Bellows dies without warning: direct connections go on, what runs is adopted, nothing starts twice.
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { InvokeCommand, CreateFunctionCommand } from '@aws-sdk/client-lambda';
+import { zipOf } from '../support/archives.ts';
+import { deployStatefulApp } from '../support/apps.ts';
+import { Bellows, eventually } from '../support/bellows.ts';
+import { isProcess } from '../support/kernel.ts';
+import { NumberedSockets } from '../support/numbered-sockets.ts';
+
+let bellows: Bellows;
+beforeAll(async () => {
+  bellows = await Bellows.start();
+});
+afterAll(async () => {
+  await bellows.stop();
+});
+
+test('M-E6: kill -9 of controller, agent and gateway in turn, under load: sockets go on, all is adopted within 5 s, nothing is doubled or orphaned', async () => {
+  await deployStatefulApp(bellows);
+  const sdk = bellows.lambda();
+  await sdk.send(
+    new CreateFunctionCommand({
+      FunctionName: 'steady',
+      Runtime: 'nodejs26.x' as never,
+      Role: 'arn:aws:iam::000000000000:role/any',
+      Handler: 'index.handler',
+      Code: {
+        ZipFile: await zipOf({
+          'index.mjs': 'let n = 0; export const handler = async () => ({ pid: process.pid, n: ++n });',
+        }),
+      },
+    }),
+  );
+  const invoke = async (): Promise<{ n: number }> => {
+    const answer = await sdk.send(new InvokeCommand({ FunctionName: 'steady' }));
+    expect(answer.FunctionError).toBeUndefined();
+    return JSON.parse(new TextDecoder().decode(answer.Payload)) as { n: number };
+  };
+  await invoke();
+  const before = await bellows.instances();
+  expect(before).toHaveLength(2);
+  const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 20);
+  const ports = clients.localPorts;
+  clients.start(100);
+  try {
+    for (const role of ['controller', 'agent', 'gateway'] as const) {
+      const pid = bellows.pidOf(role);
+      expect(pid, `the ${role}'s process`).toBeDefined();
+      process.kill(pid!, 'SIGKILL');
+      await eventually(
+        async () => {
+          const replacement = bellows.pidOf(role);
+          if (replacement === undefined || replacement === pid) return false;
+          const health = await fetch(`${bellows.url}/healthz`);
+          if (((await health.json()) as { status: string }).status !== 'ok') return false;
+          const now = await bellows.instances();
+          const app = now.find((each) => each.workload.includes('stateful'));
+          return app?.connections === 20 && now.length === before.length;
+        },
+        { timeoutMs: 5_000, what: () => `everything to be right again after the ${role} was killed` },
+      );
+      const now = await bellows.instances();
+      expect(now.map(({ id, pid: process }) => ({ id, process })).sort(byId)).toEqual(
+        before.map(({ id, pid: process }) => ({ id, process })).sort(byId),
+      );
+      for (const { pid: process } of now) expect(isProcess(process)).toBe(true);
+      expect((await invoke()).n).toBeGreaterThan(1);
+    }
+    const account = await clients.stop();
+    console.log(`M-E6: ${JSON.stringify(account)}`);
+    expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+    expect(clients.localPorts).toEqual(ports);
+    const ps = await bellows.cli('ps', '--json');
+    expect(ps.code).toBe(0);
+    expect(ps.stdout).toContain(before[0]!.id);
+  } finally {
+    clients.close();
+  }
+});
+
+const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
+
+test('an app that crashes is started again, with another pid, and serves', async () => {
+  const app = (await bellows.instances()).find((each) => each.workload.includes('stateful'));
+  await fetch(`${bellows.url}/w/default/stateful/crash`).catch(() => undefined);
+  await eventually(
+    async () => {
+      const now = (await bellows.instances()).filter((each) => each.workload.includes('stateful'));
+      if (now.length !== 1 || now[0]!.pid === app?.pid) return false;
+      return (await fetch(`${bellows.url}/w/default/stateful/state`)).ok;
+    },
+    { timeoutMs: 15_000, what: () => 'the app to be back' },
+  );
+});
+
+test('kill -9 of the supervisor: a new `bellows up` on the same data takes over, and what ran still runs', async () => {
+  const before = await bellows.instances();
+  const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 5);
+  clients.start(50);
+  try {
+    bellows.process.kill('SIGKILL');
+    await eventually(() => bellows.process.signalCode === 'SIGKILL');
+    bellows = await Bellows.start({ port: bellows.port, dataDirectory: bellows.dataDirectory });
+    await eventually(async () => (await bellows.instances()).length === before.length);
+    expect((await bellows.instances()).map(({ pid }) => pid).sort()).toEqual(
+      before.map(({ pid }) => pid).sort(),
+    );
+    expect(await clients.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+  } finally {
+    clients.close();
+  }
+});

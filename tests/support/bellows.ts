@@ -1,0 +1,255 @@
+// Starts a whole Bellows as a user would, on a free port with a data directory of its own, and takes it down again.
+// Owns nothing of what tests assert.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { LambdaClient, type LambdaClientConfig } from '@aws-sdk/client-lambda';
+
+export const projectRoot = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
+export interface CredentialsFile {
+  readonly adminToken: string;
+  readonly tenants: Readonly<Record<string, Credentials>>;
+}
+
+/** An answer of /v1 with its status. */
+export interface Answer<T> {
+  readonly status: number;
+  readonly body: T;
+}
+
+export async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+    });
+  });
+}
+
+export interface StartOptions {
+  readonly args?: readonly string[];
+  readonly dataDirectory?: string;
+  readonly port?: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export class Bellows {
+  readonly port: number;
+  readonly dataDirectory: string;
+  readonly process: ChildProcess;
+  #output = '';
+
+  private constructor(port: number, dataDirectory: string, process: ChildProcess) {
+    this.port = port;
+    this.dataDirectory = dataDirectory;
+    this.process = process;
+    const collect = (chunk: Buffer): void => {
+      this.#output = (this.#output + chunk.toString()).slice(-100_000);
+    };
+    process.stdout?.on('data', collect);
+    process.stderr?.on('data', collect);
+  }
+
+  static async start(options: StartOptions = {}): Promise<Bellows> {
+    const port = options.port ?? (await freePort());
+    const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'bellows-e2e-'));
+    const args = options.args ?? ['--no-examples'];
+    const child = spawn(
+      process.execPath,
+      [
+        join(projectRoot, 'bin', 'bellows.js'),
+        'up',
+        '--port',
+        String(port),
+        '--data',
+        dataDirectory,
+        ...args,
+      ],
+      { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
+    );
+    const bellows = new Bellows(port, dataDirectory, child);
+    await bellows.#ready();
+    return bellows;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** What it printed so far. */
+  get output(): string {
+    return this.#output;
+  }
+
+  get credentials(): CredentialsFile {
+    return JSON.parse(readFileSync(join(this.dataDirectory, 'credentials.json'), 'utf8')) as CredentialsFile;
+  }
+
+  async #ready(): Promise<void> {
+    await eventually(
+      async () => {
+        if (this.process.exitCode !== null)
+          throw new Error(`bellows up ended with ${this.process.exitCode}:\n${this.#output}`);
+        const answer = await fetch(`${this.url}/healthz`);
+        const health = (await answer.json()) as { status: string };
+        return (
+          answer.ok && health.status === 'ok' && existsSync(join(this.dataDirectory, 'credentials.json'))
+        );
+      },
+      { timeoutMs: 60_000, what: () => `bellows up to answer:\n${this.#output}` },
+    );
+  }
+
+  lambda(tenant = 'default', config: Partial<LambdaClientConfig> = {}): LambdaClient {
+    const credentials = this.credentials.tenants[tenant];
+    if (credentials === undefined) throw new Error(`no credentials for ${tenant}`);
+    return new LambdaClient({
+      endpoint: this.url,
+      region: 'eu-central-1',
+      credentials,
+      maxAttempts: 1,
+      ...config,
+    });
+  }
+
+  async v1<T>(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Answer<T>> {
+    const raw = body instanceof Uint8Array;
+    const answer = await fetch(`${this.url}/v1${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.credentials.adminToken}`,
+        ...(body === undefined
+          ? {}
+          : { 'content-type': raw ? 'application/octet-stream' : 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: raw ? new Uint8Array(body) : JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    return { status: answer.status, body: (text === '' ? undefined : JSON.parse(text)) as T };
+  }
+
+  async instances(): Promise<InstanceAnswer[]> {
+    const { body } = await this.v1<{ instances: InstanceAnswer[] } | InstanceAnswer[]>('GET', '/instances');
+    return Array.isArray(body) ? body : body.instances;
+  }
+
+  /** Runs the command line against this Bellows. */
+  async cli(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    return runCli(args, { BELLOWS_DATA: this.dataDirectory });
+  }
+
+  /** The processes of this Bellows by role, by their titles and parent. */
+  pidOf(role: 'controller' | 'gateway' | 'agent'): number | undefined {
+    for (const name of readdirSync('/proc')) {
+      const pid = Number(name);
+      if (!Number.isInteger(pid)) continue;
+      const stat = readIfThere(`/proc/${pid}/stat`);
+      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+      if (parent === this.process.pid && readIfThere(`/proc/${pid}/cmdline`).startsWith(`bellows-${role}`))
+        return pid;
+    }
+    return undefined;
+  }
+
+  /** Orderly stop, as Ctrl-C does. Removes the data directory unless told to keep it. */
+  async stop(options: { readonly keepData?: boolean } = {}): Promise<number | null> {
+    if (this.process.exitCode === null && this.process.signalCode === null) {
+      const ended = new Promise<void>((resolve) => this.process.once('exit', () => resolve()));
+      this.process.kill('SIGINT');
+      const late = setTimeout(() => this.process.kill('SIGKILL'), 60_000);
+      await ended;
+      clearTimeout(late);
+    }
+    if (options.keepData !== true) rmSync(this.dataDirectory, { recursive: true, force: true });
+    return this.process.exitCode;
+  }
+}
+
+export interface InstanceAnswer {
+  readonly id: string;
+  readonly tenant: string;
+  readonly workload: string;
+  readonly unit: string;
+  readonly state: string;
+  readonly pid: number;
+  readonly connections: number;
+  readonly memory: {
+    readonly demand: string;
+    readonly grant: string;
+    readonly used: string;
+    readonly claimed: string;
+  };
+  readonly cpu: {
+    readonly demand: string;
+    readonly grant: string;
+    readonly used: string;
+    readonly claimed: string;
+  };
+}
+
+export async function runCli(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, [join(projectRoot, 'bin', 'bellows.js'), ...args], {
+    cwd: projectRoot,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, stdout, stderr };
+}
+
+export function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Asks again until `check` is true; what it throws counts as "not yet" and is shown when time is up. */
+export async function eventually(
+  check: () => boolean | Promise<boolean>,
+  options: { readonly timeoutMs?: number; readonly everyMs?: number; readonly what?: () => string } = {},
+): Promise<void> {
+  const end = Date.now() + (options.timeoutMs ?? 10_000);
+  let last: unknown;
+  for (;;) {
+    try {
+      if (await check()) return;
+      last = undefined;
+    } catch (thrown) {
+      last = thrown;
+    }
+    if (Date.now() > end) {
+      const cause = last === undefined ? {} : { cause: last };
+      throw new Error(
+        `waited in vain for ${options.what?.() ?? 'a condition'}${last === undefined ? '' : `: ${String(last)}`}`,
+        cause,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, options.everyMs ?? 50));
+  }
+}

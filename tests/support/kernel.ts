@@ -1,0 +1,84 @@
+// What the kernel itself says of a process's groups, read without any of Bellows' code: the proof behind assertions.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** The directory of a process's group in a v1 hierarchy, or in v2. */
+export function groupDirectory(pid: number, controller: 'memory' | 'cpu' | 'freezer' | 'pids'): string {
+  for (const line of readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n')) {
+    const [, names, path] = line.split(':');
+    if (names?.split(',').includes(controller) === true && path !== undefined)
+      return join('/sys/fs/cgroup', names, path);
+  }
+  const v2 = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '/';
+  return join('/sys/fs/cgroup', v2);
+}
+
+/** Bytes; Infinity when there is no limit. */
+export function memoryLimitOf(directory: string): number {
+  const v1 = join(directory, 'memory.limit_in_bytes');
+  const text = readFileSync(existsSync(v1) ? v1 : join(directory, 'memory.max'), 'utf8').trim();
+  const bytes = text === 'max' ? Infinity : Number(text);
+  return bytes >= 2 ** 62 ? Infinity : bytes;
+}
+
+/** Millicores; Infinity when there is no quota. */
+export function cpuLimitOf(directory: string): number {
+  if (existsSync(join(directory, 'cpu.cfs_quota_us'))) {
+    const quota = Number(readFileSync(join(directory, 'cpu.cfs_quota_us'), 'utf8'));
+    const period = Number(readFileSync(join(directory, 'cpu.cfs_period_us'), 'utf8'));
+    return quota < 0 ? Infinity : Math.round((quota / period) * 1000);
+  }
+  const [quota = 'max', period = '100000'] = readFileSync(join(directory, 'cpu.max'), 'utf8')
+    .trim()
+    .split(' ');
+  return quota === 'max' ? Infinity : Math.round((Number(quota) / Number(period)) * 1000);
+}
+
+export function oomKillsOf(directory: string): number {
+  const v1 = join(directory, 'memory.oom_control');
+  const text = readFileSync(existsSync(v1) ? v1 : join(directory, 'memory.events'), 'utf8');
+  return Number(/^oom_kill (\d+)/m.exec(text)?.[1] ?? 0);
+}
+
+/** Every group of any hierarchy whose name contains `fragment`. */
+export function groupsNamed(fragment: string): string[] {
+  const found: string[] = [];
+  for (const hierarchy of readdirSync('/sys/fs/cgroup')) {
+    const directory = join('/sys/fs/cgroup', hierarchy);
+    try {
+      for (const name of readdirSync(directory))
+        if (name.includes(fragment)) found.push(join(directory, name));
+    } catch {
+      // a file, or not ours to read
+    }
+  }
+  return found;
+}
+
+export function mountsBelow(directory: string): string[] {
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((path) => path === directory || path.startsWith(`${directory}/`));
+}
+
+/** Processes that name `text` in their command line or environment. */
+export function processesMentioning(text: string): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      if (!Number.isInteger(pid) || pid === process.pid) return false;
+      try {
+        return (
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(text) ||
+          readFileSync(`/proc/${pid}/environ`, 'utf8').includes(text)
+        );
+      } catch {
+        return false;
+      }
+    });
+}
+
+export function isProcess(pid: number): boolean {
+  return existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
