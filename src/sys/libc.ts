@@ -21,6 +21,7 @@ const SIGNATURES = {
   mkfifo: { arguments: ['string', 'uint32'], return: 'int32' },
   // Variadic in C; a third integer is passed alike on both machines' Linux calling conventions.
   fcntl: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+  flock: { arguments: ['int32', 'int32'], return: 'int32' },
 } as const satisfies FfiModule.FunctionDefinitions;
 
 type Functions = ReturnType<typeof FfiModule.dlopen<typeof SIGNATURES>>['functions'];
