@@ -1,0 +1,59 @@
+// How long a resize takes from the request to the kernel, with 20 instances running and room for the change.
+// Each sample is checked: the kernel's own file must hold the new limit when the answer comes.
+import { Bellows, eventually } from '../tests/support/bellows.ts';
+import { archiveOf } from '../tests/support/apps.ts';
+import { groupDirectory, memoryLimitOf } from '../tests/support/kernel.ts';
+import { ms, percentile, type Bench } from './figure.ts';
+
+const mib = 1024 * 1024;
+const rounds = 300;
+
+export const resize: Bench = {
+  what: `PATCH /v1/workloads to the kernel's file, 20 instances, ${rounds} changes`,
+  run: async () => {
+    const bellows = await Bellows.start();
+    try {
+      const archive = await archiveOf('tests/fixtures/stateful-app', ['ws']);
+      await bellows.v1('PUT', '/workloads/default/many', archive);
+      await bellows.v1('PATCH', '/workloads/default/many?wait=30', {
+        scale: 19,
+        memory: '128MiB',
+        cpu: '100m',
+      });
+      await bellows.v1('PUT', '/workloads/default/one', archive);
+      await eventually(async () => (await bellows.instances()).length === 20, { timeoutMs: 60_000 });
+      const one = (await bellows.instances()).find((each) => each.workload.endsWith('one'))!;
+      const group = groupDirectory(one.pid, 'memory');
+
+      const single: number[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        const wanted = 256 + (round % 2 === 0 ? 64 : 0) + round;
+        const began = performance.now();
+        const answer = await bellows.v1<{ status: string }>('PATCH', '/workloads/default/one', {
+          memory: `${wanted}MiB`,
+        });
+        single.push(performance.now() - began);
+        if (answer.body.status !== 'applied' || memoryLimitOf(group) !== wanted * mib) {
+          throw new Error(
+            `round ${round}: ${JSON.stringify(answer.body)}, and the kernel holds ${memoryLimitOf(group)}`,
+          );
+        }
+      }
+      const all: number[] = [];
+      for (let round = 0; round < 50; round += 1) {
+        const began = performance.now();
+        await bellows.v1('PATCH', '/workloads/default/many', { memory: `${160 + round}MiB` });
+        all.push(performance.now() - began);
+      }
+      const p99 = percentile(single, 0.99);
+      return [
+        { name: 'one instance among 20, p50', value: ms(percentile(single, 0.5)) },
+        { name: 'one instance among 20, p99', value: ms(p99), aim: '<= 10 ms', met: p99 <= 10 },
+        { name: '19 instances in one transaction, p50', value: ms(percentile(all, 0.5)) },
+        { name: '19 instances in one transaction, p99', value: ms(percentile(all, 0.99)) },
+      ];
+    } finally {
+      await bellows.stop();
+    }
+  },
+};
