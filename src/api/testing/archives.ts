@@ -1,7 +1,7 @@
 // Archives for tests: honest ones made by well-kept writers, hostile ones byte by byte. Tests only.
 import { buffer } from 'node:stream/consumers';
 import { crc32, deflateRawSync, gzipSync } from 'node:zlib';
-import { pack, type Headers } from 'tar-stream';
+import { pack, type Header } from 'tar-stream';
 import { ZipFile } from 'yazl';
 
 export type Files = Readonly<Record<string, string | Buffer>>;
@@ -68,7 +68,7 @@ export function rawZip(entries: readonly RawEntry[]): Buffer {
   return Buffer.concat([...bodies, central, end]);
 }
 
-export type TarEntry = Partial<Headers> & { readonly name: string; readonly content?: string };
+export type TarEntry = Partial<Header> & { readonly name: string; readonly content?: string };
 
 /** A gzipped tar of exactly these entries; the writer checks no names. */
 export async function tarGzOf(entries: readonly TarEntry[]): Promise<Buffer> {

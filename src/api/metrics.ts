@@ -1,0 +1,77 @@
+// /metrics for Prometheus: a few sums of what the controller knows, read when they are asked for.
+// Owns names and labels. Tenants' names and figures are for the admin only: code that runs here can reach the port too.
+import { Counter, Gauge, Registry } from 'prom-client';
+import { instanceStates } from '../model/instance.ts';
+import type { ControlPlane } from '../controller/control-plane.ts';
+import { nameInKey } from './workload-key.ts';
+
+/** @param detailed whether series by tenant and workload are given too */
+export async function renderMetrics(
+  control: Pick<ControlPlane, 'instances' | 'units' | 'ledger' | 'startedAtMs'>,
+  detailed: boolean,
+): Promise<{ text: string; mediaType: string }> {
+  // A registry for each answer: what is gone since the last one leaves no series behind.
+  const registry = new Registry();
+  const registers = [registry];
+  const [instances, units, ledger] = await Promise.all([control.instances(), control.units(), control.ledger()]);
+
+  new Gauge({
+    name: 'bellows_controller_start_time_seconds',
+    help: 'When this controller started, in seconds since the epoch.',
+    registers,
+  }).set(control.startedAtMs / 1_000);
+
+  const states = new Gauge({ name: 'bellows_instances', help: 'Instances by state.', labelNames: ['state'], registers });
+  for (const state of instanceStates) states.set({ state }, 0);
+  for (const { state } of instances) states.inc({ state });
+
+  const open = new Gauge({ name: 'bellows_connections', help: 'Client connections open at instances.', registers });
+  const kills = new Counter({ name: 'bellows_oom_kills_total', help: 'Out-of-memory kills in instances that run now.', registers });
+  for (const { connections, usage } of instances) {
+    open.inc(connections.open);
+    kills.inc(usage.oomKills);
+  }
+
+  const ready = new Gauge({ name: 'bellows_unit_ready', help: "1 while the unit's agent is connected.", labelNames: ['unit'], registers });
+  for (const { id, state } of units) ready.set({ unit: id }, state === 'ready' ? 1 : 0);
+
+  // Bytes, millicores and bytes per second, as everywhere; the resource's name is the label.
+  const amounts = ['capacity', 'granted', 'used', 'claimed', 'unallocated'] as const;
+  for (const amount of amounts) {
+    const gauge = new Gauge({
+      name: `bellows_resource_${amount}`,
+      help: `What is ${amount} of the machine: bytes, millicores or bytes per second.`,
+      labelNames: ['resource'],
+      registers,
+    });
+    for (const line of ledger) gauge.set({ resource: line.resource }, line[amount]);
+  }
+  if (detailed) addDetails(registers, instances, ledger);
+  return { text: await registry.metrics(), mediaType: registry.contentType };
+}
+
+function addDetails(
+  registers: Registry[],
+  instances: Awaited<ReturnType<ControlPlane['instances']>>,
+  ledger: Awaited<ReturnType<ControlPlane['ledger']>>,
+): void {
+  const byTenant = { labelNames: ['tenant', 'resource'] as const, registers };
+  const granted = new Gauge({ name: 'bellows_tenant_granted', help: "Granted to a tenant's instances.", ...byTenant });
+  const used = new Gauge({ name: 'bellows_tenant_used', help: "Used by a tenant's instances.", ...byTenant });
+  const limit = new Gauge({ name: 'bellows_tenant_limit', help: 'The most a tenant may be allocated; no series means no limit.', ...byTenant });
+  for (const { resource, tenants } of ledger) {
+    for (const line of tenants) {
+      granted.set({ tenant: line.tenant, resource }, line.granted);
+      used.set({ tenant: line.tenant, resource }, line.used);
+      if (line.limit !== null) limit.set({ tenant: line.tenant, resource }, line.limit);
+    }
+  }
+  const byWorkload = { labelNames: ['tenant', 'workload'] as const, registers };
+  const counts = new Gauge({ name: 'bellows_workload_instances', help: 'Instances of a workload.', ...byWorkload });
+  const open = new Gauge({ name: 'bellows_workload_connections', help: 'Client connections open at a workload.', ...byWorkload });
+  for (const { tenant, workload, connections } of instances) {
+    const labels = { tenant, workload: nameInKey(workload) };
+    counts.inc(labels);
+    open.inc(labels, connections.open);
+  }
+}

@@ -1,0 +1,90 @@
+// What runs, where, and what it has: instances, units, the ledger, and taking back what lies idle.
+import { z } from 'zod';
+import { parseTenantId, parseWorkloadName, workloadKey, type InstanceId, type TenantId, type WorkloadKey } from '../../../base/ids.ts';
+import { noQuery, quantityField } from '../fields.ts';
+import { parsedBy } from '../invalid.ts';
+import { jsonBody, noBody, route } from '../route.ts';
+import { instanceView, showInstance } from '../views/instance.ts';
+import { ledgerLineView, reclaimView, showLedgerLine, showReclaim, showUnit, unitView } from '../views/machine.ts';
+
+const tag = 'machine';
+const noParams = z.strictObject({});
+
+/** A tenant, an instance (its ids are fit to be tenants' names) or `TENANT/NAME`; the controller knows which there is. */
+function parseOwner(text: string): TenantId | InstanceId | WorkloadKey {
+  const [tenant, name, ...more] = text.split('/');
+  if (name === undefined) return parseTenantId(tenant);
+  return workloadKey(parseTenantId(tenant), parseWorkloadName([name, ...more].join('/')));
+}
+
+const reclaimBody = z.strictObject({
+  memory: quantityField('memory').optional(),
+  from: z
+    .string()
+    .transform(parsedBy(parseOwner))
+    .optional()
+    .meta({ description: 'A tenant, TENANT/NAME, or an instance; from whoever is idle when absent.' }),
+});
+
+export const machineRoutes = [
+  route({
+    operationId: 'listInstances',
+    method: 'GET',
+    path: '/v1/instances',
+    tag,
+    summary: 'Everything that runs, and for each resource its demand, grant, use and what was claimed.',
+    params: noParams,
+    query: noQuery,
+    body: noBody,
+    answer: z.array(instanceView),
+    statuses: { 200: 'The instances.' },
+    handle: async ({ control }) => ({ status: 200, body: (await control.instances()).map(showInstance) }),
+  }),
+  route({
+    operationId: 'listUnits',
+    method: 'GET',
+    path: '/v1/units',
+    tag,
+    summary: 'The units that instances run in.',
+    params: noParams,
+    query: noQuery,
+    body: noBody,
+    answer: z.array(unitView),
+    statuses: { 200: 'The units.' },
+    handle: async ({ control }) => ({ status: 200, body: (await control.units()).map(showUnit) }),
+  }),
+  route({
+    operationId: 'getLedger',
+    method: 'GET',
+    path: '/v1/ledger',
+    tag,
+    summary: 'Capacity, granted, used and claimed of each resource, and by whom.',
+    params: noParams,
+    query: noQuery,
+    body: noBody,
+    answer: z.array(ledgerLineView),
+    statuses: { 200: 'One line for each resource.' },
+    handle: async ({ control }) => ({ status: 200, body: (await control.ledger()).map(showLedgerLine) }),
+  }),
+  route({
+    operationId: 'reclaim',
+    method: 'POST',
+    path: '/v1/reclaim',
+    tag,
+    summary: 'Takes idle memory back now; says what was found, claimed and freed, from whom and how.',
+    params: noParams,
+    query: noQuery,
+    body: jsonBody(reclaimBody, { required: false }),
+    answer: reclaimView,
+    statuses: { 200: 'What was reclaimed.' },
+    handle: async ({ control }, { body: { memory, from } }) => ({
+      status: 200,
+      body: showReclaim(
+        await control.reclaim({
+          ...(memory === undefined ? {} : { memoryBytes: memory }),
+          ...(from === undefined ? {} : { from }),
+        }),
+      ),
+    }),
+  }),
+];

@@ -1,0 +1,64 @@
+// An instance as /v1 shows it: who it is, and for each resource what it would use, may use, uses and gave back.
+import { z } from 'zod';
+import type { InstanceView } from '../../../controller/control-plane.ts';
+import { instanceStates } from '../../../model/instance.ts';
+import { formatResource } from '../../../model/resources.ts';
+import { nameInKey } from '../../workload-key.ts';
+import { perResource, quantityView, showTime, timeView } from './quantities.ts';
+
+const holding = z
+  .object({
+    demand: quantityView,
+    grant: quantityView,
+    used: quantityView,
+    claimed: quantityView,
+    desired: quantityView.optional().meta({ description: 'What it is to be given as soon as it is safe; absent when it has it.' }),
+  })
+  .meta({ id: 'Holding' });
+
+export const instanceView = z
+  .object({
+    id: z.string(),
+    tenant: z.string(),
+    workload: z.string(),
+    kind: z.enum(['app', 'function']),
+    generation: z.string(),
+    unit: z.string(),
+    state: z.enum(instanceStates),
+    pid: z.number(),
+    startedAt: timeView,
+    connections: z.number().meta({ description: 'Client connections open now.' }),
+    connectionCounts: z.object({ open: z.number(), closedByClient: z.number(), closedByServer: z.number() }),
+    memory: holding,
+    cpu: holding,
+    storage: holding,
+    bandwidth: holding,
+    memoryPeak: quantityView,
+    oomKills: z.number(),
+  })
+  .meta({ id: 'Instance' });
+
+export function showInstance(instance: InstanceView): z.infer<typeof instanceView> {
+  return {
+    id: instance.id,
+    tenant: instance.tenant,
+    workload: nameInKey(instance.workload),
+    kind: instance.kind,
+    generation: instance.generation,
+    unit: instance.unit,
+    state: instance.state,
+    pid: instance.pid,
+    startedAt: showTime(instance.startedAtMs),
+    connections: instance.connections.open,
+    connectionCounts: instance.connections,
+    ...perResource((kind) => ({
+      demand: formatResource(kind, instance.demand[kind]),
+      grant: formatResource(kind, instance.grant[kind]),
+      used: formatResource(kind, instance.used[kind]),
+      claimed: formatResource(kind, instance.claimed[kind]),
+      ...(instance.desired[kind] === instance.grant[kind] ? {} : { desired: formatResource(kind, instance.desired[kind]) }),
+    })),
+    memoryPeak: formatResource('memory', instance.usage.memoryPeakBytes),
+    oomKills: instance.usage.oomKills,
+  };
+}

@@ -1,0 +1,108 @@
+// Units, the ledger and the report of a reclaim, as /v1 shows them.
+import { z } from 'zod';
+import type { LedgerLine, ReclaimReport, UnitView } from '../../../controller/control-plane.ts';
+import { formatResource, resourceKinds } from '../../../model/resources.ts';
+import { agentCapabilities } from '../../../protocol/agent.ts';
+import { nameInKey, tenantInKey } from '../../workload-key.ts';
+import { maybeQuantityView, quantityView, showMaybe, showSize, sizeView } from './quantities.ts';
+
+export const unitView = z
+  .object({
+    id: z.string(),
+    driver: z.string(),
+    state: z.enum(['ready', 'disconnected']),
+    pid: z.number().nullable().meta({ description: "The host's number of the unit's process; null when the unit is the host." }),
+    instances: z.number(),
+    provisioned: sizeView,
+    claimed: sizeView,
+    granted: sizeView,
+    used: sizeView,
+    capabilities: agentCapabilities.nullable().meta({ description: 'What its agent can enforce; null while it is not connected.' }),
+  })
+  .meta({ id: 'Unit' });
+
+export function showUnit(unit: UnitView): z.infer<typeof unitView> {
+  return {
+    id: unit.id,
+    driver: unit.driver,
+    state: unit.state,
+    pid: unit.pid,
+    instances: unit.instances,
+    provisioned: showSize(unit.provisioned),
+    claimed: showSize(unit.claimed),
+    granted: showSize(unit.granted),
+    used: showSize(unit.used),
+    capabilities: unit.capabilities,
+  };
+}
+
+export const ledgerLineView = z
+  .object({
+    resource: z.enum(resourceKinds),
+    capacity: quantityView,
+    granted: quantityView,
+    used: quantityView,
+    claimed: quantityView,
+    unallocated: quantityView.meta({ description: 'Capacity less granted; negative when the machine is oversubscribed.' }),
+    tenants: z.array(
+      z.object({ tenant: z.string(), limit: maybeQuantityView, granted: quantityView, used: quantityView }),
+    ),
+  })
+  .meta({ id: 'LedgerLine' });
+
+export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView> {
+  const { resource } = line;
+  return {
+    resource,
+    capacity: formatResource(resource, line.capacity),
+    granted: formatResource(resource, line.granted),
+    used: formatResource(resource, line.used),
+    claimed: formatResource(resource, line.claimed),
+    unallocated: showSigned(resource, line.unallocated),
+    tenants: line.tenants.map(({ tenant, limit, granted, used }) => ({
+      tenant,
+      limit: showMaybe(resource, limit),
+      granted: formatResource(resource, granted),
+      used: formatResource(resource, used),
+    })),
+  };
+}
+
+function showSigned(resource: LedgerLine['resource'], amount: number): string {
+  return amount < 0 ? `-${formatResource(resource, -amount)}` : formatResource(resource, amount);
+}
+
+export const reclaimView = z
+  .object({
+    found: quantityView.meta({ description: 'What could be taken.' }),
+    claimed: quantityView,
+    freed: quantityView.meta({ description: "By the kernel's figures before and after." }),
+    from: z.array(
+      z.object({
+        instance: z.string(),
+        tenant: z.string(),
+        workload: z.string(),
+        how: z.enum(['trim']),
+        before: quantityView,
+        after: quantityView,
+      }),
+    ),
+  })
+  .meta({ id: 'ReclaimReport' });
+
+export function showReclaim(report: ReclaimReport): z.infer<typeof reclaimView> {
+  const show = (bytes: number): string => formatResource('memory', bytes);
+  return {
+    found: show(report.foundBytes),
+    claimed: show(report.claimedBytes),
+    freed: show(report.freedBytes),
+    from: report.from.map(({ instance, workload, how, beforeBytes, afterBytes }) => ({
+      instance,
+      tenant: tenantInKey(workload),
+      workload: nameInKey(workload),
+      how,
+      before: show(beforeBytes),
+      after: show(afterBytes),
+    })),
+  };
+}

@@ -1,0 +1,52 @@
+// A tenant as /v1 shows it. Its secret is shown once, to whoever created it.
+import { z } from 'zod';
+import type { Tenant, TenantLimits } from '../../../model/tenant.ts';
+import { maybeQuantityView, showMaybe, showTime, timeView } from './quantities.ts';
+
+const limitsView = z
+  .object({
+    memory: maybeQuantityView,
+    cpu: maybeQuantityView,
+    storage: maybeQuantityView,
+    bandwidth: maybeQuantityView,
+    connections: z.number().nullable(),
+    concurrency: z.number().nullable(),
+  })
+  .meta({ id: 'TenantLimits', description: 'The most a tenant may be allocated; null is no limit.' });
+
+export const tenantView = z
+  .object({
+    id: z.string(),
+    accountId: z.string().meta({ description: "Twelve digits, as in its functions' ARNs." }),
+    limits: limitsView,
+    weight: z.number(),
+    uid: z.number().meta({ description: "The user that the tenant's instances run as." }),
+    createdAt: timeView,
+    accessKeyId: z.string(),
+    secretAccessKey: z.string().optional().meta({ description: 'Only in the answer that creates the tenant.' }),
+  })
+  .meta({ id: 'Tenant' });
+
+function showLimits(limits: TenantLimits): z.infer<typeof limitsView> {
+  return {
+    memory: showMaybe('memory', limits.memory),
+    cpu: showMaybe('cpu', limits.cpu),
+    storage: showMaybe('storage', limits.storage),
+    bandwidth: showMaybe('bandwidth', limits.bandwidth),
+    connections: limits.connections,
+    concurrency: limits.concurrency,
+  };
+}
+
+export function showTenant(tenant: Tenant, options: { readonly secret: boolean }): z.infer<typeof tenantView> {
+  return {
+    id: tenant.id,
+    accountId: tenant.accountId,
+    limits: showLimits(tenant.limits),
+    weight: tenant.weight,
+    uid: tenant.uid,
+    createdAt: showTime(tenant.createdAtMs),
+    accessKeyId: tenant.credentials.accessKeyId,
+    ...(options.secret ? { secretAccessKey: tenant.credentials.secretAccessKey } : {}),
+  };
+}

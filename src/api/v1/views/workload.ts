@@ -1,0 +1,79 @@
+// A workload as /v1 shows it, and the log lines of one.
+import { z } from 'zod';
+import { formatResources } from '../../../model/resources.ts';
+import { runtimeNames, type Workload } from '../../../model/workload.ts';
+import type { LogEntry } from '../../../controller/control-plane.ts';
+import { showTime, sizeView, timeView } from './quantities.ts';
+
+const base = {
+  tenant: z.string(),
+  name: z.string(),
+  runtime: z.enum(runtimeNames),
+  ...sizeView.shape,
+  env: z.record(z.string(), z.string()),
+  network: z.enum(['host', 'none']),
+  tags: z.record(z.string(), z.string()),
+  code: z.object({ sha256: z.string(), sizeBytes: z.number() }),
+  generation: z.string().meta({ description: 'Changes when instances are replaced: not on a resize.' }),
+  path: z.string().meta({ description: 'Where it is reached on the one port.' }),
+  createdAt: timeView,
+  modifiedAt: timeView,
+};
+
+export const workloadView = z
+  .discriminatedUnion('kind', [
+    z.object({ kind: z.literal('app'), ...base, start: z.string(), scale: z.number() }),
+    z.object({
+      kind: z.literal('function'),
+      ...base,
+      handler: z.string(),
+      timeout: z.number().meta({ description: 'Seconds.' }),
+      description: z.string(),
+      url: z.boolean(),
+      websocket: z.object({ routes: z.array(z.string()) }).nullable(),
+      reservedConcurrency: z.number().nullable(),
+      revisionId: z.string(),
+    }),
+  ])
+  .meta({ id: 'Workload' });
+
+export function showWorkload(workload: Workload): z.infer<typeof workloadView> {
+  const common = {
+    tenant: workload.tenant,
+    name: workload.name,
+    runtime: workload.runtime,
+    ...formatResources(workload.request),
+    env: { ...workload.env },
+    network: workload.network,
+    tags: { ...workload.tags },
+    code: { sha256: workload.codeSha256, sizeBytes: workload.codeSizeBytes },
+    generation: workload.generation,
+    path: `/w/${workload.tenant}/${workload.name}/`,
+    createdAt: showTime(workload.createdAtMs),
+    modifiedAt: showTime(workload.modifiedAtMs),
+  };
+  if (workload.kind === 'app') return { kind: 'app', ...common, start: workload.start, scale: workload.scale };
+  return {
+    kind: 'function',
+    ...common,
+    handler: workload.handler,
+    timeout: workload.timeoutMs / 1_000,
+    description: workload.description,
+    url: workload.url,
+    websocket: workload.websocketRoutes.length === 0 ? null : { routes: [...workload.websocketRoutes] },
+    reservedConcurrency: workload.reservedConcurrency,
+    revisionId: workload.revisionId,
+  };
+}
+
+export const logsView = z
+  .object({
+    entries: z.array(z.object({ time: timeView, instance: z.string(), line: z.string() })),
+    cursor: z.string().meta({ description: 'Give it back to read on from here.' }),
+  })
+  .meta({ id: 'Logs' });
+
+export function showLogs(logs: { entries: readonly LogEntry[]; cursor: string }): z.infer<typeof logsView> {
+  const entries = logs.entries.map(({ timeMs, instance, line }) => ({ time: showTime(timeMs), instance, line }));
+  return { entries, cursor: logs.cursor };
+}
