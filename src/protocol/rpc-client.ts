@@ -20,10 +20,19 @@ export interface RpcClientOptions<Local extends Protocol, Remote extends Protoco
   readonly onDisconnect?: () => void;
 }
 
+/** A call that waits for a link. */
+interface Waiter<Peer> {
+  readonly take: (peer: Peer) => void;
+  readonly fail: (error: BellowsError) => void;
+}
+
 export class RpcClient<Local extends Protocol, Remote extends Protocol> implements Caller<Remote> {
   readonly #options: RpcClientOptions<Local, Remote>;
+  /** The link that calls go over: connected, and `onConnect` has said yes. */
   #peer: RpcPeer<Local, Remote> | undefined;
-  #waiting: ((peer: RpcPeer<Local, Remote>) => void)[] = [];
+  /** The link that is being made, or `#peer`. */
+  #newest: RpcPeer<Local, Remote> | undefined;
+  #waiting: Waiter<RpcPeer<Local, Remote>>[] = [];
   #pauseMs: number = retryMs.first;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -51,24 +60,41 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
     return peer.call(name, params, options);
   }
 
+  /** Ends the link and every call that waits for one; later calls fail with Unavailable. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#peer?.close();
+    for (const waiter of this.#waiting.splice(0)) waiter.fail(this.#closedError());
+    if (this.#peer === undefined) this.#newest?.destroy();
+    else this.#peer.close();
     this.#peer = undefined;
   }
 
+  #closedError(): BellowsError {
+    return new BellowsError(
+      'Unavailable',
+      `The link to ${this.#options.socketPath} was closed on this side.`,
+    );
+  }
+
   #nextPeer(timeoutMs: number): Promise<RpcPeer<Local, Remote>> {
+    if (this.#closed) return Promise.reject(this.#closedError());
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#waiting = this.#waiting.filter((waiter) => waiter !== take);
+        this.#waiting = this.#waiting.filter((other) => other !== waiter);
         reject(new BellowsError('Unavailable', `Nothing answers at ${this.#options.socketPath}.`));
       }, timeoutMs);
-      const take = (peer: RpcPeer<Local, Remote>): void => {
-        clearTimeout(timer);
-        resolve(peer);
+      const waiter: Waiter<RpcPeer<Local, Remote>> = {
+        take: (peer) => {
+          clearTimeout(timer);
+          resolve(peer);
+        },
+        fail: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
       };
-      this.#waiting.push(take);
+      this.#waiting.push(waiter);
     });
   }
 
@@ -79,15 +105,14 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
       ...this.#options,
       onClose: () => this.#disconnected(peer),
     });
+    this.#newest = peer;
     socket.once('connect', () => {
       this.#options.onConnect(peer).then(
         () => {
-          if (peer.closed) return;
+          if (peer.closed || this.#closed) return;
           this.#peer = peer;
           this.#pauseMs = retryMs.first;
-          const waiting = this.#waiting;
-          this.#waiting = [];
-          for (const take of waiting) take(peer);
+          for (const waiter of this.#waiting.splice(0)) waiter.take(peer);
         },
         (thrown: unknown) => {
           this.#options.onDefect(thrown, 'hello');

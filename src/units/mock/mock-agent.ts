@@ -1,0 +1,314 @@
+// An agent without processes: it keeps instances, tenants and grants in memory and answers as a real one would, or as
+// its script says. For testing what stands above an agent; no cgroup, no socket, no clock but the one passed in.
+//
+// What would not be safe is deferred as by a real agent: `setInUse` says how much memory an instance can not give up.
+import { BellowsError } from '../../base/errors.ts';
+import { hostUnitId, type InstanceId, type TenantId } from '../../base/ids.ts';
+import type { Bytes } from '../../base/quantity.ts';
+import type { ResourceChange } from '../../model/change.ts';
+import type { ConnectionCounts, InstanceInfo } from '../../model/instance.ts';
+import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
+import {
+  agentProtocolVersion,
+  type AgentProtocol,
+  type Endpoint,
+  type InstanceSpec,
+  type TenantSpec,
+} from '../../protocol/agent.ts';
+import type { EventOf, Handlers, Params, ResultOf } from '../../protocol/rpc.ts';
+import { Script, type AgentMethod } from './script.ts';
+
+type Methods = AgentProtocol['methods'];
+type AgentEvent = EventOf<AgentProtocol>;
+type ResizeResult = ResultOf<Methods['resize']>;
+
+interface MockInstance {
+  readonly spec: InstanceSpec;
+  readonly endpoint: Endpoint;
+  info: InstanceInfo;
+  inUseBytes: number;
+}
+
+/** What any file-less, process-less instance costs, so that usage is never zero. */
+const initialInUseBytes = 20 * 1024 * 1024;
+const firstPid = 100_001;
+
+export class MockAgent {
+  readonly script = new Script();
+  /** Every call in the order it came, for tests to look at. */
+  readonly calls: { readonly method: AgentMethod; readonly params: unknown }[] = [];
+  readonly handlers: Handlers<AgentProtocol>;
+  readonly #capacity: Resources;
+  readonly #nowMs: () => number;
+  readonly #instances = new Map<InstanceId, MockInstance>();
+  readonly #tenants = new Map<TenantId, TenantSpec>();
+  /** Wanted limits that were below what is in use. */
+  readonly #deferredTenants = new Map<TenantId, TenantSpec>();
+  readonly #listeners = new Set<(event: AgentEvent) => void>();
+  #poolSize = 0;
+  #lastPid = firstPid;
+
+  constructor(capacity: Resources, nowMs: () => number = Date.now) {
+    this.#capacity = capacity;
+    this.#nowMs = nowMs;
+    this.handlers = this.#scripted({
+      hello: async () => this.#hello(),
+      ensureTenant: async (spec) => {
+        this.#tenants.set(spec.tenant, spec);
+        return {};
+      },
+      removeTenant: async ({ tenant }) => this.#removeTenant(tenant),
+      setPool: async ({ size }) => {
+        this.#poolSize = size;
+        this.emit({ event: 'poolChanged', data: { ready: size } });
+        return {};
+      },
+      start: async (spec) => this.#start(spec),
+      stop: async ({ id, reason }) => {
+        this.exit(id, { reason });
+        return {};
+      },
+      freeze: async ({ id }) => this.#setState(id, 'frozen'),
+      thaw: async ({ id }) => this.#setState(id, 'idle'),
+      resize: async (request) => this.#resize(request),
+      trim: async ({ id }) => {
+        const { inUseBytes } = this.#instance(id);
+        return { beforeBytes: inUseBytes, afterBytes: inUseBytes };
+      },
+      list: async () => ({
+        instances: [...this.#instances.values()].map(({ info, endpoint, spec }) => ({
+          info,
+          endpoint,
+          spec,
+        })),
+        poolReady: this.#poolSize,
+      }),
+      measure: async () => this.#measure(),
+      readLogs: async ({ cursor }) => ({ entries: [], cursor: cursor ?? '0' }),
+      removeLogs: async () => ({}),
+      shutdown: async () => {
+        for (const id of [...this.#instances.keys()]) this.exit(id, { reason: 'shutdown' });
+        this.#tenants.clear();
+        return {};
+      },
+    });
+  }
+
+  listen(listener: (event: AgentEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  emit(event: AgentEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** The instance ends by itself. */
+  exit(id: InstanceId, how: { reason: string; code?: number; oomKilled?: boolean }): void {
+    const { info } = this.#instance(id);
+    this.#instances.delete(id);
+    const { reason, code = null, oomKilled = false } = how;
+    this.emit({
+      event: 'exited',
+      data: { id, workload: info.workload, code, signal: null, oomKilled, reason },
+    });
+  }
+
+  /** How much memory the instance can not give up; what was deferred because of it is applied once it fits. */
+  setInUse(id: InstanceId, bytes: number): void {
+    const instance = this.#instance(id);
+    instance.inUseBytes = bytes;
+    const { grant, desired, tenant } = instance.info;
+    const instanceFits = grant.memory !== desired.memory && desired.memory >= bytes;
+    const instances = instanceFits ? [this.#resizeInstance(instance, desired)] : [];
+    const wanted = this.#deferredTenants.get(tenant);
+    const tenantFits = wanted !== undefined && (wanted.memoryBytes ?? Infinity) >= this.#inUseOf(tenant);
+    const tenants = tenantFits ? [this.#resizeTenant(wanted)] : [];
+    if (instanceFits || tenantFits) this.emit({ event: 'applied', data: { tenants, instances } });
+  }
+
+  setConnections(id: InstanceId, connections: ConnectionCounts): void {
+    this.#update(this.#instance(id), { connections });
+  }
+
+  instance(id: InstanceId): InstanceInfo {
+    return this.#instance(id).info;
+  }
+
+  /** Puts recording and the script in front of every method. */
+  #scripted(handlers: Handlers<AgentProtocol>): Handlers<AgentProtocol> {
+    const wrap = <M extends AgentMethod>(method: M): [M, unknown] => [
+      method,
+      async (params: Params<Methods[M]>): Promise<unknown> => {
+        this.calls.push({ method, params });
+        const behaviour = this.script.take(method);
+        if (behaviour?.do === 'fail') throw behaviour.error;
+        if (behaviour?.do === 'answer') return behaviour.result;
+        if (behaviour?.do === 'hang') return new Promise(() => undefined);
+        if (behaviour?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, behaviour.ms));
+        const handler = handlers[method] as (params: Params<Methods[M]>) => Promise<unknown>;
+        return handler(params);
+      },
+    ];
+    return Object.fromEntries((Object.keys(handlers) as AgentMethod[]).map(wrap)) as Handlers<AgentProtocol>;
+  }
+
+  #hello(): ResultOf<Methods['hello']> {
+    return {
+      protocolVersion: agentProtocolVersion,
+      pid: firstPid - 1,
+      capacity: this.#capacity,
+      capabilities: {
+        cgroup: 'v2',
+        sandbox: 'none',
+        memoryLimit: true,
+        cpuLimit: true,
+        freeze: true,
+        separateUsers: true,
+        warmPool: true,
+        notEnforced: [],
+      },
+    };
+  }
+
+  #removeTenant(tenant: TenantId): Record<string, never> {
+    if ([...this.#instances.values()].some(({ spec }) => spec.tenant === tenant)) {
+      throw new BellowsError('Conflict', `Tenant ${tenant} still has instances.`);
+    }
+    this.#tenants.delete(tenant);
+    return {};
+  }
+
+  #start(spec: InstanceSpec): ResultOf<Methods['start']> {
+    if (this.#instances.has(spec.id))
+      throw new BellowsError('Conflict', `Instance ${spec.id} was started before.`);
+    if (!this.#tenants.has(spec.tenant))
+      throw new BellowsError('NotFound', `Tenant ${spec.tenant} is not known here.`);
+    const endpoint: Endpoint = { runDirectory: `/mock/run/i/${spec.id}`, mode: 'frames', port: null };
+    const info: InstanceInfo = {
+      id: spec.id,
+      tenant: spec.tenant,
+      workload: spec.workload,
+      generation: spec.generation,
+      kind: spec.kind,
+      unit: hostUnitId,
+      state: 'idle',
+      pid: this.#lastPid,
+      startedAtMs: this.#nowMs(),
+      grant: spec.grant,
+      desired: spec.grant,
+      connections: { open: 0, closedByClient: 0, closedByServer: 0 },
+    };
+    this.#lastPid += 1;
+    this.#instances.set(spec.id, { spec, endpoint, info, inUseBytes: initialInUseBytes });
+    this.emit({ event: 'instance', data: info });
+    return { outcome: 'started', instance: info, pooled: false, durationMs: 0, endpoint };
+  }
+
+  #setState(id: InstanceId, state: InstanceInfo['state']): Record<string, never> {
+    this.#update(this.#instance(id), { state });
+    return {};
+  }
+
+  #resize({ tenants, instances }: Params<Methods['resize']>): ResizeResult {
+    const instanceChanges = instances.map(({ id, grant }) => this.#resizeInstance(this.#instance(id), grant));
+    return { tenants: tenants.map((spec) => this.#resizeTenant(spec)), instances: instanceChanges };
+  }
+
+  #resizeInstance(instance: MockInstance, wanted: Resources): ResizeResult['instances'][number] {
+    const { grant: before, connections } = instance.info;
+    const tooSmall = wanted.memory < before.memory && wanted.memory < instance.inUseBytes;
+    const after: Resources = tooSmall ? { ...wanted, memory: before.memory } : wanted;
+    const changes = resourceKinds
+      .filter((resource) => before[resource] !== wanted[resource])
+      .map((resource) =>
+        change(resource, before[resource], after[resource], wanted[resource], instance.inUseBytes),
+      );
+    this.#update(instance, { grant: after, desired: wanted });
+    const { id, workload, tenant } = instance.info;
+    const { open } = connections;
+    return { instance: id, workload, tenant, changes, connections: { open, kept: open, dropped: 0 } };
+  }
+
+  #resizeTenant(spec: TenantSpec): ResizeResult['tenants'][number] {
+    const before = this.#tenants.get(spec.tenant);
+    const inUseBytes = this.#inUseOf(spec.tenant);
+    const tooSmall = spec.memoryBytes !== null && spec.memoryBytes < inUseBytes;
+    if (tooSmall) this.#deferredTenants.set(spec.tenant, spec);
+    else this.#deferredTenants.delete(spec.tenant);
+    const oldMemory = before?.memoryBytes ?? null;
+    const memoryBytes = tooSmall ? oldMemory : spec.memoryBytes;
+    const changes: ResourceChange[] = [];
+    if (oldMemory !== spec.memoryBytes)
+      changes.push(change('memory', oldMemory, memoryBytes, spec.memoryBytes, inUseBytes));
+    const oldCpu = before?.cpuMillicores ?? null;
+    if (oldCpu !== spec.cpuMillicores)
+      changes.push(change('cpu', oldCpu, spec.cpuMillicores, spec.cpuMillicores, 0));
+    this.#tenants.set(spec.tenant, { ...spec, memoryBytes });
+    return { tenant: spec.tenant, changes };
+  }
+
+  #measure(): ResultOf<Methods['measure']> {
+    const instances = [...this.#instances.values()].map(({ info, inUseBytes }) => ({
+      id: info.id,
+      usage: {
+        memoryBytes: inUseBytes,
+        workingSetBytes: inUseBytes,
+        memoryPeakBytes: inUseBytes,
+        cpuUsageMicros: 0,
+        cpuThrottledMicros: 0,
+        pids: 1,
+        ioReadBytes: 0,
+        ioWriteBytes: 0,
+        oomKills: 0,
+      },
+    }));
+    const tenants = [...this.#tenants.values()].map(({ tenant, memoryBytes }) => ({
+      tenant,
+      memoryBytes: this.#inUseOf(tenant),
+      memoryLimitBytes: memoryBytes,
+      cpuUsageMicros: 0,
+    }));
+    const usedBytes = instances.reduce((sum, { usage }) => sum + usage.memoryBytes, 0);
+    return {
+      atMs: this.#nowMs(),
+      instances,
+      tenants,
+      pool: { ready: this.#poolSize, memoryBytes: 0 },
+      host: {
+        memoryAvailableBytes: Math.max(0, this.#capacity.memory - usedBytes) as Bytes,
+        memoryTotalBytes: this.#capacity.memory,
+      },
+    };
+  }
+
+  #inUseOf(tenant: TenantId): number {
+    let sum = 0;
+    for (const { spec, inUseBytes } of this.#instances.values())
+      if (spec.tenant === tenant) sum += inUseBytes;
+    return sum;
+  }
+
+  #instance(id: InstanceId): MockInstance {
+    const instance = this.#instances.get(id);
+    if (instance === undefined) throw new BellowsError('NotFound', `Instance ${id} is not here.`);
+    return instance;
+  }
+
+  #update(instance: MockInstance, change: Partial<InstanceInfo>): void {
+    instance.info = { ...instance.info, ...change };
+    this.emit({ event: 'instance', data: instance.info });
+  }
+}
+
+function change(
+  resource: ResourceKind,
+  before: number | null,
+  after: number | null,
+  wanted: number | null,
+  inUse: number,
+): ResourceChange {
+  const applied = after === wanted;
+  const reason = applied ? '' : `${formatResource(resource, inUse)} of ${resource} is in use.`;
+  return { resource, before, after, wanted, status: applied ? 'applied' : 'deferred', reason, durationMs: 0 };
+}
