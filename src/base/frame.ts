@@ -1,5 +1,7 @@
 // The framing of every Unix socket inside Bellows: [u32 payload length][u8 type][u32 id][payload], little endian.
 // Owns encoding and incremental decoding. Does not own sockets, nor what a frame means (src/protocol). Pure.
+// Buffer is imported, not taken from the global object: beside user code the global may be anything.
+import { Buffer } from 'node:buffer';
 
 /** A frame's header: 4 bytes of payload length, 1 of type, 4 of id. */
 export const frameHeaderBytes = 9;

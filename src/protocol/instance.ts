@@ -1,6 +1,8 @@
 // What is said on an instance's socket (`run/i/ID/s.sock`), by the agent and the gateway to the runtime inside.
 // Frames as in src/base/frame.ts. Owns frame types and the layout of payloads. Imported by the runtime inside
 // the sandbox: no npm package, no I/O. What comes from the instance is user code's word and never trusted.
+// Buffer is imported, since beside user code the global may be anything.
+import { Buffer } from 'node:buffer';
 import type { FormattedResources } from '../model/resources.ts';
 
 /** The socket that frames go over, the one that descriptors are handed over, and the app's own server. */

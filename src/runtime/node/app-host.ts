@@ -1,0 +1,120 @@
+// Runs an app: a script that listens for connections for as long as it lives.
+// Owns its start, the connections it is given, and its orderly end. Does not own the patch of listen (adopt-listen.ts).
+import { chmodSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { runMain } from 'node:module';
+import { join, resolve } from 'node:path';
+import { frameType, instanceSockets, type BindRequest } from '../../protocol/instance.ts';
+import { adoptListen, giveConnection, type Adoption } from './adopt-listen.ts';
+import { ConnectionCounter } from './connection-counter.ts';
+import { HandoverReceiver } from './handover.ts';
+import type { Link, Links } from './link.ts';
+import { emitOnProcess, exitProcess, monotonicMs, startTimer, stringifyJson } from './primordials.ts';
+
+/** An app that has not listened by now is taken for one that does other work; it may still listen later. */
+const boundAtLatestMs = 1000;
+/** How often to look whether the connections have ended while stopping. */
+const stopCheckMs = 20;
+
+export class AppHost {
+  readonly #links: Links;
+  readonly #handover: HandoverReceiver;
+  readonly #counter: ConnectionCounter;
+  readonly #direct = new Set<Socket>();
+  #adoption: Adoption | undefined;
+  #listening = false;
+
+  /** Call while the process may still make sockets that only root can connect to. */
+  constructor(runDirectory: string, links: Links) {
+    this.#links = links;
+    this.#counter = new ConnectionCounter(() => this.#tellCounts());
+    this.#handover = new HandoverReceiver(
+      () => this.#allowHalfOpen(),
+      (socket, early) => this.#onDirect(socket, early),
+    );
+    const requests = createServer({ allowHalfOpen: true }, (socket) => this.#give(socket, undefined));
+    listenForRoot(requests, join(runDirectory, instanceSockets.http));
+    listenForRoot(this.#handover.server, join(runDirectory, instanceSockets.handover));
+  }
+
+  /** Runs the script as Node's main module. Settles when it listens, or has run for a while without. */
+  start(request: BindRequest): Promise<void> {
+    const [script = '', ...args] = request.argv;
+    process.argv = [process.execPath, resolve(request.taskDirectory, script), ...args];
+    // Whether the process lives on is the app's matter, as if it had never been wrapped.
+    this.#links.holdLoop(false);
+    return new Promise((started) => {
+      this.#adoption = adoptListen(Number(request.env['PORT']) || undefined, {
+        onListening: () => {
+          this.#listening = true;
+          started();
+          this.#links.broadcast(frameType.listening, 0, '');
+        },
+        onHold: (hold) => this.#links.holdLoop(hold),
+      });
+      startTimer(started, boundAtLatestMs).unref();
+      runMain();
+    });
+  }
+
+  onLink(link: Link): void {
+    if (!this.#listening) return;
+    link.send(frameType.listening, 0, '');
+    link.send(frameType.connections, 0, stringifyJson(this.#counter.counts));
+  }
+
+  handedOver(): void {
+    this.#handover.announced();
+  }
+
+  /** A gateway's link is gone, its hand-over connection probably too. */
+  onLinkClosed(): void {
+    this.#handover.sweep();
+  }
+
+  /** A client's own socket. */
+  #onDirect(socket: Socket, early: Buffer): void {
+    this.#counter.add(socket);
+    this.#direct.add(socket);
+    socket.once('close', () => this.#direct.delete(socket));
+    this.#give(socket, early);
+  }
+
+  /** Asks the app to end as a process manager would; without a listener for SIGTERM, ends what is open after `graceMs`. */
+  stop(graceMs: number): void {
+    const server = this.#adoption?.server;
+    if (emitOnProcess('SIGTERM', 'SIGTERM', 15)) return;
+    server?.close();
+    if (server !== undefined && 'closeIdleConnections' in server)
+      (server.closeIdleConnections as () => void)();
+    const untilMs = monotonicMs() + graceMs;
+    const look = (): void => {
+      if (this.#direct.size === 0 || monotonicMs() >= untilMs) {
+        for (const socket of this.#direct) socket.destroy();
+        exitProcess(0);
+      }
+      startTimer(look, stopCheckMs);
+    };
+    startTimer(look, stopCheckMs);
+  }
+
+  #give(socket: Socket, early: Buffer | undefined): void {
+    const server = this.#adoption?.server;
+    if (server === undefined || !server.listening) socket.destroy();
+    else giveConnection(server, socket, early);
+  }
+
+  #allowHalfOpen(): boolean {
+    return (this.#adoption?.server as { allowHalfOpen?: boolean } | undefined)?.allowHalfOpen ?? false;
+  }
+
+  #tellCounts(): void {
+    this.#links.broadcast(frameType.connections, 0, stringifyJson(this.#counter.counts));
+  }
+}
+
+function listenForRoot(server: Server, path: string): void {
+  server.listen(path);
+  chmodSync(path, 0o600);
+  server.unref();
+}

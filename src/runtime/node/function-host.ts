@@ -1,0 +1,316 @@
+// Runs a function's handler for one event after the other and answers each on the link it came from.
+// Owns the queue and how an invocation ends. Does not own loading, logging, or when the process must die of a time-out.
+//
+//   idle ──invoke──▶ running ──┬─ promise settled, value returned, callback ──▶ answered ─▶ (next turn) idle
+//                              ├─ callback not yet called, nothing promised: until the event loop is empty ─▶ answered
+//                              └─ uncaught error ──▶ answered as fatal ──▶ the process exits
+import { Buffer } from 'node:buffer';
+import {
+  decodeInvoke,
+  encodeResult,
+  frameType,
+  invokeFlag,
+  outcome,
+  type FunctionIdentity,
+  type Invoke,
+  type Outcome,
+  type StreamPrelude,
+} from '../../protocol/instance.ts';
+import type { Frame } from '../../base/frame.ts';
+import { logEntry } from './console.ts';
+import { makeContext, parseExtra, type Callback, type Context } from './context.ts';
+import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.ts';
+import { exitWith, type InvocationLog } from './invocation-log.ts';
+import type { Link, Links } from './link.ts';
+import type { Handler } from './load-handler.ts';
+import { peakKib } from './memory.ts';
+import { monotonicMs, nextTurn, parseJson, startTimer, stringifyJson } from './primordials.ts';
+import { bufferedPrelude, isStreaming, makeResponseStream } from './response-stream.ts';
+
+const { byteLength, concat, from } = Buffer;
+/** Lambda's largest buffered answer: 6 MB and 100 bytes. */
+const maxResponseBytes = 6 * 1024 * 1024 + 100;
+/** Node's own codes, as AWS's runtime exits. */
+const exitCodes = { unhandledRejection: 128, uncaughtException: 129 } as const;
+/** How long a fatal answer may take to reach the kernel before the process exits without. */
+const lastWordsMs = 500;
+
+interface Invocation {
+  readonly invoke: Invoke;
+  readonly id: number;
+  readonly link: Link;
+  startedMs: number;
+  context: Context | undefined;
+  /** Set when the callback was called and the event loop is to run empty before the answer. */
+  pending: { readonly error: unknown; readonly result: unknown } | undefined;
+  waitsForEmptyLoop: boolean;
+  streamStarted: boolean;
+  answered: boolean;
+}
+
+export interface FunctionHostOptions {
+  readonly identity: FunctionIdentity;
+  readonly handler: Handler;
+  readonly initMs: number;
+  readonly log: InvocationLog;
+  readonly links: Links;
+  readonly memoryMb: () => number;
+  /** Told when work begins and ends. */
+  readonly onBusy: (busy: boolean) => void;
+  /** Told when nothing is left to run after `stop`. */
+  readonly onStopped: () => void;
+}
+
+export class FunctionHost {
+  readonly #options: FunctionHostOptions;
+  readonly #queue: Invocation[] = [];
+  #current: Invocation | undefined;
+  #turnScheduled = false;
+  #stopping = false;
+  #reportedInit = false;
+  #traceId = '';
+
+  constructor(options: FunctionHostOptions) {
+    this.#options = options;
+    process.on('beforeExit', () => this.#loopIsEmpty());
+    process.on('uncaughtException', (error) =>
+      this.fail(error, 'Uncaught Exception', exitCodes.uncaughtException),
+    );
+    process.on('unhandledRejection', (reason) =>
+      this.fail(rejectionFailure(reason), 'Unhandled Promise Rejection', exitCodes.unhandledRejection),
+    );
+  }
+
+  get requestId(): string | undefined {
+    return this.#current?.invoke.requestId;
+  }
+
+  enqueue(frame: Frame, link: Link): void {
+    this.#queue.push({
+      invoke: decodeInvoke(frame.payload),
+      id: frame.id,
+      link,
+      startedMs: 0,
+      context: undefined,
+      pending: undefined,
+      waitsForEmptyLoop: false,
+      streamStarted: false,
+      answered: false,
+    });
+    this.#startNext();
+  }
+
+  /** Runs what is queued, then tells `onStopped`. */
+  stop(): void {
+    this.#stopping = true;
+    if (this.#current === undefined && this.#queue.length === 0) this.#options.onStopped();
+  }
+
+  /** The process can not go on: answers what runs, if anything, and exits. */
+  fail(thrown: unknown, headline: string, exitCode: number): void {
+    const { log } = this.#options;
+    log.write(logEntry(this.requestId, 'ERROR', `${headline} \t${stringifyJson(describe(thrown))}`));
+    const invocation = this.#current;
+    if (invocation === undefined || invocation.answered) exitWith(log, exitCode);
+    this.#answer(invocation, outcome.fatal, stringifyJson(toInvocationError(thrown)));
+    startTimer(() => exitWith(log, exitCode), lastWordsMs);
+    invocation.link.drained(() => exitWith(log, exitCode));
+  }
+
+  #startNext(): void {
+    if (this.#current !== undefined || this.#turnScheduled) return;
+    const next = this.#queue.shift();
+    if (next === undefined) {
+      if (this.#stopping) this.#options.onStopped();
+      return;
+    }
+    this.#current = next;
+    this.#run(next);
+  }
+
+  #run(invocation: Invocation): void {
+    const { identity, log, handler } = this.#options;
+    const { invoke } = invocation;
+    this.#options.onBusy(true);
+    log.begin(
+      `START RequestId: ${invoke.requestId} Version: ${identity.version}\n`,
+      (invoke.flags & invokeFlag.logTail) !== 0,
+    );
+    const extra = parseExtra(invoke.extra);
+    this.#setTraceId(typeof extra.traceId === 'string' ? extra.traceId : '');
+    const callback: Callback = (error, result) => this.#calledBack(invocation, error, result);
+    const context = makeContext(identity, this.#options.memoryMb(), invoke, extra, callback);
+    invocation.context = context;
+    invocation.startedMs = monotonicMs();
+    try {
+      const event: unknown = invoke.event.length === 0 ? {} : parseJson(invoke.event.toString());
+      if (isStreaming(handler)) {
+        this.#runStreaming(invocation, event, context);
+        return;
+      }
+      const returned = handler(event, context, callback);
+      if (isThenable(returned)) {
+        returned.then(
+          (value) => this.#succeed(invocation, value),
+          (error: unknown) => this.#reject(invocation, error),
+        );
+      } else if (returned !== undefined && handler.length < 3) {
+        this.#succeed(invocation, returned);
+      } else if (!invocation.answered) {
+        this.#waitForEmptyLoop(invocation);
+      }
+    } catch (thrown) {
+      this.#reject(invocation, thrown);
+    }
+  }
+
+  #runStreaming(invocation: Invocation, event: unknown, context: Context): void {
+    const { link, id, invoke } = invocation;
+    const live = (invoke.flags & invokeFlag.stream) !== 0;
+    const gathered: Buffer[] = [];
+    const stream = makeResponseStream({
+      start: (prelude: StreamPrelude) => {
+        if (!live) {
+          gathered.push(from(bufferedPrelude(prelude)));
+          return;
+        }
+        invocation.streamStarted = true;
+        link.send(frameType.streamStart, id, stringifyJson(prelude));
+      },
+      chunk: (bytes, done) => {
+        if (live) {
+          link.send(frameType.streamChunk, id, bytes);
+          link.drained(done);
+        } else {
+          // A copy, for the writer may use its buffer again.
+          gathered.push(from(bytes));
+          done();
+        }
+      },
+    });
+    stream.on('finish', () => this.#answer(invocation, outcome.ok, live ? '' : concat(gathered)));
+    stream.on('error', (error) => this.#reject(invocation, error));
+    const returned = this.#options.handler(event, stream, context);
+    if (isThenable(returned)) returned.then(undefined, (error: unknown) => this.#reject(invocation, error));
+  }
+
+  #calledBack(invocation: Invocation, error: unknown, result: unknown): void {
+    if (invocation.answered || invocation.pending !== undefined) return;
+    invocation.pending = { error, result };
+    if (invocation.context?.callbackWaitsForEmptyEventLoop === false)
+      nextTurn(() => this.#answerPending(invocation));
+    else this.#waitForEmptyLoop(invocation);
+  }
+
+  #waitForEmptyLoop(invocation: Invocation): void {
+    invocation.waitsForEmptyLoop = true;
+    this.#options.links.holdLoop(false);
+  }
+
+  #loopIsEmpty(): void {
+    const invocation = this.#current;
+    if (invocation === undefined || !invocation.waitsForEmptyLoop) return;
+    invocation.pending ??= { error: null, result: null };
+    this.#answerPending(invocation);
+  }
+
+  #answerPending(invocation: Invocation): void {
+    const { pending } = invocation;
+    if (pending === undefined) return;
+    if (pending.error === null || pending.error === undefined) this.#succeed(invocation, pending.result);
+    else this.#reject(invocation, pending.error);
+  }
+
+  #succeed(invocation: Invocation, value: unknown): void {
+    if (invocation.answered) return;
+    let body: string;
+    try {
+      // A function or a symbol has no JSON: nothing to return, as undefined.
+      body = value === undefined ? 'null' : (stringifyJson(value) ?? 'null');
+    } catch (thrown) {
+      this.#reject(
+        invocation,
+        new RuntimeFailure('Runtime.MarshalError', 'Unable to stringify response body', thrown),
+      );
+      return;
+    }
+    // A UTF-16 unit has at most three bytes in UTF-8: most answers need no counting.
+    if (body.length * 3 > maxResponseBytes && byteLength(body) > maxResponseBytes) {
+      this.#reject(
+        invocation,
+        new RuntimeFailure(
+          'Function.ResponseSizeTooLarge',
+          `Response payload size exceeded maximum allowed payload size (${maxResponseBytes} bytes).`,
+        ),
+      );
+      return;
+    }
+    this.#answer(invocation, outcome.ok, body);
+  }
+
+  #reject(invocation: Invocation, thrown: unknown): void {
+    if (invocation.answered) return;
+    const error = describe(thrown);
+    this.#options.log.write(
+      logEntry(invocation.invoke.requestId, 'ERROR', `Invoke Error \t${stringifyJson(error)}`),
+    );
+    const { errorType, errorMessage, stack } = error;
+    this.#answer(invocation, outcome.handled, stringifyJson({ errorType, errorMessage, trace: stack }));
+  }
+
+  #answer(invocation: Invocation, result: Outcome, body: string | Uint8Array): void {
+    if (invocation.answered) return;
+    invocation.answered = true;
+    const durationMs = monotonicMs() - invocation.startedMs;
+    const peak = peakKib();
+    const tail = this.#options.log.end(this.#report(invocation.invoke.requestId, durationMs, peak));
+    const payload = encodeResult(
+      { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak },
+      tail,
+      body,
+    );
+    const type = invocation.streamStarted ? frameType.streamEnd : frameType.result;
+    invocation.link.send(type, invocation.id, payload);
+    this.#options.links.holdLoop(true);
+    this.#current = undefined;
+    this.#turnScheduled = true;
+    nextTurn(() => {
+      this.#turnScheduled = false;
+      if (this.#queue.length === 0) this.#options.onBusy(false);
+      this.#startNext();
+    });
+  }
+
+  #report(requestId: string, durationMs: number, peak: number): string {
+    let init = '';
+    if (!this.#reportedInit) {
+      this.#reportedInit = true;
+      init = `Init Duration: ${this.#options.initMs.toFixed(2)} ms\t`;
+    }
+    return (
+      `END RequestId: ${requestId}\n` +
+      `REPORT RequestId: ${requestId}\tDuration: ${durationMs.toFixed(2)} ms\tBilled Duration: ${Math.ceil(durationMs)} ms\t` +
+      `Memory Size: ${this.#options.memoryMb()} MB\tMax Memory Used: ${Math.ceil(peak / 1024)} MB\t${init}\n`
+    );
+  }
+
+  #setTraceId(traceId: string): void {
+    if (traceId === this.#traceId) return;
+    this.#traceId = traceId;
+    if (traceId === '') delete process.env['_X_AMZN_TRACE_ID'];
+    else process.env['_X_AMZN_TRACE_ID'] = traceId;
+  }
+}
+
+function describe(thrown: unknown): { errorType: string; errorMessage: string; stack: readonly string[] } {
+  const { errorType, errorMessage, trace } = toInvocationError(thrown);
+  return { errorType, errorMessage, stack: trace };
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    value !== null &&
+    (typeof value === 'object' || typeof value === 'function') &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}

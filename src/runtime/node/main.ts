@@ -1,0 +1,237 @@
+// What runs in an instance before user code and beside it. Owns the process: its sockets, its one binding, its end.
+// Does not own functions (function-host.ts) or apps (app-host.ts). It is in every instance: what is not needed
+// to wait for a bind is loaded after it.
+//
+//   unbound ──bind──▶ binding ──┬──▶ function ──┐
+//                               ├──▶ app ───────┴──shutdown, fatal error──▶ exit
+//                               └──▶ exit (bindFailed was sent)
+import { chmodSync } from 'node:fs';
+import type { Frame } from '../../base/frame.ts';
+import {
+  frameType,
+  insideRunDirectory,
+  instanceSockets,
+  type BindRequest,
+  type GrantNotice,
+} from '../../protocol/instance.ts';
+import type { AppHost } from './app-host.ts';
+import { become } from './become.ts';
+import { trim } from './collector.ts';
+import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.ts';
+import type { FunctionHost } from './function-host.ts';
+import { Governor } from './governor.ts';
+import { Links, type Link } from './link.ts';
+import { openMemoryFiles } from './memory.ts';
+import {
+  emitOnProcess,
+  exitProcess,
+  monotonicMs,
+  parseJson,
+  startTimer,
+  stringifyJson,
+} from './primordials.ts';
+
+const bytesPerMib = 1024 * 1024;
+/** How long an app's open connections may go on after `shutdown`, when the frame does not say. */
+const defaultGraceMs = 5000;
+/** How long the news of a failed bind may take to reach the kernel before the process exits without. */
+const lastWordsMs = 500;
+
+type State =
+  | { readonly is: 'unbound' }
+  | { readonly is: 'binding' }
+  | { readonly is: 'function'; readonly host: FunctionHost }
+  | { readonly is: 'app'; readonly host: AppHost };
+
+let state: State = { is: 'unbound' };
+let grant: GrantNotice | undefined;
+const governor = new Governor();
+const runDirectory = process.env['BELLOWS_RUN_DIR'] ?? insideRunDirectory;
+const links = new Links({ onLink, onFrame, onClose });
+/** Set for an app, before it starts. */
+let app: AppHost | undefined;
+
+listen();
+
+function listen(): void {
+  const path = `${runDirectory}/${instanceSockets.frames}`;
+  links.server.listen(path);
+  // Whoever may connect decides what this process becomes: root alone, or the user that Bellows runs as.
+  chmodSync(path, 0o600);
+}
+
+function onLink(link: Link): void {
+  app?.onLink(link);
+}
+
+function onClose(): void {
+  app?.onLinkClosed();
+}
+
+function onFrame(frame: Frame, link: Link): void {
+  switch (frame.type) {
+    case frameType.invoke:
+      if (state.is === 'function') state.host.enqueue(frame, link);
+      break;
+    case frameType.handover:
+      app?.handedOver();
+      break;
+    case frameType.ping:
+      link.send(frameType.pong, frame.id, '');
+      break;
+    case frameType.bind:
+      void bind(frame, link);
+      break;
+    case frameType.grant:
+      onGrant(frame, link);
+      break;
+    case frameType.trim:
+      link.send(frameType.trimmed, frame.id, stringifyJson(trim()));
+      break;
+    case frameType.shutdown:
+      shutdown(frame);
+      break;
+    default:
+      // A newer peer's frame: not understanding it is the answer.
+      break;
+  }
+}
+
+async function bind(frame: Frame, link: Link): Promise<void> {
+  if (state.is !== 'unbound') {
+    link.send(
+      frameType.bindFailed,
+      frame.id,
+      stringifyJson(toInvocationError(new Error('this process is bound already'))),
+    );
+    return;
+  }
+  const startedMs = monotonicMs();
+  state = { is: 'binding' };
+  const request = parseJson(frame.payload.toString()) as BindRequest;
+  const watch = watchStart(link, frame.id, request.kind);
+  try {
+    grant = request.grant;
+    openMemoryFiles(runDirectory);
+    if (request.function === null) await startApp(request);
+    else await startFunction(request, startedMs);
+    watch.end();
+    link.send(frameType.bound, frame.id, '');
+  } catch (thrown) {
+    watch.fail(thrown);
+  }
+}
+
+async function startFunction(request: BindRequest, startedMs: number): Promise<void> {
+  const [{ FunctionHost }, { InvocationLog }, { installConsole }, { installStreaming }, { loadHandler }] =
+    await Promise.all([
+      import('./function-host.ts'),
+      import('./invocation-log.ts'),
+      import('./console.ts'),
+      import('./response-stream.ts'),
+      import('./load-handler.ts'),
+    ]);
+  const { function: identity } = request;
+  if (identity === null) throw new Error('a function is bound without its identity');
+  become(request);
+  governor.install(request.grant.memoryBytes);
+  const log = new InvocationLog();
+  process.on('exit', () => log.flush());
+  let host: FunctionHost | undefined;
+  installConsole(log, () => host?.requestId);
+  installStreaming();
+  const handler = await loadHandler(request.taskDirectory, request.handler ?? '');
+  host = new FunctionHost({
+    identity,
+    handler,
+    initMs: monotonicMs() - startedMs,
+    log,
+    links,
+    memoryMb: () => Math.floor((grant ?? request.grant).memoryBytes / bytesPerMib),
+    onBusy: (busy) => governor.setBusy(busy),
+    onStopped: () => exitProcess(0),
+  });
+  state = { is: 'function', host };
+}
+
+async function startApp(request: BindRequest): Promise<void> {
+  const { AppHost } = await import('./app-host.ts');
+  const host = new AppHost(runDirectory, links);
+  app = host;
+  become(request);
+  governor.install(request.grant.memoryBytes);
+  governor.setBusy(true);
+  await host.start(request);
+  state = { is: 'app', host };
+}
+
+/** While user code starts, every way to die is told to the agent as a failed bind. */
+function watchStart(
+  link: Link,
+  id: number,
+  kind: BindRequest['kind'],
+): { end(): void; fail(thrown: unknown): void } {
+  let uncaught: { readonly reason: unknown } | undefined;
+  let told = false;
+  const tell = (reason: unknown): void => {
+    if (told) return;
+    told = true;
+    const error = stringifyJson(toInvocationError(reason));
+    process.stderr.write(`Uncaught Exception \t${error}\n`);
+    link.send(frameType.bindFailed, id, error);
+  };
+  const fail = (reason: unknown): void => {
+    tell(reason);
+    startTimer(() => exitProcess(1), lastWordsMs);
+    link.drained(() => exitProcess(1));
+  };
+  const reject = (reason: unknown): void => fail(rejectionFailure(reason));
+  // An app may have its own way with uncaught errors and live on: only if it dies of one, that was the reason.
+  const remember = (reason: unknown): void => {
+    uncaught = { reason };
+  };
+  const onExit = (code: number): void => {
+    const exited = new RuntimeFailure('Runtime.ExitError', `Error: Runtime exited with exit status ${code}`);
+    tell(uncaught === undefined ? exited : uncaught.reason);
+  };
+  process.on('exit', onExit);
+  if (kind === 'app') {
+    process.on('uncaughtExceptionMonitor', remember);
+  } else {
+    process.on('uncaughtException', fail);
+    process.on('unhandledRejection', reject);
+  }
+  return {
+    end: () => {
+      process.off('uncaughtExceptionMonitor', remember);
+      process.off('uncaughtException', fail);
+      process.off('unhandledRejection', reject);
+      process.off('exit', onExit);
+    },
+    fail,
+  };
+}
+
+function onGrant(frame: Frame, link: Link): void {
+  const notice = parseJson(frame.payload.toString()) as GrantNotice;
+  grant = notice;
+  if (state.is !== 'unbound') governor.setGrant(notice.memoryBytes);
+  try {
+    emitOnProcess('bellows:grant', notice);
+  } finally {
+    // A listener that throws has been told all the same.
+    link.send(frameType.grantAck, frame.id, '');
+  }
+}
+
+function shutdown(frame: Frame): void {
+  if (state.is === 'function') state.host.stop();
+  else if (state.is === 'app') state.host.stop(graceOf(frame));
+  else exitProcess(0);
+}
+
+function graceOf(frame: Frame): number {
+  if (frame.payload.length === 0) return defaultGraceMs;
+  const { graceMs } = parseJson(frame.payload.toString()) as { graceMs?: unknown };
+  return typeof graceMs === 'number' ? graceMs : defaultGraceMs;
+}

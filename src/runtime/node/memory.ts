@@ -1,0 +1,60 @@
+// What this instance's memory is, read cheaply: its group's highest charge, and the process's own anonymous memory.
+// Owns kept-open descriptors of kernel files. Does not own what is done about it (governor.ts).
+import { Buffer } from 'node:buffer';
+import { openSync, readSync } from 'node:fs';
+
+/** A number and a line break, or the one line of statm. */
+const textBytes = 128;
+const pageBytes = 4096;
+const readAt = readSync;
+
+/** A file of numbers whose descriptor stays open: a read is one system call. */
+class NumberFile {
+  readonly #fd: number;
+  readonly #buffer = Buffer.allocUnsafe(textBytes);
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** The text, or '' when the file can no longer be read. */
+  read(): string {
+    try {
+      const bytes = readAt(this.#fd, this.#buffer, 0, textBytes, 0);
+      return this.#buffer.toString('latin1', 0, bytes);
+    } catch {
+      return '';
+    }
+  }
+}
+
+function open(path: string): NumberFile | undefined {
+  try {
+    return new NumberFile(openSync(path, 'r'));
+  } catch {
+    return undefined;
+  }
+}
+
+let peakFile: NumberFile | undefined;
+let processFile: NumberFile | undefined;
+
+/** Opens the files; before the process gives up its rights, since the group's files may be root's. */
+export function openMemoryFiles(runDirectory: string): void {
+  const folder = `${runDirectory}/memory`;
+  peakFile = open(`${folder}/memory.max_usage_in_bytes`) ?? open(`${folder}/memory.peak`);
+  processFile = open('/proc/self/statm');
+}
+
+/** The instance's highest memory charge so far in KiB; the process's own highest where there is no group. */
+export function peakKib(): number {
+  const bytes = Number.parseInt(peakFile?.read() ?? '', 10);
+  return Number.isFinite(bytes) ? Math.ceil(bytes / 1024) : process.resourceUsage().maxRSS;
+}
+
+/** Anonymous memory of the process in bytes: what a collection may shrink, without shared code and file cache. */
+export function anonymousBytes(): number {
+  const fields = processFile?.read().split(' ') ?? [];
+  const pages = Number(fields[1]) - Number(fields[2]);
+  return Number.isFinite(pages) ? pages * pageBytes : process.memoryUsage.rss();
+}
