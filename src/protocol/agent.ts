@@ -118,6 +118,8 @@ export const resizeRequest = z.object({
   waitMs: z.number().nonnegative(),
 });
 export const resizeResult = z.object({ tenants: z.array(tenantChange), instances: z.array(instanceChange) });
+export type ResizeRequest = z.infer<typeof resizeRequest>;
+export type ResizeResult = z.infer<typeof resizeResult>;
 
 export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
 

@@ -128,7 +128,7 @@ export class CgroupNone implements Cgroup {
   }
 
   memoryStrain(group: GroupPath): MemoryStrain {
-    return { memoryBytes: this.usage(group).memoryBytes, limitBytes: null, limitHits: 0 };
+    return { memoryBytes: this.usage(group).memoryBytes, limitBytes: null, limitHits: 0, waiting: false };
   }
 
   dropCache(): Promise<number> {

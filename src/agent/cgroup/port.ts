@@ -40,6 +40,8 @@ export interface MemoryStrain {
   readonly limitBytes: number | null;
   /** How often an allocation has run into the limit, cache included: a difference of two samples tells. */
   readonly limitHits: number;
+  /** A process stands still at the limit because of a hold. v2 has no such state: it slows down. */
+  readonly waiting: boolean;
 }
 
 export interface Cgroup {
@@ -66,7 +68,7 @@ export interface Cgroup {
    * memory limit. Not for long: a waiting process stands still until the limit rises or the hold ends.
    */
   holdOutOfMemory(group: GroupPath, held: boolean): void;
-  /** How near to its limit the group has come. Cheap: two small files. */
+  /** How near to its limit the group has come. Cheap: some small files. */
   memoryStrain(group: GroupPath): MemoryStrain;
   /** Drops clean cache charged to the group; returns the bytes that were freed. */
   dropCache(group: GroupPath): Promise<number>;

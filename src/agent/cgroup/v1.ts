@@ -169,6 +169,7 @@ export class CgroupV1 implements Cgroup {
       memoryBytes: Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0),
       limitBytes: this.#memoryLimit(group),
       limitHits: Number(this.#read('memory', group, 'memory.failcnt') ?? 0),
+      waiting: flatField(this.#read('memory', group, 'memory.oom_control') ?? '', 'under_oom') === 1,
     };
   }
 

@@ -84,6 +84,7 @@ test('figures are read as the kernel writes them', () => {
     memoryBytes: 100_000_000,
     limitBytes: 128 * mib,
     limitHits: 7,
+    waiting: false,
   });
 });
 

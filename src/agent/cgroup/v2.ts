@@ -178,6 +178,7 @@ export class CgroupV2 implements Cgroup {
       memoryBytes: this.#memory(group),
       limitBytes: limitOf(this.#read(group, 'memory.max')),
       limitHits: (flatField(events, 'high') ?? 0) + (flatField(events, 'max') ?? 0),
+      waiting: false,
     };
   }
 

@@ -1,0 +1,458 @@
+// The resize of tenants and instances in one unit, as a transaction that never kills (MISSION E1).
+//
+//   plan ─▶ notify ─▶ grow ─▶ free ─▶ verify ─▶ shrink ─▶ applied ──strained within 2 s──▶ old limit, deferred
+//                                       │
+//                                       └▶ deferred ──tried again: fits──▶ applied, told through onApplied
+//
+// Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, deferrals.ts retries.
+import type { Clock } from '../../base/clock.ts';
+import { BellowsError, messageOf } from '../../base/errors.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
+import { humanBytes, type Bytes, type Millicores } from '../../base/quantity.ts';
+import type { ResourceChange } from '../../model/change.ts';
+import type { ConnectionCounts } from '../../model/instance.ts';
+import { formatResource, type Resources } from '../../model/resources.ts';
+import type { ResizeRequest, ResizeResult } from '../../protocol/agent.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { Cgroup } from '../cgroup/port.ts';
+import type { InstanceControl } from './control.ts';
+import { Deferrals, type Deferral } from './deferrals.ts';
+import { changeOf, connectionOutcome, fixedChanges, type Part } from './outcome.ts';
+import {
+  concernedBy,
+  instanceKey,
+  instancesOf,
+  tenantKey,
+  type Groups,
+  type InstanceOwner,
+  type Owner,
+  type TenantOwner,
+} from './owners.ts';
+import { cappedQuantities, judgeShrink, planSteps, type Quantities, type Step } from './plan.ts';
+import { ShrinkWatch } from './watch.ts';
+
+/** An application that does not answer a notice within this is not waited for: the notice is a courtesy, not a veto. */
+const noticeTimeoutMs = 100;
+/** A collection of 10 GiB; an application that is stuck in a loop does not collect at all. */
+const trimTimeoutMs = 2000;
+
+export interface ResizerOptions extends Groups {
+  readonly cgroup: Cgroup;
+  readonly control: InstanceControl;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** What became of changes after their answer: deferred ones that are applied, lowered limits that were taken back. */
+  readonly onApplied: (result: ResizeResult) => void;
+}
+
+/** What has happened so far to one owner in one request. */
+interface Progress {
+  readonly owner: Owner;
+  memory: Part | null;
+  cpu: Part | null;
+}
+
+export class Resizer {
+  readonly #options: ResizerOptions;
+  readonly #watch: ShrinkWatch;
+  readonly #deferrals: Deferrals;
+  /** What each instance was last asked to be. */
+  readonly #desired = new Map<InstanceId, Resources>();
+  /** The latest owner's record for each key, for what happens after the answer. */
+  readonly #owners = new Map<string, Owner>();
+  /** Writes to one owner's group follow each other. */
+  readonly #turns = new Map<string, Promise<void>>();
+
+  constructor(options: ResizerOptions) {
+    this.#options = options;
+    const { cgroup, clock, log } = options;
+    this.#watch = new ShrinkWatch({ cgroup, clock, log, onStrained: (key) => this.#takenBack(key) });
+    this.#deferrals = new Deferrals({ clock, log, retry: (entry, mayTrim) => this.#retry(entry, mayTrim) });
+  }
+
+  /** Answers when everything is applied, or after `waitMs`; what is deferred then is tried again until it fits. */
+  async apply(request: ResizeRequest): Promise<ResizeResult> {
+    const { cgroup, control, clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    for (const { id, grant } of request.instances)
+      if (control.describe(id) !== undefined) this.#desired.set(id, grant);
+    const concerned = concernedBy(request, cgroup, control, this.#options, (id) => this.#desired.get(id));
+    const progress = new Map<string, Progress>();
+    for (const owner of [...concerned.tenants, ...concerned.instances]) {
+      progress.set(owner.key, { owner, memory: null, cpu: null });
+      if (owner.kind === 'instance' && owner.asked === null) continue;
+      this.#owners.set(owner.key, owner);
+      // A later request supersedes what still waits.
+      this.#deferrals.drop(owner.key);
+    }
+    for (const owner of concerned.instances) {
+      // Its tenant's limit may press its CPU down now: remembered, to come back with that limit.
+      if (!this.#desired.has(owner.id)) this.#desired.set(owner.id, owner.instance.grant);
+    }
+    const before = new Map(concerned.instances.map((owner) => [owner.id, control.connections(owner.id)]));
+    const phases = planSteps(concerned.tenants, concerned.instances);
+    await this.#announce(phases.flat(), progress);
+    for (const phase of phases)
+      await Promise.all(phase.map((step) => this.#perform(step, progress, startedMs)));
+    await this.#awaitDeferred(progress, startedMs, request.waitMs);
+    this.#deferrals.wake();
+    const result = this.#answer(concerned.tenants, concerned.instances, progress, before);
+    for (const change of result.instances) this.#tellCurrent(change.instance);
+    return result;
+  }
+
+  /** What the instance was last asked to be; undefined when nobody has asked. */
+  desired(id: InstanceId): Resources | undefined {
+    return this.#desired.get(id);
+  }
+
+  /** The instance is gone, or about to go. What waits for memory in its tenant may fit now. */
+  forget(id: InstanceId): void {
+    this.#desired.delete(id);
+    this.#drop(instanceKey(id));
+    this.#deferrals.wake();
+  }
+
+  forgetTenant(tenant: TenantId): void {
+    this.#drop(tenantKey(tenant));
+  }
+
+  /**
+   * After the death of an agent that had just lowered limits: ends holds that nobody watches any more. A process that
+   * waits at such a limit gets as much again, and the limit comes back as soon as it fits.
+   */
+  async adopt(ids: readonly InstanceId[], tenants: readonly TenantId[]): Promise<void> {
+    const { cgroup, groupOfInstance, groupOfTenant } = this.#options;
+    for (const group of [...ids.map(groupOfInstance), ...tenants.map(groupOfTenant)]) {
+      const strain = cgroup.memoryStrain(group);
+      if (strain.waiting && strain.limitBytes !== null)
+        await cgroup.setLimits(group, { memoryBytes: strain.limitBytes * 2 });
+      cgroup.holdOutOfMemory(group, false);
+    }
+  }
+
+  /** Ends retries and watches; limits stay as they are. */
+  close(): void {
+    this.#deferrals.close();
+    this.#watch.close();
+  }
+
+  #drop(key: string): void {
+    this.#owners.delete(key);
+    this.#deferrals.drop(key);
+    this.#watch.end(key);
+  }
+
+  /** Tells every instance that changes, all at once; only who must free something is waited for. */
+  async #announce(steps: readonly Step[], progress: ReadonlyMap<string, Progress>): Promise<void> {
+    const { cgroup, control, log } = this.#options;
+    const heard: Promise<void>[] = [];
+    for (const key of new Set(steps.map((step) => step.key))) {
+      const owner = progress.get(key)?.owner;
+      if (owner?.kind !== 'instance') continue;
+      const notice = control
+        .notify(owner.id, this.#grantOf(owner, cappedQuantities(owner)), 'changing')
+        .catch((error: unknown) =>
+          log.debug(
+            { instance: owner.id, error: messageOf(error) },
+            'an instance was not told of its change',
+          ),
+        );
+      const mustFree = steps.some(
+        (step) => step.key === key && step.direction === 'shrink' && step.limits.memoryBytes !== undefined,
+      );
+      if (mustFree && !cgroup.isFrozen(owner.group)) heard.push(notice);
+    }
+    if (heard.length > 0) await within(noticeTimeoutMs, Promise.all(heard));
+  }
+
+  async #perform(step: Step, progress: ReadonlyMap<string, Progress>, startedMs: number): Promise<void> {
+    const state = progress.get(step.key);
+    if (state === undefined) return;
+    const { clock } = this.#options;
+    const part = (status: Part['status'], reason: string): Part => ({
+      status,
+      reason,
+      durationMs: clock.monotonicMs() - startedMs,
+    });
+    await this.#inTurn(step.key, async () => {
+      const { memoryBytes, cpuMillicores } = step.limits;
+      const superseded =
+        state.owner.kind === 'tenant' || state.owner.asked !== null
+          ? this.#owners.get(step.key) !== state.owner
+          : false;
+      const reason = superseded
+        ? 'a later request has taken its place'
+        : await this.#write(step, state.owner);
+      const failed = superseded ? part('deferred', reason) : part('infeasible', reason);
+      if (cpuMillicores !== undefined) state.cpu = reason === '' ? part('applied', '') : failed;
+      if (memoryBytes === undefined) return;
+      if (reason !== '') {
+        state.memory = failed;
+      } else if (step.direction === 'grow' || memoryBytes === null) {
+        state.memory = part('applied', '');
+      } else {
+        const obstacle = await this.#shrink(state.owner, memoryBytes, true);
+        state.memory = obstacle === '' ? part('applied', '') : part('deferred', obstacle);
+        if (obstacle !== '') this.#deferrals.put(step.key, memoryBytes, obstacle, { resting: false });
+      }
+    });
+  }
+
+  /** Writes everything of a step but a memory shrink: wholly or not at all. Returns why not, or nothing. */
+  async #write(step: Step, owner: Owner): Promise<string> {
+    const { cgroup, log } = this.#options;
+    const limits = step.direction === 'grow' ? step.limits : cpuOnly(step.limits);
+    if (Object.keys(limits).length === 0) return '';
+    const before = cgroup.limits(owner.group);
+    try {
+      if ((await cgroup.setLimits(owner.group, limits)) === 'busy')
+        return 'the kernel could not make room below the limit';
+      if (limits.memoryBytes !== undefined) this.#watch.raised(owner.key, limits.memoryBytes);
+      return '';
+    } catch (error) {
+      // The kernel may have taken one of two amounts: put back what stood before, as far as it lets us.
+      const { memoryBytes, cpuMillicores } = before;
+      await cgroup.setLimits(owner.group, { cpuMillicores, memoryBytes }).catch((again: unknown) => {
+        log.error({ key: owner.key, error: messageOf(again) }, 'a failed change could not be undone');
+      });
+      if (!(error instanceof BellowsError))
+        log.warn({ key: owner.key, error: messageOf(error) }, 'the kernel refused a limit');
+      return messageOf(error);
+    }
+  }
+
+  /** Frees, verifies, lowers. Returns what stands in the way, or nothing when it is applied. */
+  async #shrink(owner: Owner, wantedBytes: number, mayTrim: boolean): Promise<string> {
+    const { cgroup } = this.#options;
+    let verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
+    if (!verdict.safe && mayTrim) {
+      await this.#trim(owner);
+      verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
+    }
+    if (!verdict.safe) return verdict.reason;
+    if (verdict.cacheInTheWay) {
+      await cgroup.dropCache(owner.group);
+      verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
+      if (!verdict.safe) return verdict.reason;
+    }
+    const before = cgroup.limits(owner.group).memoryBytes;
+    const outcome = await this.#watch.lower(owner.key, owner.group, before, wantedBytes);
+    return outcome === 'applied' ? '' : `the kernel could not bring its use below ${humanBytes(wantedBytes)}`;
+  }
+
+  async #trim(owner: Owner): Promise<void> {
+    const { cgroup, control, log } = this.#options;
+    const ids =
+      owner.kind === 'instance' ? [owner.id] : instancesOf(owner.tenant, cgroup, control, this.#options);
+    const trims = ids.map((id) =>
+      control
+        .trim(id)
+        .catch((error: unknown) =>
+          log.debug({ instance: id, error: messageOf(error) }, 'an instance was not trimmed'),
+        ),
+    );
+    await within(trimTimeoutMs, Promise.all(trims));
+  }
+
+  async #awaitDeferred(
+    progress: ReadonlyMap<string, Progress>,
+    startedMs: number,
+    waitMs: number,
+  ): Promise<void> {
+    const { clock } = this.#options;
+    const open = [...progress.values()].flatMap((state) => {
+      const entry = state.memory?.status === 'deferred' ? this.#deferrals.get(state.owner.key) : undefined;
+      return entry === undefined ? [] : [{ state, entry }];
+    });
+    const waits = open.map(async ({ state, entry }) => {
+      await this.#deferrals.wait([entry], waitMs - (clock.monotonicMs() - startedMs));
+      const waiting = this.#deferrals.get(entry.key) === entry;
+      const superseded = this.#owners.get(entry.key) !== state.owner;
+      const durationMs = clock.monotonicMs() - startedMs;
+      if (waiting) state.memory = { status: 'deferred', reason: entry.reason, durationMs };
+      else if (superseded)
+        state.memory = { status: 'deferred', reason: 'a later request has taken its place', durationMs };
+      else state.memory = { status: 'applied', reason: '', durationMs };
+    });
+    await Promise.all(waits);
+  }
+
+  /** One more try of what was deferred. */
+  async #retry(entry: Deferral, mayTrim: boolean): Promise<boolean> {
+    const owner = this.#owners.get(entry.key);
+    if (
+      owner === undefined ||
+      (owner.kind === 'instance' && this.#options.control.describe(owner.id) === undefined)
+    ) {
+      this.#drop(entry.key);
+      return false;
+    }
+    const startedMs = this.#options.clock.monotonicMs();
+    return this.#inTurn(entry.key, async () => {
+      if (this.#deferrals.get(entry.key) !== entry) return false;
+      const before = this.#options.cgroup.limits(owner.group);
+      const obstacle = await this.#shrink(owner, entry.wantedBytes, mayTrim);
+      if (obstacle !== '') {
+        entry.reason = obstacle;
+        return false;
+      }
+      this.#report(owner, before, {
+        status: 'applied',
+        reason: '',
+        durationMs: this.#options.clock.monotonicMs() - startedMs,
+      });
+      return true;
+    });
+  }
+
+  /** A lowered limit proved too low and the old one stands again. */
+  #takenBack(key: string): void {
+    const owner = this.#owners.get(key);
+    if (owner?.wanted.memoryBytes === undefined || owner.wanted.memoryBytes === null) return;
+    const reason = `came within reach of ${humanBytes(owner.wanted.memoryBytes)} right after the limit was lowered, so the old one was restored`;
+    this.#deferrals.put(key, owner.wanted.memoryBytes, reason, { resting: true });
+    this.#report(
+      owner,
+      { ...owner.enforced, memoryBytes: owner.wanted.memoryBytes },
+      { status: 'deferred', reason, durationMs: 0 },
+    );
+  }
+
+  /** Tells of a memory change that happened after its answer. */
+  #report(owner: Owner, before: Quantities, memory: Part): void {
+    const after = this.#options.cgroup.limits(owner.group);
+    const amounts = {
+      before: before.memoryBytes,
+      after: after.memoryBytes,
+      wanted: owner.wanted.memoryBytes,
+    };
+    const changes = [changeOf('memory', amounts, memory)];
+    if (owner.kind === 'tenant') {
+      this.#options.onApplied({ tenants: [{ tenant: owner.tenant, changes }], instances: [] });
+      return;
+    }
+    const { open } = this.#options.control.connections(owner.id);
+    const { tenant, workload } = owner.instance;
+    const connections = { open, kept: open, dropped: 0 };
+    this.#options.onApplied({
+      tenants: [],
+      instances: [{ instance: owner.id, tenant, workload, changes, connections }],
+    });
+    this.#tellCurrent(owner.id);
+  }
+
+  #tellCurrent(id: InstanceId): void {
+    const { cgroup, control, log, groupOfInstance } = this.#options;
+    const instance = control.describe(id);
+    if (instance === undefined) return;
+    const grant = this.#grantOf({ id, instance }, cgroup.limits(groupOfInstance(id)));
+    control
+      .notify(id, grant, 'current')
+      .catch((error: unknown) =>
+        log.debug({ instance: id, error: messageOf(error) }, 'an instance was not told of its grant'),
+      );
+  }
+
+  /** A grant with these limits; what has no limit here is what was asked for. */
+  #grantOf(owner: Pick<InstanceOwner, 'id' | 'instance'>, limits: Quantities): Resources {
+    const fallback = this.#desired.get(owner.id) ?? owner.instance.grant;
+    const { storage, bandwidth } = owner.instance.grant;
+    const memory = (limits.memoryBytes ?? fallback.memory) as Bytes;
+    const cpu = (limits.cpuMillicores ?? fallback.cpu) as Millicores;
+    return { memory, cpu, storage, bandwidth };
+  }
+
+  #answer(
+    tenants: readonly TenantOwner[],
+    instances: readonly InstanceOwner[],
+    progress: ReadonlyMap<string, Progress>,
+    before: ReadonlyMap<InstanceId, ConnectionCounts>,
+  ): ResizeResult {
+    const { cgroup, control } = this.#options;
+    const quantities = (owner: Owner, wanted: Quantities): ResourceChange[] => {
+      const { memoryLimit, cpuLimit } = cgroup.capabilities;
+      const after = cgroup.limits(owner.group);
+      const { enforced } = owner;
+      const state = progress.get(owner.key);
+      const memory = { before: enforced.memoryBytes, after: after.memoryBytes, wanted: wanted.memoryBytes };
+      const cpu = {
+        before: enforced.cpuMillicores,
+        after: after.cpuMillicores,
+        wanted: wanted.cpuMillicores,
+      };
+      return [
+        changeOf('memory', memory, state?.memory ?? unchanged(memoryLimit, 'memory')),
+        changeOf('cpu', cpu, capOf(owner) ?? state?.cpu ?? unchanged(cpuLimit, 'CPU')),
+      ];
+    };
+    return {
+      tenants: tenants.map((owner) => ({ tenant: owner.tenant, changes: quantities(owner, owner.wanted) })),
+      instances: instances
+        .filter((owner) => owner.asked !== null || progress.get(owner.key)?.cpu !== null)
+        .map((owner) => {
+          const { tenant, workload, grant } = owner.instance;
+          const wanted =
+            owner.asked === null
+              ? owner.wanted
+              : { memoryBytes: owner.asked.memory, cpuMillicores: owner.asked.cpu };
+          const fixed = owner.asked === null ? [] : fixedChanges(grant, owner.asked);
+          const now = control.connections(owner.id);
+          const connections = connectionOutcome(before.get(owner.id) ?? now, now);
+          return {
+            instance: owner.id,
+            tenant,
+            workload,
+            changes: [...quantities(owner, wanted), ...fixed],
+            connections,
+          };
+        }),
+    };
+  }
+
+  /** Runs `work` after everything that was begun before it for the same owner. */
+  #inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const earlier = this.#turns.get(key);
+    const run = earlier === undefined ? work() : earlier.then(work);
+    const ended = run.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#turns.set(key, ended);
+    void ended.then(() => {
+      if (this.#turns.get(key) === ended) this.#turns.delete(key);
+    });
+    return run;
+  }
+}
+
+function cpuOnly({ cpuMillicores }: Partial<Quantities>): Partial<Quantities> {
+  return cpuMillicores === undefined ? {} : { cpuMillicores };
+}
+
+function unchanged(enforced: boolean, what: string): Part {
+  const reason = enforced
+    ? ''
+    : `recorded, but this machine lets Bellows enforce no ${what} limit; see bellows doctor`;
+  return { status: 'applied', reason, durationMs: 0 };
+}
+
+/** CPU above the tenant's limit waits for that limit to rise. */
+function capOf(owner: Owner): Part | null {
+  if (owner.kind === 'tenant') return null;
+  const { cpuMillicores } = cappedQuantities(owner);
+  if (cpuMillicores === null || cpuMillicores === owner.wanted.cpuMillicores) return null;
+  return {
+    status: 'deferred',
+    reason: `the tenant's limit is ${formatResource('cpu', cpuMillicores)}`,
+    durationMs: 0,
+  };
+}
+
+/** Waits for a promise, but no longer. */
+async function within(timeoutMs: number, work: Promise<unknown>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, timeoutMs);
+  await Promise.race([work, promise]);
+  clearTimeout(timer);
+}

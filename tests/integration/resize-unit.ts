@@ -1,0 +1,129 @@
+// Real Node processes in real groups, for the tests of the resize: starts them, talks to them, clears up after them.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { createInterface } from 'node:readline';
+import { pino } from 'pino';
+import { detectCgroup } from '../../src/agent/cgroup/detect.ts';
+import type { GroupPath } from '../../src/agent/cgroup/port.ts';
+import type { InstanceControl } from '../../src/agent/resize/control.ts';
+import { Resizer } from '../../src/agent/resize/transaction.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import {
+  newInstanceId,
+  parseTenantId,
+  parseWorkloadName,
+  workloadKey,
+  type InstanceId,
+} from '../../src/base/ids.ts';
+import { mib, type Bytes, type Millicores } from '../../src/base/quantity.ts';
+import type { Resources } from '../../src/model/resources.ts';
+import { defaultRequest } from '../../src/model/workload.ts';
+import type { ResizeResult, TenantSpec } from '../../src/protocol/agent.ts';
+
+export const tenant = parseTenantId('acme');
+const workload = workloadKey(tenant, parseWorkloadName('app'));
+
+/** Holds as many MiB as it is told, or any number of them below a bound, at random, all the time. */
+const program = `
+  let held = []; let timer;
+  const hold = (count) => {
+    while (held.length > count) held.pop();
+    while (held.length < count) held.push(Buffer.alloc(1048576, 1));
+  };
+  require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+    const [command, argument] = line.split(' ');
+    if (command === 'hold') hold(Number(argument));
+    if (command === 'gc') globalThis.gc();
+    if (command === 'churn') timer = setInterval(() => { hold(Math.floor(Math.random() * Number(argument))); if (Math.random() < 0.2) globalThis.gc(); }, 15);
+    if (command === 'rest') clearInterval(timer);
+    console.log(command);
+  });
+  console.log('ready');
+`;
+
+export interface Process {
+  readonly id: InstanceId;
+  readonly child: ChildProcess;
+  readonly group: GroupPath;
+  /** Returns when the process has done it. */
+  tell(line: string): Promise<void>;
+}
+
+export function grantOf(memoryMib: number, cpuMillicores = 1000): Resources {
+  return { ...defaultRequest, memory: (memoryMib * mib) as Bytes, cpu: cpuMillicores as Millicores };
+}
+
+export function tenantOf(memoryMib: number | null, cpuMillicores: number | null = null): TenantSpec {
+  const memoryBytes = memoryMib === null ? null : memoryMib * mib;
+  return { tenant, uid: 20_000, memoryBytes, cpuMillicores, weight: 1 };
+}
+
+export function makeUnit() {
+  const { cgroup } = detectCgroup(`bellows-test-${randomBytes(4).toString('hex')}`);
+  const processes = new Map<InstanceId, Process>();
+  const notices: { id: InstanceId; memory: number; phase: string }[] = [];
+  const later: ResizeResult[] = [];
+  const grants = new Map<InstanceId, Resources>();
+  const groupOfTenant = (name: string): GroupPath => ['tenants', name];
+  const groupOfInstance = (id: InstanceId): GroupPath => ['tenants', tenant, id];
+  let trims = 0;
+  const control: InstanceControl = {
+    describe: (id) => {
+      const grant = grants.get(id);
+      return grant === undefined ? undefined : { tenant, workload, grant };
+    },
+    notify: (id, grant, phase) => {
+      notices.push({ id, memory: grant.memory, phase });
+      return Promise.resolve();
+    },
+    trim: async (id) => {
+      trims += 1;
+      await processes.get(id)?.tell('gc');
+    },
+    connections: () => ({ open: 0, closedByClient: 0, closedByServer: 0 }),
+  };
+  const resizer = new Resizer({
+    cgroup,
+    control,
+    groupOfTenant,
+    groupOfInstance,
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+    onApplied: (result) => later.push(result),
+  });
+  cgroup.create(groupOfTenant(tenant));
+
+  async function start(grant: Resources): Promise<Process> {
+    const id = newInstanceId();
+    const group = groupOfInstance(id);
+    cgroup.create(group);
+    await cgroup.setLimits(group, { memoryBytes: grant.memory, cpuMillicores: grant.cpu });
+    const child = spawn(process.execPath, ['--expose-gc', '-e', program], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    if (child.pid === undefined) throw new Error('the process did not start');
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    await lines.next();
+    cgroup.attach(group, child.pid);
+    let turn: Promise<unknown> = Promise.resolve();
+    const tell = async (line: string): Promise<void> => {
+      turn = turn.then(() => {
+        child.stdin.write(`${line}\n`);
+        return lines.next();
+      });
+      await turn;
+    };
+    const started = { id, child, group, tell };
+    processes.set(id, started);
+    grants.set(id, grant);
+    return started;
+  }
+
+  async function close(): Promise<void> {
+    resizer.close();
+    await cgroup.kill([]);
+    await cgroup.remove([]);
+  }
+
+  return { cgroup, resizer, start, close, notices, later, groupOfTenant, trims: () => trims, grants };
+}
