@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { BellowsError, errorKinds, toErrorRecord } from './errors.ts';
+import { BellowsError, errorKinds, messageOf, toErrorRecord } from './errors.ts';
 
 test('docs/ERRORS.md lists every code with its status and fault, and no other', () => {
   const documented = [
@@ -14,21 +14,48 @@ test('docs/ERRORS.md lists every code with its status and fault, and no other', 
   expect(listed).toEqual(errorKinds);
 });
 
-test('a defect’s details do not reach a caller', () => {
-  const record = toErrorRecord(new TypeError('secret path /x/y'));
-  expect(record.code).toBe('Internal');
-  expect(JSON.stringify(record)).not.toContain('secret');
+test('an error keeps code, message, hint and cause on its way through a record', () => {
+  const cause = new Error('ENOSPC');
+  const error = new BellowsError('NoRoom', 'No memory is left.', 'Stop something.', { cause });
+  expect(error).toMatchObject({ code: 'NoRoom', status: 503, cause, name: 'BellowsError' });
+  const record = error.toRecord();
+  expect(record).toEqual({ code: 'NoRoom', message: 'No memory is left.', hint: 'Stop something.' });
+  expect(BellowsError.fromRecord(record)).toMatchObject({ ...record, status: 503 });
 });
 
-test('an error survives its way between processes', () => {
-  const error = new BellowsError('NoRoom', 'The machine is full.', 'Stop something.');
-  const arrived = BellowsError.fromRecord(
-    JSON.parse(JSON.stringify(error.toRecord())) as ReturnType<typeof error.toRecord>,
-  );
-  expect(arrived).toMatchObject({
-    code: 'NoRoom',
-    message: 'The machine is full.',
-    hint: 'Stop something.',
-    status: 503,
+test('without a hint there is none in the record, not even an empty one', () => {
+  const record = new BellowsError('NotFound', 'It is not here.').toRecord();
+  expect(Object.keys(record)).toEqual(['code', 'message']);
+});
+
+test.each([
+  new Error('secret path /root/x'),
+  new TypeError('x is undefined'),
+  'text',
+  null,
+  undefined,
+  { code: 'NotFound' },
+])('a caller learns nothing of a defect: %s', (thrown) => {
+  expect(toErrorRecord(thrown)).toEqual({
+    code: 'Internal',
+    message: expect.stringMatching(/^Bellows failed/),
   });
 });
+
+test('the message of anything thrown', () => {
+  expect([new Error('a'), 'b', 3, null, undefined].map(messageOf)).toEqual([
+    'a',
+    'b',
+    '3',
+    'null',
+    'undefined',
+  ]);
+});
+
+test.each(Object.entries(errorKinds))(
+  '%s has a status that fits whose fault it is',
+  (_, { status, fault }) => {
+    const classOf = { caller: 4, workload: 5, host: 5 } as const;
+    expect(Math.floor(status / 100)).toBe(classOf[fault]);
+  },
+);

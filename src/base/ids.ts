@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Brand } from './brand.ts';
 import { BellowsError } from './errors.ts';
+import { showInput } from './show.ts';
 
 export type TenantId = Brand<string, 'tenant'>;
 export type WorkloadName = Brand<string, 'workload name'>;
@@ -25,7 +26,7 @@ export function parseTenantId(input: unknown): TenantId {
   if (typeof input === 'string' && tenantPattern.test(input)) return input as TenantId;
   throw new BellowsError(
     'InvalidName',
-    `${quote(input)} can not be a tenant's name.`,
+    `${showInput(input, 80)} can not be a tenant's name.`,
     'Use lower-case letters, digits and hyphens, 1 to 40 of them, not beginning or ending with a hyphen.',
   );
 }
@@ -35,13 +36,9 @@ export function parseWorkloadName(input: unknown): WorkloadName {
   if (typeof input === 'string' && workloadPattern.test(input)) return input as WorkloadName;
   throw new BellowsError(
     'InvalidName',
-    `${quote(input)} can not be a workload's name.`,
+    `${showInput(input, 80)} can not be a workload's name.`,
     'Use letters, digits, hyphens and underscores, 1 to 64 of them.',
   );
-}
-
-function quote(input: unknown): string {
-  return JSON.stringify(String(input).slice(0, 80));
 }
 
 export function workloadKey(tenant: TenantId, name: WorkloadName): WorkloadKey {

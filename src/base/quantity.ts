@@ -3,6 +3,7 @@
 // (bytes, millicores, bytes per second). docs/SPECIFICATION.md promises that what comes out can be put back in.
 import type { Brand } from './brand.ts';
 import { BellowsError } from './errors.ts';
+import { showInput } from './show.ts';
 
 export type Bytes = Brand<number, 'bytes'>;
 export type Millicores = Brand<number, 'millicores'>;
@@ -36,8 +37,8 @@ export const minMillicores = 10 as Millicores;
 const decimal = /^(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]{0,3})$/;
 
 function invalid(what: string, input: unknown, why: string, hint: string): BellowsError {
-  const shown = typeof input === 'string' ? JSON.stringify(input.slice(0, 40)) : String(input).slice(0, 40);
-  return new BellowsError('InvalidQuantity', `${shown} is not a quantity of ${what}: ${why}.`, hint);
+  const message = `${showInput(input, 40)} is not a quantity of ${what}: ${why}.`;
+  return new BellowsError('InvalidQuantity', message, hint);
 }
 
 function parseByteCount(what: string, input: unknown, hint: string): number {
