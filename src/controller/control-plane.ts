@@ -96,7 +96,12 @@ export interface LedgerLine {
   readonly claimed: number;
   /** capacity − granted; negative when the machine is oversubscribed. */
   readonly unallocated: number;
-  readonly tenants: readonly { readonly tenant: TenantId; readonly limit: number | null; readonly granted: number; readonly used: number }[];
+  readonly tenants: readonly {
+    readonly tenant: TenantId;
+    readonly limit: number | null;
+    readonly granted: number;
+    readonly used: number;
+  }[];
 }
 
 export interface ReclaimRequest {
@@ -139,7 +144,10 @@ export interface LogEntry {
 
 /** Errors are BellowsErrors with the codes named in src/base/errors.ts; `NotFound` and `Conflict` mean what they say. */
 export interface ControlPlane {
-  putTenant(id: TenantId, change: { readonly limits?: Partial<TenantLimits>; readonly weight?: number }): Promise<{ tenant: Tenant; created: boolean }>;
+  putTenant(
+    id: TenantId,
+    change: { readonly limits?: Partial<TenantLimits>; readonly weight?: number },
+  ): Promise<{ tenant: Tenant; created: boolean }>;
   getTenant(id: TenantId): Tenant;
   listTenants(): Tenant[];
   /** Ends the tenant's instances and removes its workloads. */
@@ -148,9 +156,17 @@ export interface ControlPlane {
   setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction>;
 
   /** Creates or replaces; resolves when the new generation serves (an app listens), or fails with StartFailed and keeps the old one. */
-  deploy(tenant: TenantId, deployment: Deployment, options: { readonly mustCreate: boolean }): Promise<Workload>;
+  deploy(
+    tenant: TenantId,
+    deployment: Deployment,
+    options: { readonly mustCreate: boolean },
+  ): Promise<Workload>;
   updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload>;
-  setReservedConcurrency(tenant: TenantId, name: WorkloadName, reserved: number | null): Promise<FunctionWorkload>;
+  setReservedConcurrency(
+    tenant: TenantId,
+    name: WorkloadName,
+    reserved: number | null,
+  ): Promise<FunctionWorkload>;
   setTags(tenant: TenantId, name: WorkloadName, tags: Readonly<Record<string, string>>): Promise<Workload>;
   getWorkload(tenant: TenantId, name: WorkloadName): Workload;
   listWorkloads(tenant?: TenantId): Workload[];
@@ -178,8 +194,14 @@ export interface ControlPlane {
   /** Puts an asynchronous invocation into the durable queue; accepted when it resolves. */
   enqueue(workload: FunctionWorkload, requestId: string, event: string, clientContext: string): Promise<void>;
   /** Runs a function through the gateway and waits. */
-  invoke(workload: FunctionWorkload, event: string): Promise<{ outcome: 'ok' | 'functionError' | 'throttled' | 'unavailable'; payload: string }>;
-  readLogs(key: WorkloadKey, options: { readonly cursor: string | null; readonly limit: number; readonly waitMs: number }): Promise<{ entries: LogEntry[]; cursor: string }>;
+  invoke(
+    workload: FunctionWorkload,
+    event: string,
+  ): Promise<{ outcome: 'ok' | 'functionError' | 'throttled' | 'unavailable'; payload: string }>;
+  readLogs(
+    key: WorkloadKey,
+    options: { readonly cursor: string | null; readonly limit: number; readonly waitMs: number },
+  ): Promise<{ entries: LogEntry[]; cursor: string }>;
   /** Kept events after `sequence`, oldest first. */
   eventsSince(sequence: number, limit: number): Promise<AuditEvent[]>;
   subscribeEvents(listener: (event: AuditEvent) => void): () => void;

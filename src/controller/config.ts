@@ -1,0 +1,66 @@
+// The controller's configuration: what the supervisor passes, validated, and the constants of its policies with
+// their reasons. Owns no behaviour.
+import { z } from 'zod';
+import { mib } from '../base/quantity.ts';
+
+export const controllerConfig = z.object({
+  dataDirectory: z.string().min(1),
+  port: z.number().int().min(0).max(65_535),
+  host: z.string().min(1),
+  network: z.enum(['host', 'none']),
+  cgroupRoot: z.string().min(1),
+});
+export type ControllerConfig = z.infer<typeof controllerConfig>;
+
+/** Policies that a test or an operator may set otherwise. All times in milliseconds. */
+export interface Tuning {
+  /**
+   * Memory granted in all may be this many times the unit's memory. Grants are ceilings: an idle Node instance of
+   * 128 MiB stands at about 50 MiB, so that 1.5 leaves a quarter of real room at typical use.
+   */
+  readonly oversubscription: number;
+  /** Memory of the host that no new instance may begin to eat, whatever the grants say: the kernel needs room to reclaim in. */
+  readonly hostReserveBytes: number;
+  /** First pause before a crashed app starts again, and the longest: one try a minute costs nothing and is soon enough noticed. */
+  readonly restartFirstMs: number;
+  readonly restartLongestMs: number;
+  /** An app that ran this long was well: its next crash starts the back-off anew. Ten times the first pause. */
+  readonly restartForgetMs: number;
+  /** A function instance that served nothing for so long is ended; Lambda keeps them 5 to 15 minutes. */
+  readonly keepAliveMs: number;
+  /** How often idle instances, pool and accounts are looked at. */
+  readonly tickMs: number;
+  /** What an app's instance is given to end by itself; container engines give 10 s. */
+  readonly appGraceMs: number;
+  /** What a function's instance is given; Lambda's shutdown phase is at most 2 s. */
+  readonly functionGraceMs: number;
+  /** How long a start may take in all; Lambda's init phase has 10 s, an app's server may need longer. */
+  readonly startTimeoutMs: number;
+  /**
+   * Pauses before the first and the second retry of a failed asynchronous invocation. Lambda waits one and two
+   * minutes because it serves a fleet; on one machine a quarter of that passes most outages and is bearable to watch.
+   */
+  readonly asyncRetryMs: readonly number[];
+  /** Pauses while a function is throttled or unavailable: Lambda's 1 s growing to 5 minutes. */
+  readonly asyncThrottleFirstMs: number;
+  readonly asyncThrottleLongestMs: number;
+  /** An event older than this is given up; Lambda's six hours. */
+  readonly asyncMaxAgeMs: number;
+}
+
+export const defaultTuning: Tuning = {
+  oversubscription: 1.5,
+  hostReserveBytes: 256 * mib,
+  restartFirstMs: 1_000,
+  restartLongestMs: 60_000,
+  restartForgetMs: 10_000,
+  keepAliveMs: 600_000,
+  tickMs: 1_000,
+  appGraceMs: 10_000,
+  functionGraceMs: 2_000,
+  startTimeoutMs: 60_000,
+  asyncRetryMs: [15_000, 30_000],
+  asyncThrottleFirstMs: 1_000,
+  asyncThrottleLongestMs: 300_000,
+  asyncMaxAgeMs: 6 * 3_600_000,
+};

@@ -1,0 +1,193 @@
+// The controller as the APIs see it. Owns nothing but the list of who does what.
+import { randomUUID } from 'node:crypto';
+import type { TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
+import type { Transaction } from '../model/change.ts';
+import type { PartialResources } from '../model/resources.ts';
+import type { Tenant, TenantLimits } from '../model/tenant.ts';
+import type { FunctionWorkload, Workload } from '../model/workload.ts';
+import type { AgentLink } from './agent-link.ts';
+import type { AsyncQueue } from './async/queue.ts';
+import type { AuditLog } from './audit.ts';
+import type { CodeStore } from './code-store.ts';
+import type {
+  AuditEvent,
+  ChangeOptions,
+  ControlPlane,
+  Deployment,
+  FunctionUpdate,
+  InstanceView,
+  LedgerLine,
+  LogEntry,
+  ReclaimReport,
+  ReclaimRequest,
+  SubmittedCode,
+  UnitView,
+} from './control-plane.ts';
+import type { Observer } from './observe.ts';
+import type { Reclaimer } from './reclaim.ts';
+import type { Gateways } from './routes/gateways.ts';
+import type { DesiredState } from './state/desired.ts';
+import type { Tenants } from './tenants.ts';
+import type { Workloads } from './workloads.ts';
+
+/** Beyond a function's timeout: a cold start and the way there and back. */
+const invokeMarginMs = 60_000;
+/** Beyond the time that a reader of logs is willing to wait. */
+const logMarginMs = 5_000;
+
+export interface ControllerParts {
+  readonly desired: DesiredState;
+  readonly tenants: Tenants;
+  readonly workloads: Workloads;
+  readonly code: CodeStore;
+  readonly observer: Observer;
+  readonly reclaimer: Reclaimer;
+  readonly queue: AsyncQueue;
+  readonly gateways: Gateways;
+  readonly link: AgentLink;
+  readonly audit: AuditLog;
+  readonly startedAtMs: number;
+}
+
+export class Controller implements ControlPlane {
+  readonly #parts: ControllerParts;
+  readonly startedAtMs: number;
+
+  constructor(parts: ControllerParts) {
+    this.#parts = parts;
+    this.startedAtMs = parts.startedAtMs;
+  }
+
+  putTenant(
+    id: TenantId,
+    change: { readonly limits?: Partial<TenantLimits>; readonly weight?: number },
+  ): Promise<{ tenant: Tenant; created: boolean }> {
+    return this.#parts.tenants.put(id, change);
+  }
+
+  getTenant(id: TenantId): Tenant {
+    return this.#parts.desired.requireTenant(id);
+  }
+
+  listTenants(): Tenant[] {
+    return this.#parts.desired.tenants();
+  }
+
+  deleteTenant(id: TenantId): Promise<void> {
+    return this.#parts.tenants.remove(id);
+  }
+
+  tenantByAccessKey(accessKeyId: string): Tenant | undefined {
+    return this.#parts.desired.tenantByAccessKey(accessKeyId);
+  }
+
+  setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction> {
+    return this.#parts.tenants.setLimits(id, limits, options);
+  }
+
+  deploy(
+    tenant: TenantId,
+    deployment: Deployment,
+    options: { readonly mustCreate: boolean },
+  ): Promise<Workload> {
+    return this.#parts.workloads.deploy(tenant, deployment, options.mustCreate);
+  }
+
+  updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload> {
+    return this.#parts.workloads.updateFunction(tenant, name, update);
+  }
+
+  async setReservedConcurrency(
+    tenant: TenantId,
+    name: WorkloadName,
+    reserved: number | null,
+  ): Promise<FunctionWorkload> {
+    this.#parts.workloads.requireFunction(tenant, name);
+    await this.#parts.workloads.change(tenant, name, (present) =>
+      present.kind === 'function' ? { ...present, reservedConcurrency: reserved } : present,
+    );
+    return this.#parts.workloads.requireFunction(tenant, name);
+  }
+
+  setTags(tenant: TenantId, name: WorkloadName, tags: Readonly<Record<string, string>>): Promise<Workload> {
+    return this.#parts.workloads.change(tenant, name, (present) => ({ ...present, tags }));
+  }
+
+  getWorkload(tenant: TenantId, name: WorkloadName): Workload {
+    return this.#parts.desired.requireWorkload(tenant, name);
+  }
+
+  listWorkloads(tenant?: TenantId): Workload[] {
+    return this.#parts.desired.workloads(tenant);
+  }
+
+  deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void> {
+    return this.#parts.workloads.remove(tenant, name);
+  }
+
+  resizeWorkload(
+    tenant: TenantId,
+    name: WorkloadName,
+    change: PartialResources & { readonly scale?: number },
+    options: ChangeOptions,
+  ): Promise<Transaction> {
+    return this.#parts.workloads.resize(tenant, name, change, options);
+  }
+
+  storeArchive(tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode> {
+    return this.#parts.code.keep(tenant, archive);
+  }
+
+  codeArchive(workload: Workload): Promise<Buffer> {
+    return this.#parts.code.archive(workload);
+  }
+
+  instances(): Promise<InstanceView[]> {
+    return this.#parts.observer.instances();
+  }
+
+  units(): Promise<UnitView[]> {
+    return this.#parts.observer.units();
+  }
+
+  ledger(): Promise<LedgerLine[]> {
+    return this.#parts.observer.ledger();
+  }
+
+  reclaim(request: ReclaimRequest): Promise<ReclaimReport> {
+    return this.#parts.reclaimer.reclaim(request);
+  }
+
+  enqueue(
+    workload: FunctionWorkload,
+    requestId: string,
+    event: string,
+    clientContext: string,
+  ): Promise<void> {
+    return this.#parts.queue.enqueue(workload, requestId, event, clientContext);
+  }
+
+  invoke(workload: FunctionWorkload, event: string): ReturnType<ControlPlane['invoke']> {
+    const call = { workload: workload.key, requestId: randomUUID(), event, clientContext: '' };
+    return this.#parts.gateways.invoke(call, workload.timeoutMs + invokeMarginMs);
+  }
+
+  readLogs(
+    key: WorkloadKey,
+    options: { readonly cursor: string | null; readonly limit: number; readonly waitMs: number },
+  ): Promise<{ entries: LogEntry[]; cursor: string }> {
+    return this.#parts.link.agent.call(
+      'readLogs',
+      { workload: key, ...options },
+      { timeoutMs: options.waitMs + logMarginMs },
+    );
+  }
+
+  eventsSince(sequence: number, limit: number): Promise<AuditEvent[]> {
+    return this.#parts.audit.since(sequence, limit);
+  }
+
+  subscribeEvents(listener: (event: AuditEvent) => void): () => void {
+    return this.#parts.audit.subscribe(listener);
+  }
+}

@@ -1,0 +1,91 @@
+// From what was submitted to the workload that is stored. Pure: time and identity are passed in.
+import { workloadKey, type TenantId } from '../base/ids.ts';
+import { defaultRequest, type FunctionWorkload, type NetworkMode, type Workload } from '../model/workload.ts';
+import type { Deployment, FunctionUpdate } from './control-plane.ts';
+import { generationOf } from './generation.ts';
+import { withChange } from './resize/plan-input.ts';
+
+interface Moment {
+  readonly nowMs: number;
+  readonly revisionId: string;
+}
+
+/** Lambda's default of MaximumRetryAttempts. */
+const defaultMaxRetries = 2;
+
+/** A redeployment keeps what it does not say: when it was made, tags, and reserved concurrency. */
+export function deployedWorkload(
+  tenant: TenantId,
+  deployment: Deployment,
+  present: Workload | undefined,
+  context: Moment & { readonly network: NetworkMode },
+): Workload {
+  const { name, runtime, code, env, kind } = deployment;
+  // Where the operator gave workloads no network, none can ask for it.
+  const network = context.network === 'none' ? 'none' : (deployment.network ?? 'host');
+  const entry = kind === 'app' ? deployment.start : deployment.handler;
+  const base = {
+    key: workloadKey(tenant, name),
+    tenant,
+    name,
+    runtime,
+    codeSha256: code.sha256,
+    codeSizeBytes: code.sizeBytes,
+    generation: generationOf({ codeSha256: code.sha256, env, runtime, network, entry: `${kind} ${entry}` }),
+    request: withChange(defaultRequest, deployment.request),
+    env,
+    network,
+    tags: deployment.tags ?? present?.tags ?? {},
+    createdAtMs: present?.createdAtMs ?? context.nowMs,
+    modifiedAtMs: context.nowMs,
+  };
+  if (deployment.kind === 'app')
+    return { ...base, kind: 'app', start: deployment.start, scale: deployment.scale };
+  const before = present?.kind === 'function' ? present : undefined;
+  return {
+    ...base,
+    kind: 'function',
+    handler: deployment.handler,
+    timeoutMs: deployment.timeoutMs,
+    description: deployment.description ?? '',
+    revisionId: context.revisionId,
+    role: deployment.role ?? '',
+    url: deployment.url ?? false,
+    websocketRoutes: deployment.websocketRoutes ?? [],
+    reservedConcurrency: before?.reservedConcurrency ?? null,
+    maxRetries: before?.maxRetries ?? defaultMaxRetries,
+  };
+}
+
+/** Everything of an update but the request, which reaches running instances by a resize. */
+export function updatedFunction(
+  present: FunctionWorkload,
+  update: FunctionUpdate,
+  moment: Moment,
+): FunctionWorkload {
+  const next = {
+    ...present,
+    handler: update.handler ?? present.handler,
+    runtime: update.runtime ?? present.runtime,
+    timeoutMs: update.timeoutMs ?? present.timeoutMs,
+    description: update.description ?? present.description,
+    role: update.role ?? present.role,
+    env: update.env ?? present.env,
+    codeSha256: update.code?.sha256 ?? present.codeSha256,
+    codeSizeBytes: update.code?.sizeBytes ?? present.codeSizeBytes,
+    revisionId: moment.revisionId,
+    modifiedAtMs: moment.nowMs,
+  };
+  const { codeSha256, env, runtime, network, handler } = next;
+  return {
+    ...next,
+    generation: generationOf({ codeSha256, env, runtime, network, entry: `function ${handler}` }),
+  };
+}
+
+/** The same workload after any change: a function has a new revision. */
+export function revised(workload: Workload, nowMs: number, revisionId: string): Workload {
+  return workload.kind === 'function'
+    ? { ...workload, revisionId, modifiedAtMs: nowMs }
+    : { ...workload, modifiedAtMs: nowMs };
+}

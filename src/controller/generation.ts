@@ -1,0 +1,22 @@
+// Which deployments running instances can serve: the short hash that names a generation. Pure.
+import { createHash } from 'node:crypto';
+import type { NetworkMode, RuntimeName } from '../model/workload.ts';
+
+interface GenerationInput {
+  readonly codeSha256: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly runtime: RuntimeName;
+  readonly network: NetworkMode;
+  /** A function's handler or an app's command. */
+  readonly entry: string;
+}
+
+/** 64 bits: short in paths and logs; only generations of one workload must differ. */
+const hashCharacters = 16;
+
+/** Equal inputs give equal generations, whatever the order of the environment's names. Memory, CPU and timeout are not in it: they change live. */
+export function generationOf(input: GenerationInput): string {
+  const env = Object.entries(input.env).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  const text = JSON.stringify([input.codeSha256, env, input.entry, input.runtime, input.network]);
+  return createHash('sha256').update(text).digest('hex').slice(0, hashCharacters);
+}

@@ -1,0 +1,99 @@
+// What is shown of instances, units and the ledger, from one measurement, and the check of the ledger against the
+// kernel. Owns gathering; the arithmetic is ./views.ts and ./ledger.ts. While the agent is away the last figures stand.
+import type { TenantId } from '../base/ids.ts';
+import { humanBytes } from '../base/quantity.ts';
+import type { ResourceKind, Resources } from '../model/resources.ts';
+import type { AgentLink } from './agent-link.ts';
+import type { AuditLog } from './audit.ts';
+import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
+import { discrepancies, ledgerOf } from './ledger.ts';
+import type { Measures, Sample } from './measures.ts';
+import type { Reclaimer } from './reclaim.ts';
+import type { ActualState } from './state/actual.ts';
+import type { DesiredState } from './state/desired.ts';
+import { instanceView, resourcesOf } from './views.ts';
+
+export interface ObserverParts {
+  readonly link: AgentLink;
+  readonly desired: DesiredState;
+  readonly actual: ActualState;
+  readonly measures: Measures;
+  readonly reclaimer: Reclaimer;
+  readonly audit: AuditLog;
+}
+
+export class Observer {
+  readonly #parts: ObserverParts;
+  /** Tenants whose figures did not agree at the last check: reported when it begins, not every second. */
+  #disagreeing = new Set<TenantId>();
+
+  constructor(parts: ObserverParts) {
+    this.#parts = parts;
+  }
+
+  async instances(): Promise<InstanceView[]> {
+    const { actual, measures, reclaimer } = this.#parts;
+    await this.#sample();
+    const figures = {
+      usage: measures.usageOf.bind(measures),
+      cpuRate: measures.cpuRateOf.bind(measures),
+      claimedBytes: reclaimer.claimedBytes.bind(reclaimer),
+    };
+    return actual.all().flatMap((tracked) => instanceView(tracked, figures) ?? []);
+  }
+
+  async units(): Promise<UnitView[]> {
+    const { link } = this.#parts;
+    const instances = await this.instances();
+    const total = (amount: (view: InstanceView, kind: ResourceKind) => number): Resources => {
+      const sum = (kind: ResourceKind): number =>
+        instances.reduce((all, view) => all + amount(view, kind), 0);
+      return resourcesOf(sum('memory'), sum('cpu'), sum('storage'), sum('bandwidth'));
+    };
+    const { unit } = link;
+    return [
+      {
+        id: unit.handle.id,
+        driver: unit.handle.driver,
+        state: link.connected ? 'ready' : 'disconnected',
+        pid: unit.pid,
+        instances: instances.length,
+        capabilities: link.hello?.capabilities ?? null,
+        provisioned: unit.provisioned,
+        claimed: unit.claimed,
+        granted: total((view, kind) => view.grant[kind]),
+        used: total((view, kind) => view.used[kind]),
+      },
+    ];
+  }
+
+  async ledger(): Promise<LedgerLine[]> {
+    const { link, desired } = this.#parts;
+    const instances = await this.instances();
+    return ledgerOf(link.hello?.capacity ?? link.unit.provisioned, desired.tenants(), instances);
+  }
+
+  /** Compares the ledger with the kernel's accounting of tenants' groups; a difference is an audit event. */
+  check(sample: Sample): void {
+    const { actual, audit } = this.#parts;
+    const instances = sample.instances.flatMap(({ id, usage }) => {
+      const tenant = actual.get(id)?.spec.tenant;
+      return tenant === undefined ? [] : [{ tenant, memoryBytes: usage.memoryBytes }];
+    });
+    const found = discrepancies(sample.tenants, instances);
+    for (const { tenant, ledgerBytes, kernelBytes } of found) {
+      if (this.#disagreeing.has(tenant)) continue;
+      audit.note({
+        type: 'ledger.discrepancy',
+        tenant,
+        message: `Tenant ${tenant}'s group is charged ${humanBytes(kernelBytes)}, its instances ${humanBytes(ledgerBytes)}.`,
+        data: { ledgerBytes, kernelBytes },
+      });
+    }
+    this.#disagreeing = new Set(found.map(({ tenant }) => tenant));
+  }
+
+  async #sample(): Promise<void> {
+    await this.#parts.measures.sample().catch(() => undefined);
+  }
+}

@@ -1,0 +1,135 @@
+// Takes memory back from instances that do not need it, on request: least recently used first, by trimming.
+// Owns whom to ask and the report; what is trimmed and how is the agent's and the runtime's matter.
+import { BellowsError } from '../base/errors.ts';
+import type { InstanceId } from '../base/ids.ts';
+import type { Logger } from '../sys/log.ts';
+import type { AgentLink } from './agent-link.ts';
+import type { AuditLog } from './audit.ts';
+import type { ReclaimReport, ReclaimRequest } from './control-plane.ts';
+import type { Measures, Sample } from './measures.ts';
+import type { ActualState, Tracked } from './state/actual.ts';
+
+/** A trim collects garbage, which stops the program for tens of milliseconds; two at a time leave processors to the rest. */
+const trimsAtOnce = 2;
+const trimTimeoutMs = 20_000;
+
+export class Reclaimer {
+  readonly #link: AgentLink;
+  readonly #actual: ActualState;
+  readonly #measures: Measures;
+  readonly #audit: AuditLog;
+  readonly #log: Logger;
+  /** What an instance used before its memory was taken back: what it does not use again of it counts as claimed. */
+  readonly #usedBefore = new Map<InstanceId, number>();
+
+  constructor(parts: {
+    readonly link: AgentLink;
+    readonly actual: ActualState;
+    readonly measures: Measures;
+    readonly audit: AuditLog;
+    readonly log: Logger;
+  }) {
+    this.#link = parts.link;
+    this.#actual = parts.actual;
+    this.#measures = parts.measures;
+    this.#audit = parts.audit;
+    this.#log = parts.log;
+    parts.actual.onChange((change) => {
+      if (change.type === 'gone') this.#usedBefore.delete(change.tracked.spec.id);
+    });
+  }
+
+  /** Bytes that were taken back from an instance and that it has not taken again. */
+  claimedBytes(id: InstanceId): number {
+    const before = this.#usedBefore.get(id);
+    const now = this.#measures.usageOf(id)?.memoryBytes;
+    return before === undefined || now === undefined ? 0 : Math.max(0, before - now);
+  }
+
+  /** @throws BellowsError NotFound when `from` names nobody, Unavailable without an agent */
+  async reclaim(request: ReclaimRequest): Promise<ReclaimReport> {
+    const victims = reclaimOrder(this.#actual.all(), request);
+    if (victims.length === 0 && request.from !== undefined) {
+      throw new BellowsError(
+        'NotFound',
+        `Nothing that runs belongs to ${request.from}.`,
+        'List instances with `bellows ps`.',
+      );
+    }
+    const before = await this.#measures.sample(0);
+    const wanted = request.memoryBytes ?? Number.POSITIVE_INFINITY;
+    const from: ReclaimReport['from'][number][] = [];
+    let claimedBytes = 0;
+    for (let next = 0; next < victims.length && claimedBytes < wanted; next += trimsAtOnce) {
+      const trimmed = await Promise.all(
+        victims.slice(next, next + trimsAtOnce).map((victim) => this.#trim(victim)),
+      );
+      for (const part of trimmed) {
+        if (part === undefined) continue;
+        from.push(part);
+        claimedBytes += Math.max(0, part.beforeBytes - part.afterBytes);
+      }
+    }
+    const after = await this.#measures.sample(0);
+    const asked = new Set(from.map(({ instance }) => instance));
+    const report: ReclaimReport = {
+      foundBytes:
+        claimedBytes +
+        droppableBytes(
+          before,
+          victims.filter(({ spec }) => !asked.has(spec.id)),
+        ),
+      claimedBytes,
+      freedBytes: Math.max(0, chargedBytes(before) - chargedBytes(after)),
+      from,
+    };
+    this.#audit.note({
+      type: 'reclaim',
+      message: `${report.freedBytes} bytes were taken back from ${from.length} instances.`,
+      data: { request, report },
+    });
+    return report;
+  }
+
+  async #trim({ spec }: Tracked): Promise<ReclaimReport['from'][number] | undefined> {
+    try {
+      const { beforeBytes, afterBytes } = await this.#link.agent.call(
+        'trim',
+        { id: spec.id },
+        { timeoutMs: trimTimeoutMs },
+      );
+      this.#usedBefore.set(spec.id, beforeBytes);
+      return { instance: spec.id, workload: spec.workload, how: 'trim', beforeBytes, afterBytes };
+    } catch (thrown) {
+      // It may have ended meanwhile; the others can still be asked.
+      this.#log.warn({ err: thrown, instance: spec.id }, 'an instance could not be trimmed');
+      return undefined;
+    }
+  }
+}
+
+/** Whom to ask, in this order: idle ones before those in use, each least recently used first. Without `from`, idle ones alone. */
+export function reclaimOrder(instances: readonly Tracked[], { from }: ReclaimRequest): Tracked[] {
+  const names = ({ spec }: Tracked): boolean =>
+    from === spec.id || from === spec.workload || from === spec.tenant;
+  return instances
+    .filter(
+      (tracked) => tracked.life.phase === 'serving' && (from === undefined ? tracked.idle : names(tracked)),
+    )
+    .sort((a, b) => Number(b.idle) - Number(a.idle) || a.lastUsedMs - b.lastUsedMs);
+}
+
+/** What the kernel charges to all tenants together. */
+function chargedBytes(sample: Sample): number {
+  return sample.tenants.reduce((sum, tenant) => sum + tenant.memoryBytes, 0);
+}
+
+/** Clean cache that could go, of those that were not asked. */
+function droppableBytes(sample: Sample, tracked: readonly Tracked[]): number {
+  const ids = new Set(tracked.map(({ spec }) => spec.id));
+  return sample.instances.reduce(
+    (sum, { id, usage }) =>
+      ids.has(id) ? sum + Math.max(0, usage.memoryBytes - usage.workingSetBytes) : sum,
+    0,
+  );
+}

@@ -1,0 +1,125 @@
+// Instances for functions, when a gateway has requests and nobody to serve them. Owns joining of simultaneous needs
+// and the bounds on how many; how one is started is ./starter.ts.
+import { cpus } from 'node:os';
+import { concurrencyCap, instancesToStart } from '../../allocator/scale.ts';
+import type { Clock } from '../../base/clock.ts';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
+import type { FunctionWorkload } from '../../model/workload.ts';
+import { isLive, type ActualState } from '../state/actual.ts';
+import type { DesiredState } from '../state/desired.ts';
+import type { Starter } from './starter.ts';
+
+/** More starts at once than this only slow each other down: a start is processor work. */
+const startsAtOnce = 4 * cpus().length;
+/** What a start takes where no measurement says otherwise; only weighs whether a start is worth it. */
+const usualStartMs = 100;
+
+interface Need {
+  readonly workload: WorkloadKey;
+  readonly generation: string;
+  readonly waiting: number;
+  readonly deadlineMs: number;
+}
+
+export class OnDemand {
+  readonly #desired: DesiredState;
+  readonly #actual: ActualState;
+  readonly #starter: Starter;
+  readonly #clock: Clock;
+  /** Starts under way per workload and generation. */
+  readonly #starts = new Map<string, Set<Promise<InstanceId>>>();
+
+  constructor(parts: {
+    readonly desired: DesiredState;
+    readonly actual: ActualState;
+    readonly starter: Starter;
+    readonly clock: Clock;
+  }) {
+    this.#desired = parts.desired;
+    this.#actual = parts.actual;
+    this.#starter = parts.starter;
+    this.#clock = parts.clock;
+  }
+
+  /** @throws BellowsError NotFound, Conflict (another generation), LimitReached, NoRoom, StartFailed, TimedOut */
+  async acquire(need: Need): Promise<InstanceId> {
+    const workload = this.#desired.workload(need.workload);
+    if (workload?.kind !== 'function')
+      throw new BellowsError('NotFound', `There is no function ${need.workload}.`);
+    if (workload.generation !== need.generation) {
+      throw new BellowsError(
+        'Conflict',
+        `${need.workload} has a newer deployment than ${need.generation}.`,
+        'Use the newest route.',
+      );
+    }
+    const name = `${need.workload} ${need.generation}`;
+    const starts = this.#starts.get(name) ?? new Set();
+    this.#starts.set(name, starts);
+    if (this.#mayStart(workload, need.waiting, starts.size)) {
+      const { usable } = this.#starter.start(workload, need.deadlineMs);
+      starts.add(usable);
+      const ended = (): void => {
+        starts.delete(usable);
+        if (starts.size === 0 && this.#starts.get(name) === starts) this.#starts.delete(name);
+      };
+      usable.then(ended, ended);
+      return this.#before(need.deadlineMs, usable, workload);
+    }
+    if (starts.size > 0) return this.#before(need.deadlineMs, Promise.race(starts), workload);
+    this.#starts.delete(name);
+    throw new BellowsError(
+      'LimitReached',
+      `${workload.key} runs as many instances as its concurrency allows.`,
+      "Raise its reserved concurrency or the tenant's concurrency limit, or call it less often.",
+    );
+  }
+
+  #mayStart(workload: FunctionWorkload, waiting: number, starting: number): boolean {
+    if (starting >= startsAtOnce) return false;
+    const tenant = this.#desired.requireTenant(workload.tenant);
+    const functions = this.#desired.workloads(workload.tenant).filter((other) => other.kind === 'function');
+    const others = functions.filter((other) => other.key !== workload.key);
+    const unreserved = new Set(
+      others.filter((other) => other.reservedConcurrency === null).map((other) => other.key),
+    );
+    const cap = concurrencyCap({
+      reserved: workload.reservedConcurrency,
+      tenant: tenant.limits.concurrency,
+      reservedByOthers: others.reduce((sum, other) => sum + (other.reservedConcurrency ?? 0), 0),
+      // Idle ones run no invocation: they hold memory, which is judged elsewhere, but no concurrency.
+      unreservedInUse: this.#actual
+        .ofTenant(workload.tenant)
+        .filter((tracked) => unreserved.has(tracked.spec.workload) && isLive(tracked) && !tracked.idle)
+        .length,
+    });
+    const own = this.#actual.ofWorkload(workload.key).filter(isLive);
+    const serving = own.filter(({ life }) => life.phase === 'serving').length;
+    // The gateway asks because none of those that serve is free.
+    return (
+      instancesToStart(
+        {
+          busy: serving,
+          idle: 0,
+          starting: own.length - serving,
+          waiting,
+          oldestWaitMs: 0,
+          serviceMs: null,
+          startMs: usualStartMs,
+        },
+        cap,
+      ) > 0
+    );
+  }
+
+  #before(deadlineMs: number, usable: Promise<InstanceId>, workload: FunctionWorkload): Promise<InstanceId> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(new BellowsError('TimedOut', `No instance of ${workload.key} was ready in time.`)),
+        Math.max(0, deadlineMs - this.#clock.nowMs()),
+      );
+      usable.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
+  }
+}

@@ -1,0 +1,85 @@
+// Ends functions' instances that nothing has used for long. Owns what is known of their use, from the gateways' reports;
+// the rule is src/allocator/scale.ts.
+import { instancesToEnd } from '../../allocator/scale.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
+import type { Workload } from '../../model/workload.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { Tuning } from '../config.ts';
+import type { Traffic } from '../routes/server.ts';
+import type { ActualState } from '../state/actual.ts';
+import type { DesiredState } from '../state/desired.ts';
+import type { Stopper } from './stopper.ts';
+
+/** Gateways report traffic every second while there is any: an older report says nothing of now. */
+const trafficFreshMs = 3_000;
+
+export interface ScaleInParts {
+  readonly desired: DesiredState;
+  readonly actual: ActualState;
+  readonly stopper: Stopper;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: Tuning;
+}
+
+export class ScaleIn {
+  readonly #parts: ScaleInParts;
+  readonly #busy = new Map<WorkloadKey, { readonly instances: number; readonly atMs: number }>();
+
+  constructor(parts: ScaleInParts) {
+    this.#parts = parts;
+  }
+
+  /** A gateway says that an instance serves nothing, and since when. */
+  onIdle(id: InstanceId, sinceMs: number): void {
+    const { actual } = this.#parts;
+    const tracked = actual.get(id);
+    if (tracked?.life.phase === 'serving') actual.set({ ...tracked, idle: true, lastUsedMs: sinceMs });
+  }
+
+  onTraffic(traffic: Traffic): void {
+    const atMs = this.#parts.clock.nowMs();
+    for (const { workload, busyInstances } of traffic)
+      this.#busy.set(workload, { instances: busyInstances, atMs });
+  }
+
+  /** A gateway came, and nothing is known of what the one before it had in use: everything counts as used just now. */
+  onGateway(): void {
+    const { actual, clock } = this.#parts;
+    for (const tracked of actual.all()) {
+      if (tracked.life.phase === 'serving' && tracked.spec.kind === 'function')
+        actual.set({ ...tracked, idle: true, lastUsedMs: clock.nowMs() });
+    }
+  }
+
+  tick(): void {
+    const { desired } = this.#parts;
+    for (const key of this.#busy.keys()) if (desired.workload(key) === undefined) this.#busy.delete(key);
+    for (const workload of desired.workloads()) if (workload.kind === 'function') this.#endIdle(workload);
+  }
+
+  #endIdle(workload: Workload): void {
+    const { actual, clock, stopper, log, tuning } = this.#parts;
+    const nowMs = clock.nowMs();
+    const serving = actual.ofWorkload(workload.key).filter(({ life }) => life.phase === 'serving');
+    const idle = serving
+      .filter((tracked) => tracked.idle)
+      .map(({ spec, lastUsedMs }) => ({ id: spec.id, idleSinceMs: lastUsedMs }))
+      .sort((a, b) => a.idleSinceMs - b.idleSinceMs);
+    const report = this.#busy.get(workload.key);
+    const busy = report !== undefined && nowMs - report.atMs <= trafficFreshMs ? report.instances : 0;
+    // Some that are noted as idle may be in use again: the most recently used ones.
+    const surelyIdle = idle.slice(
+      0,
+      Math.max(0, serving.length - Math.max(busy, serving.length - idle.length)),
+    );
+    for (const id of instancesToEnd(surelyIdle, { nowMs, keepAliveMs: tuning.keepAliveMs, surplus: 0 })) {
+      stopper
+        .retire(id, 'it was idle for long')
+        .catch((thrown: unknown) =>
+          log.error({ err: thrown, instance: id }, 'an idle instance could not be retired'),
+        );
+    }
+  }
+}

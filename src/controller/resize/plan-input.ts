@@ -1,0 +1,117 @@
+// What the planner is told of the present and of what is wanted. Pure: gathers from the states that are passed in.
+import type { InstanceState, PlanInput, ResourceLimits, TenantState } from '../../allocator/plan-input.ts';
+import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { PartialResources, Resources } from '../../model/resources.ts';
+import type { Tenant } from '../../model/tenant.ts';
+import type { Workload } from '../../model/workload.ts';
+import { knownOf, type Tracked } from '../state/actual.ts';
+import type { WorkloadRecord } from '../state/records.ts';
+
+/** What is asked to be otherwise; nothing for a mere re-division. */
+export interface Wish {
+  readonly limits?: { readonly tenant: TenantId; readonly wanted: ResourceLimits };
+  readonly request?: { readonly workload: WorkloadKey; readonly wanted: Resources };
+}
+
+export interface Present {
+  readonly capacity: Resources;
+  readonly memoryOversubscription: number;
+  readonly tenants: readonly Tenant[];
+  /** Limits that the kernel holds where they are not yet the stored ones. */
+  readonly enforced: ReadonlyMap<TenantId, Partial<ResourceLimits>>;
+  readonly instances: readonly Tracked[];
+  readonly record: (key: WorkloadKey) => WorkloadRecord | undefined;
+  readonly workingSet: (id: InstanceId) => number | undefined;
+}
+
+export function resourceLimits({ limits }: Pick<Tenant, 'limits'>): ResourceLimits {
+  return { memory: limits.memory, cpu: limits.cpu, storage: limits.storage, bandwidth: limits.bandwidth };
+}
+
+export function planInput(present: Present, wish: Wish): PlanInput {
+  const tenants = present.tenants.map((tenant): TenantState => {
+    const stored = resourceLimits(tenant);
+    return {
+      tenant: tenant.id,
+      weight: tenant.weight,
+      limits: { ...stored, ...present.enforced.get(tenant.id) },
+      wantedLimits: wish.limits?.tenant === tenant.id ? wish.limits.wanted : stored,
+    };
+  });
+  const ids = new Set(tenants.map(({ tenant }) => tenant));
+  const instances = present.instances
+    .filter(({ spec, life }) => ids.has(spec.tenant) && life.phase !== 'waiting' && life.phase !== 'stopping')
+    .map((tracked): InstanceState => {
+      const { spec } = tracked;
+      const request = requestOf(present.record(spec.workload), tracked);
+      return {
+        id: spec.id,
+        workload: spec.workload,
+        tenant: spec.tenant,
+        grant: knownOf(tracked)?.info.grant ?? spec.grant,
+        request,
+        wanted: wish.request?.workload === spec.workload ? wish.request.wanted : request,
+        inUse: inUse(present.workingSet(spec.id)),
+      };
+    });
+  return {
+    capacity: measuredCapacity(present.capacity),
+    oversubscription: oversubscription(present.memoryOversubscription),
+    tenants,
+    instances,
+  };
+}
+
+/** Instances that do not run, to find out whether what their workload asks could ever be given. */
+export function phantoms(
+  workload: Workload,
+  request: Resources | null,
+  wanted: Resources,
+  count: number,
+): InstanceState[] {
+  const nothing = { memory: 0, cpu: 0, storage: 0, bandwidth: 0 } as Resources;
+  return Array.from({ length: count }, (_, index) => ({
+    id: `${workload.key}#${index}` as InstanceId,
+    workload: workload.key,
+    tenant: workload.tenant,
+    grant: nothing,
+    request,
+    wanted,
+    inUse: {},
+  }));
+}
+
+export function withChange(request: Resources, change: PartialResources): Resources {
+  return {
+    memory: change.memory ?? request.memory,
+    cpu: change.cpu ?? request.cpu,
+    storage: change.storage ?? request.storage,
+    bandwidth: change.bandwidth ?? request.bandwidth,
+  };
+}
+
+function requestOf(record: WorkloadRecord | undefined, { spec }: Tracked): Resources {
+  if (record?.candidate?.generation === spec.generation) return record.candidate.request;
+  return record?.current?.request ?? spec.grant;
+}
+
+function inUse(workingSetBytes: number | undefined): PartialResources {
+  return workingSetBytes === undefined ? {} : { memory: workingSetBytes as Resources['memory'] };
+}
+
+/** A unit that can not measure a resource says 0, which must not mean that nobody may have any. */
+function measuredCapacity(capacity: Resources): Resources {
+  const known = (amount: number): number => (amount === 0 ? Number.POSITIVE_INFINITY : amount);
+  return {
+    memory: known(capacity.memory) as Resources['memory'],
+    cpu: known(capacity.cpu) as Resources['cpu'],
+    storage: known(capacity.storage) as Resources['storage'],
+    bandwidth: known(capacity.bandwidth) as Resources['bandwidth'],
+  };
+}
+
+/** Memory that is not there kills; time and bandwidth that are not there are waited for, so their grants are upper limits. */
+function oversubscription(memory: number): PlanInput['oversubscription'] {
+  const unbounded = Number.POSITIVE_INFINITY;
+  return { memory, cpu: unbounded, storage: unbounded, bandwidth: unbounded };
+}

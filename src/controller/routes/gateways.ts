@@ -1,0 +1,103 @@
+// The gateways that are connected: who they are, what they are told and asked. Owns the order of route changes:
+// everything that changed in one turn of the event loop goes out as one event, in the order in which it happened.
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { RpcPeer } from '../../protocol/rpc-link.ts';
+import type { Params, ResultOf } from '../../protocol/rpc.ts';
+import type { ControllerProtocol, GatewayProtocol, RouteChange } from '../../protocol/routes.ts';
+import type { Logger } from '../../sys/log.ts';
+
+/** The controller's end: it serves the controller's methods and emits what the gateway's protocol lists as events. */
+export type ControllerEnd = {
+  readonly methods: ControllerProtocol['methods'];
+  readonly events: GatewayProtocol['events'];
+};
+/** The gateway's end: it serves the gateway's methods and emits what the controller's protocol lists as events. */
+export type GatewayEnd = {
+  readonly methods: GatewayProtocol['methods'];
+  readonly events: ControllerProtocol['events'];
+};
+export type GatewayPeer = RpcPeer<ControllerEnd, GatewayEnd>;
+
+type Invoke = GatewayProtocol['methods']['invoke'];
+/** An answer to a call with a deadline comes after it by the time of a round trip. */
+const answerMarginMs = 2_000;
+
+export class Gateways {
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  /** In the order in which they came: the newest is the one that will stay when one takes over from another. */
+  readonly #peers = new Set<GatewayPeer>();
+  #changes: RouteChange[] = [];
+  #scheduled: NodeJS.Immediate | undefined;
+
+  constructor(clock: Clock, log: Logger) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** From now on it gets changes; everything before must be in the table that it is answered. */
+  add(peer: GatewayPeer): void {
+    this.flush();
+    this.#peers.delete(peer);
+    this.#peers.add(peer);
+  }
+
+  remove(peer: GatewayPeer): void {
+    this.#peers.delete(peer);
+  }
+
+  get connected(): boolean {
+    return this.#peers.size > 0;
+  }
+
+  push(change: RouteChange): void {
+    this.#changes.push(change);
+    this.#scheduled ??= setImmediate(() => this.flush());
+  }
+
+  /** Sends what is gathered now: an answer that rests on it may follow. */
+  flush(): void {
+    clearImmediate(this.#scheduled);
+    this.#scheduled = undefined;
+    if (this.#changes.length === 0) return;
+    const changes = this.#changes;
+    this.#changes = [];
+    for (const peer of this.#peers) peer.emit('routes', changes);
+  }
+
+  /** Resolves when no gateway has anything in flight for these instances, or at the deadline; a gateway that is gone has nothing. */
+  async retire(ids: readonly InstanceId[], deadlineMs: number): Promise<void> {
+    this.flush();
+    const timeoutMs = Math.max(0, deadlineMs - this.#clock.nowMs()) + answerMarginMs;
+    await Promise.all(
+      [...this.#peers].map((peer) =>
+        peer
+          .call('retire', { ids: [...ids], deadlineMs }, { timeoutMs })
+          .catch((thrown: unknown) =>
+            this.#log.warn({ err: thrown, ids }, 'a gateway did not retire instances'),
+          ),
+      ),
+    );
+  }
+
+  /** Runs an event through the newest gateway. @throws BellowsError Unavailable when there is none */
+  async invoke(params: Params<Invoke>, timeoutMs: number): Promise<ResultOf<Invoke>> {
+    const peer = [...this.#peers].at(-1);
+    if (peer === undefined)
+      throw new BellowsError(
+        'Unavailable',
+        'No gateway is connected.',
+        'It is restarted by itself; try again.',
+      );
+    this.flush();
+    return peer.call('invoke', params, { timeoutMs });
+  }
+
+  close(): void {
+    clearImmediate(this.#scheduled);
+    for (const peer of this.#peers) peer.close();
+    this.#peers.clear();
+  }
+}

@@ -1,0 +1,71 @@
+// Tells gateways of every change of what they must know. Owns what they were told last of each instance, so that
+// only what makes a difference is sent.
+import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { z } from 'zod';
+import type { Tenant } from '../../model/tenant.ts';
+import type { Workload } from '../../model/workload.ts';
+import type { InstanceRoute, routeTable } from '../../protocol/routes.ts';
+import type { ActualState, Change } from '../state/actual.ts';
+import type { DesiredState } from '../state/desired.ts';
+import type { Gateways } from './gateways.ts';
+import { instanceRouteOf, sameRoute, tenantRouteOf, workloadRouteOf } from './table.ts';
+
+export class RoutePublisher {
+  readonly #gateways: Gateways;
+  readonly #desired: DesiredState;
+  readonly #actual: ActualState;
+  readonly #told = new Map<InstanceId, InstanceRoute>();
+
+  constructor(gateways: Gateways, desired: DesiredState, actual: ActualState) {
+    this.#gateways = gateways;
+    this.#desired = desired;
+    this.#actual = actual;
+    actual.onChange((change) => this.#onInstance(change));
+  }
+
+  tenant(tenant: Tenant): void {
+    this.#gateways.push({ change: 'tenant', tenant: tenantRouteOf(tenant) });
+  }
+
+  tenantGone(id: TenantId): void {
+    this.#gateways.push({ change: 'tenantGone', id });
+  }
+
+  workload(workload: Workload): void {
+    this.#gateways.push({ change: 'workload', workload: workloadRouteOf(workload) });
+  }
+
+  workloadGone(key: WorkloadKey): void {
+    this.#gateways.push({ change: 'workloadGone', key });
+  }
+
+  /** Everything, for a gateway that comes. */
+  table(): z.infer<typeof routeTable> {
+    return {
+      tenants: this.#desired.tenants().map(tenantRouteOf),
+      workloads: this.#desired.workloads().map(workloadRouteOf),
+      instances: this.#actual.all().flatMap((tracked) => instanceRouteOf(tracked) ?? []),
+    };
+  }
+
+  #onInstance(change: Change): void {
+    const { id, workload } = change.tracked.spec;
+    if (change.type === 'gone') {
+      // Also for one that was never told of: a gateway may know it from before this controller's time.
+      this.#told.delete(id);
+      this.#gateways.push({
+        change: 'instanceGone',
+        id,
+        workload,
+        reason: change.why,
+        oomKilled: change.oomKilled,
+      });
+      return;
+    }
+    const route = instanceRouteOf(change.tracked);
+    // One that retires keeps its route in the gateway until it is gone: what is in flight belongs to it.
+    if (route === undefined || sameRoute(route, this.#told.get(id))) return;
+    this.#told.set(id, route);
+    this.#gateways.push({ change: 'instance', instance: route });
+  }
+}

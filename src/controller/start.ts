@@ -1,0 +1,271 @@
+// Puts the controller together and starts it: store, unit, reconciling, the gateways' socket. Owns the order of
+// starting and stopping. HTTP is src/api's: it is given the control plane.
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import { systemClock, type Clock } from '../base/clock.ts';
+import { BellowsError } from '../base/errors.ts';
+import { defaultTenantId, hostUnitId } from '../base/ids.ts';
+import { openSqliteStore } from '../store/sqlite/sqlite-store.ts';
+import type { Store } from '../store/port.ts';
+import { layoutOf, type Layout } from '../sys/layout.ts';
+import type { Logger } from '../sys/log.ts';
+import { HostDriver } from '../units/host/host-driver.ts';
+import { noResources } from '../units/no-resources.ts';
+import type { Unit, UnitDriver, UnitHandle } from '../units/port.ts';
+import { AgentLink } from './agent-link.ts';
+import { AsyncQueue } from './async/queue.ts';
+import { AuditLog } from './audit.ts';
+import { CodeStore } from './code-store.ts';
+import { defaultTuning, type ControllerConfig, type Tuning } from './config.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { Controller } from './controller.ts';
+import { newAdminToken, readAdminToken } from './credentials.ts';
+import { Measures } from './measures.ts';
+import { Observer } from './observe.ts';
+import { Reclaimer } from './reclaim.ts';
+import { OnDemand } from './reconcile/on-demand.ts';
+import { Reconciler } from './reconcile/reconciler.ts';
+import { ScaleIn } from './reconcile/scale-in.ts';
+import { Starter } from './reconcile/starter.ts';
+import { Stopper } from './reconcile/stopper.ts';
+import { Resizer } from './resize/resizer.ts';
+import { Gateways } from './routes/gateways.ts';
+import { RoutePublisher } from './routes/publisher.ts';
+import { GatewayServer } from './routes/server.ts';
+import { ActualState } from './state/actual.ts';
+import { DesiredState } from './state/desired.ts';
+import { keys } from './state/records.ts';
+import { Tenants } from './tenants.ts';
+import { WarmPool } from './warm-pool.ts';
+import { Workloads } from './workloads.ts';
+
+const unitRetryMs = 500;
+
+/** What a test passes instead of the real thing. */
+export interface ControllerOverrides {
+  readonly store?: Store;
+  readonly driver?: UnitDriver;
+  readonly clock?: Clock;
+  readonly tuning?: Partial<Tuning>;
+}
+
+export interface StartedController {
+  readonly controlPlane: ControlPlane;
+  /** What `Authorization: Bearer` must hold for /v1. */
+  readonly adminToken: string;
+  readonly layout: Layout;
+  /** Orderly: instances stay, and are adopted by the next controller. */
+  close(): Promise<void>;
+}
+
+/** Resolves when it serves gateways. @throws BellowsError when the store can not be opened */
+export async function startController(
+  config: ControllerConfig,
+  log: Logger,
+  overrides: ControllerOverrides = {},
+): Promise<StartedController> {
+  const layout = layoutOf(config.dataDirectory);
+  const clock = overrides.clock ?? systemClock;
+  const tuning = { ...defaultTuning, ...overrides.tuning };
+  await mkdir(layout.run, { recursive: true, mode: 0o700 });
+  const store =
+    overrides.store ??
+    (await openSqliteStore({ databasePath: layout.database, blobDirectory: layout.blobs }));
+  const desired = new DesiredState(store);
+  await desired.load();
+  const audit = new AuditLog(store, clock, log);
+  await audit.load();
+  const adminToken = (await readAdminToken(layout.credentials)) ?? newAdminToken();
+
+  const actual = new ActualState();
+  const driver =
+    overrides.driver ??
+    new HostDriver({
+      agentSocket: layout.agentSocket,
+      onDefect: (err, context) => log.error({ err, context }, 'the agent link went wrong'),
+    });
+  const unit = await findUnit(store, driver, log);
+  const gateways = new Gateways(clock, log);
+  const publisher = new RoutePublisher(gateways, desired, actual);
+  const synced = Promise.withResolvers<void>();
+  const link = new AgentLink({
+    unit,
+    desired,
+    actual,
+    clock,
+    log,
+    onSynced: () => {
+      pool.forget();
+      reconciler.kickAll();
+      resizer
+        .reassert()
+        .catch((thrown: unknown) => log.warn({ err: thrown }, 'grants could not be asserted again'));
+      synced.resolve();
+    },
+    onApplied: (outcome) => resizer.onApplied(outcome),
+  });
+  const measures = new Measures(() => link.agent, clock);
+  const stopper = new Stopper({ link, actual, gateways, clock, log, tuning });
+  const starter = new Starter({
+    link,
+    desired,
+    actual,
+    measures,
+    stopper,
+    layout,
+    clock,
+    log,
+    tuning,
+    ownUrl: ownUrl(config),
+  });
+  const resizer = new Resizer({ link, desired, actual, measures, audit, clock, log, tuning });
+  const pool = new WarmPool({ link, actual, clock, log });
+  const reconciler = new Reconciler({
+    link,
+    desired,
+    actual,
+    starter,
+    stopper,
+    audit,
+    clock,
+    log,
+    tuning,
+    onPromoted: (workload) => publisher.workload(workload),
+  });
+  const onDemand = new OnDemand({ desired, actual, starter, clock });
+  const scaleIn = new ScaleIn({ desired, actual, stopper, clock, log, tuning });
+  const code = new CodeStore({ store, desired, actual, layout, clock, log });
+  const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
+  const reclaimer = new Reclaimer({ link, actual, measures, audit, log });
+  const observer = new Observer({ link, desired, actual, measures, reclaimer, audit });
+  const workloads = new Workloads({
+    desired,
+    actual,
+    link,
+    reconciler,
+    stopper,
+    resizer,
+    publisher,
+    code,
+    audit,
+    clock,
+    log,
+    network: config.network,
+  });
+  const tenants = new Tenants({
+    desired,
+    link,
+    resizer,
+    publisher,
+    workloads,
+    audit,
+    clock,
+    log,
+    credentialsPath: layout.credentials,
+    adminToken,
+  });
+
+  if (desired.tenant(defaultTenantId) === undefined) await tenants.put(defaultTenantId, {});
+  else await tenants.writeFile();
+  void link.requestSync();
+  await synced.promise;
+  await code.sweep();
+  await queue.load();
+  const server = await GatewayServer.listen({
+    socketPath: layout.controllerSocket,
+    gateways,
+    publisher,
+    log,
+    acquire: (need) => onDemand.acquire(need),
+    discard: (id, reason) => stopper.stop(id, reason, 0),
+    enqueue: async ({ workload, requestId, event, clientContext }) => {
+      const found = desired.workload(workload);
+      if (found?.kind !== 'function') throw new BellowsError('NotFound', `There is no function ${workload}.`);
+      await queue.enqueue(found, requestId, event, clientContext);
+    },
+    onGateway: () => {
+      scaleIn.onGateway();
+      queue.dispatch();
+    },
+    onTraffic: (traffic) => scaleIn.onTraffic(traffic),
+    onIdle: (id, sinceMs) => scaleIn.onIdle(id, sinceMs),
+  });
+  queue.dispatch();
+
+  const tick = setInterval(() => {
+    scaleIn.tick();
+    if (!link.connected) return;
+    measures
+      .sample(tuning.tickMs)
+      .then((sample) => {
+        observer.check(sample);
+        return pool.adjust(sample.host.memoryAvailableBytes);
+      })
+      .catch((thrown: unknown) => log.warn({ err: thrown }, 'the agent could not be measured'));
+  }, tuning.tickMs);
+
+  return {
+    controlPlane: new Controller({
+      desired,
+      tenants,
+      workloads,
+      code,
+      observer,
+      reclaimer,
+      queue,
+      gateways,
+      link,
+      audit,
+      startedAtMs: clock.nowMs(),
+    }),
+    adminToken,
+    layout,
+    close: async () => {
+      clearInterval(tick);
+      queue.close();
+      resizer.close();
+      link.close();
+      await reconciler.close();
+      await server.close();
+      await unit.close();
+      await audit.flush();
+      await store.close();
+    },
+  };
+}
+
+/** The unit of an earlier controller, or a new one. Waits until its agent answers: nothing can be done without. */
+async function findUnit(store: Store, driver: UnitDriver, log: Logger): Promise<Unit> {
+  const key = keys.unit(hostUnitId);
+  for (;;) {
+    try {
+      const known = await store.get<UnitHandle>(key);
+      const unit =
+        known?.value.driver === driver.name
+          ? await adoptOrProvision(driver, known.value)
+          : await driver.provision(hostUnitId, noResources);
+      await store.put(key, unit.handle);
+      return unit;
+    } catch (thrown) {
+      if (!(thrown instanceof BellowsError) || thrown.code !== 'Unavailable') throw thrown;
+      log.warn({ err: thrown }, 'waiting for the agent');
+      await pause(unitRetryMs);
+    }
+  }
+}
+
+async function adoptOrProvision(driver: UnitDriver, handle: UnitHandle): Promise<Unit> {
+  try {
+    return await driver.adopt(handle);
+  } catch (thrown) {
+    if (!(thrown instanceof BellowsError) || thrown.code !== 'NotFound') throw thrown;
+    return driver.provision(handle.id, noResources);
+  }
+}
+
+/** Instances reach Bellows over the machine's loopback device, unless it listens on one address only. */
+function ownUrl({ host, port }: ControllerConfig): string {
+  const wildcard = host === '0.0.0.0' || host === '::' || host === 'localhost';
+  const address = wildcard ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
+  return `http://${address}:${port}`;
+}

@@ -1,0 +1,322 @@
+// Workloads: deployed, changed, resized, removed. Owns the steps and their order; making it so is ./reconcile.
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../base/clock.ts';
+import { BellowsError } from '../base/errors.ts';
+import { workloadKey, type TenantId, type WorkloadKey, type WorkloadName } from '../base/ids.ts';
+import type { Transaction } from '../model/change.ts';
+import type { PartialResources, Resources } from '../model/resources.ts';
+import type { FunctionWorkload, NetworkMode, Workload } from '../model/workload.ts';
+import type { Logger } from '../sys/log.ts';
+import type { AgentLink } from './agent-link.ts';
+import type { AuditLog } from './audit.ts';
+import type { CodeStore } from './code-store.ts';
+import type { ChangeOptions, Deployment, FunctionUpdate } from './control-plane.ts';
+import { deployedWorkload, revised, updatedFunction } from './deployment.ts';
+import { checkEnv } from './env.ts';
+import type { Reconciler } from './reconcile/reconciler.ts';
+import type { Stopper } from './reconcile/stopper.ts';
+import { withChange } from './resize/plan-input.ts';
+import type { Resizer } from './resize/resizer.ts';
+import type { RoutePublisher } from './routes/publisher.ts';
+import { KeyedQueue } from './serial.ts';
+import { isLive, type ActualState } from './state/actual.ts';
+import type { DesiredState } from './state/desired.ts';
+
+/** How often a waiting scale looks again though no event came. */
+const scalePollMs = 500;
+
+export interface WorkloadsParts {
+  readonly desired: DesiredState;
+  readonly actual: ActualState;
+  readonly link: AgentLink;
+  readonly reconciler: Reconciler;
+  readonly stopper: Stopper;
+  readonly resizer: Resizer;
+  readonly publisher: RoutePublisher;
+  readonly code: CodeStore;
+  readonly audit: AuditLog;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly network: NetworkMode;
+}
+
+export class Workloads {
+  readonly #parts: WorkloadsParts;
+  /** Deployments and changes of one workload come one after another; a removal does not wait for them. */
+  readonly #queue = new KeyedQueue<WorkloadKey>();
+
+  constructor(parts: WorkloadsParts) {
+    this.#parts = parts;
+  }
+
+  deploy(tenant: TenantId, deployment: Deployment, mustCreate: boolean): Promise<Workload> {
+    const key = workloadKey(tenant, deployment.name);
+    return this.#queue.run(key, async () => {
+      const { desired, resizer, clock, network } = this.#parts;
+      desired.requireTenant(tenant);
+      checkEnv(deployment.kind, deployment.env);
+      const present = desired.workload(key);
+      if (mustCreate && present !== undefined) {
+        throw new BellowsError('Conflict', `${key} exists already.`, 'Update it, or remove it first.');
+      }
+      const workload = deployedWorkload(tenant, deployment, present, {
+        nowMs: clock.nowMs(),
+        network,
+        revisionId: randomUUID(),
+      });
+      resizer.checkFeasible(workload, present?.request ?? null, workload.kind === 'app' ? workload.scale : 1);
+      const deployed = await this.#putInPlace(workload, present);
+      this.#parts.audit.note({
+        type: present === undefined ? 'workload.created' : 'workload.deployed',
+        tenant,
+        workload: key,
+        message: `${key} was deployed.`,
+        data: { kind: workload.kind, generation: workload.generation, codeSha256: workload.codeSha256 },
+      });
+      return deployed;
+    });
+  }
+
+  updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload> {
+    const key = workloadKey(tenant, name);
+    return this.#queue.run(key, async () => {
+      const { clock, audit } = this.#parts;
+      const present = this.requireFunction(tenant, name);
+      if (update.expectedRevision !== undefined && update.expectedRevision !== present.revisionId) {
+        throw new BellowsError(
+          'Conflict',
+          `The revision of ${key} is ${present.revisionId}, not ${update.expectedRevision}.`,
+          'Read it again and decide anew.',
+        );
+      }
+      if (update.env !== undefined) checkEnv('function', update.env);
+      if (update.request !== undefined) {
+        const transaction = await this.#resize(present, withChange(present.request, update.request), {
+          plan: false,
+          waitMs: 0,
+        });
+        if (transaction.status === 'infeasible') throw new BellowsError('Infeasible', transaction.reason);
+      }
+      const updated = asFunction(
+        await this.#parts.desired.putCurrent(key, (now) =>
+          updatedFunction(asFunction(now), update, { nowMs: clock.nowMs(), revisionId: randomUUID() }),
+        ),
+      );
+      this.#announce(updated);
+      audit.note({
+        type: 'workload.updated',
+        tenant,
+        workload: key,
+        message: `${key} was updated.`,
+        data: { generation: updated.generation },
+      });
+      if (updated.codeSha256 !== present.codeSha256) this.#sweepLater(key);
+      return updated;
+    });
+  }
+
+  async change(
+    tenant: TenantId,
+    name: WorkloadName,
+    change: (present: Workload) => Workload,
+  ): Promise<Workload> {
+    this.#parts.desired.requireWorkload(tenant, name);
+    const changed = await this.#parts.desired.putCurrent(workloadKey(tenant, name), (present) =>
+      revised(change(present), this.#parts.clock.nowMs(), randomUUID()),
+    );
+    this.#announce(changed);
+    return changed;
+  }
+
+  async resize(
+    tenant: TenantId,
+    name: WorkloadName,
+    change: PartialResources & { readonly scale?: number },
+    options: ChangeOptions,
+  ): Promise<Transaction> {
+    const { desired, resizer } = this.#parts;
+    const present = desired.requireWorkload(tenant, name);
+    if (change.scale !== undefined && present.kind !== 'app') {
+      throw new BellowsError(
+        'BadRequest',
+        `${present.key} is a function: its instances come and go with its load.`,
+        'Set reserved concurrency instead of a scale.',
+      );
+    }
+    const wanted = withChange(present.request, change);
+    const scale = change.scale ?? (present.kind === 'app' ? present.scale : 0);
+    const running = this.#parts.actual.ofWorkload(present.key).filter(isLive).length;
+    if (scale > running) {
+      const reason = resizer.infeasibleReason(present, wanted, scale);
+      if (reason !== '') return this.#resize(present, wanted, options, reason);
+    }
+    const transaction = await this.#resize(present, wanted, options);
+    if (change.scale === undefined || options.plan || transaction.status === 'infeasible') return transaction;
+    return this.#scale(present.key, change.scale, options.waitMs, transaction);
+  }
+
+  async remove(tenant: TenantId, name: WorkloadName): Promise<void> {
+    const { desired } = this.#parts;
+    const key = workloadKey(tenant, name);
+    if (desired.record(key) === undefined) desired.requireWorkload(tenant, name);
+    await this.#remove(key);
+  }
+
+  async removeAll(tenant: TenantId): Promise<void> {
+    const prefix = `${tenant}/`;
+    await Promise.all(
+      this.#parts.desired
+        .keys()
+        .filter((key) => key.startsWith(prefix))
+        .map((key) => this.#remove(key)),
+    );
+    const left = this.#parts.actual.ofTenant(tenant);
+    await Promise.all(left.map(({ spec }) => this.#parts.stopper.stop(spec.id, 'its tenant was removed')));
+  }
+
+  /** @throws BellowsError NotFound when it is not there or is an app */
+  requireFunction(tenant: TenantId, name: WorkloadName): FunctionWorkload {
+    const workload = this.#parts.desired.requireWorkload(tenant, name);
+    if (workload.kind === 'function') return workload;
+    throw new BellowsError(
+      'NotFound',
+      `${workload.key} is an app, not a function.`,
+      'Send requests to its URL.',
+    );
+  }
+
+  async #putInPlace(workload: Workload, present: Workload | undefined): Promise<Workload> {
+    const { desired, reconciler } = this.#parts;
+    const { key, generation } = workload;
+    reconciler.resetBackoff(key);
+    const serves = present?.kind === 'app' && present.generation === generation;
+    if (workload.kind === 'function' || serves) {
+      await desired.putRecord(key, () => ({ current: workload, candidate: null }));
+      this.#announce(workload);
+    } else {
+      const deployed = reconciler.untilDeployed(key, generation);
+      // Whoever asked hears of a failure below; until then nobody listens.
+      deployed.catch(() => undefined);
+      await desired.putRecord(key, (now) => ({ current: now?.current ?? null, candidate: workload }));
+      reconciler.kick(key);
+      try {
+        await deployed;
+      } finally {
+        this.#sweepLater(key);
+      }
+    }
+    if (present !== undefined && present.codeSha256 !== workload.codeSha256) this.#sweepLater(key);
+    return workload;
+  }
+
+  async #resize(
+    present: Workload,
+    wanted: Resources,
+    options: ChangeOptions,
+    refusal = '',
+  ): Promise<Transaction> {
+    const { resizer, desired, clock } = this.#parts;
+    const reason = refusal === '' ? resizer.infeasibleReason(present, wanted, 1) : refusal;
+    return resizer.change({
+      wish: { request: { workload: present.key, wanted } },
+      options,
+      refusal: reason,
+      store: async () => {
+        const stored = await desired.putCurrent(present.key, (now) =>
+          revised({ ...now, request: wanted }, clock.nowMs(), randomUUID()),
+        );
+        this.#announce(stored);
+      },
+      event: {
+        type: 'workload.resized',
+        tenant: present.tenant,
+        workload: present.key,
+        message: `${present.key} was resized.`,
+      },
+    });
+  }
+
+  async #scale(
+    key: WorkloadKey,
+    scale: number,
+    waitMs: number,
+    transaction: Transaction,
+  ): Promise<Transaction> {
+    const { desired, reconciler, audit, clock } = this.#parts;
+    const changed = await desired.putCurrent(key, (now) =>
+      now.kind === 'app' ? { ...now, scale, modifiedAtMs: clock.nowMs() } : now,
+    );
+    reconciler.resetBackoff(key);
+    reconciler.kick(key);
+    audit.note({
+      type: 'workload.scaled',
+      tenant: changed.tenant,
+      workload: key,
+      message: `${key} is to have ${scale} instances.`,
+      data: { scale },
+    });
+    const deadlineMs = clock.nowMs() + waitMs;
+    for (;;) {
+      const serving = this.#servingOf(key);
+      if (serving === scale) return transaction;
+      const leftMs = deadlineMs - clock.nowMs();
+      if (leftMs <= 0) {
+        if (transaction.status !== 'applied') return transaction;
+        return {
+          ...transaction,
+          status: 'deferred',
+          reason: `${serving} of ${scale} instances serve; the rest follow.`,
+        };
+      }
+      await this.#parts.actual.nextChange(Math.min(leftMs, scalePollMs));
+    }
+  }
+
+  async #remove(key: WorkloadKey): Promise<void> {
+    const { desired, actual, stopper, reconciler, link, publisher, audit, log } = this.#parts;
+    const record = desired.record(key);
+    await desired.putRecord(key, () => undefined);
+    reconciler.forget(key);
+    publisher.workloadGone(key);
+    await Promise.all(
+      actual.ofWorkload(key).map(({ spec }) => stopper.stop(spec.id, 'the workload was removed')),
+    );
+    await link.agent
+      .call('removeLogs', { workload: key })
+      .catch((thrown: unknown) =>
+        log.warn({ err: thrown, workload: key }, 'logs of a removed workload are left'),
+      );
+    await this.#parts.code.sweep();
+    const tenant = (record?.current ?? record?.candidate)?.tenant;
+    audit.note({
+      type: 'workload.removed',
+      workload: key,
+      message: `${key} was removed.`,
+      ...(tenant === undefined ? {} : { tenant }),
+    });
+  }
+
+  #servingOf(key: WorkloadKey): number {
+    return this.#parts.actual.ofWorkload(key).filter(({ life }) => life.phase === 'serving').length;
+  }
+
+  #announce(workload: Workload): void {
+    this.#parts.publisher.workload(workload);
+    this.#parts.reconciler.kick(workload.key);
+  }
+
+  /** When the old generation's instances are gone their code is of no use either. */
+  #sweepLater(key: WorkloadKey): void {
+    const { actual, desired, code } = this.#parts;
+    const old = actual
+      .ofWorkload(key)
+      .filter(({ spec }) => spec.generation !== desired.workload(key)?.generation);
+    const gone = Promise.all(old.map(({ spec }) => actual.untilGone(spec.id)));
+    void gone.then(() => code.sweep());
+  }
+}
+
+function asFunction(workload: Workload): FunctionWorkload {
+  if (workload.kind === 'function') return workload;
+  throw new BellowsError('Conflict', `${workload.key} became an app meanwhile.`);
+}
