@@ -20,7 +20,9 @@ export class AdminToken {
     if (this.isBorneBy(request)) return;
     throw new BellowsError(
       'Unauthorized',
-      request.headers.authorization === undefined ? 'The request has no Authorization header.' : 'The token is not the right one.',
+      request.headers.authorization === undefined
+        ? 'The request has no Authorization header.'
+        : 'The token is not the right one.',
       'Send "Authorization: Bearer TOKEN" with the adminToken of credentials.json in the data directory.',
     );
   }

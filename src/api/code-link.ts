@@ -36,24 +36,42 @@ export class CodeLinks {
     const expires = query.get('expires') ?? '';
     const given = Buffer.from(query.get('signature') ?? '', 'base64url');
     const expected = this.#sign(path, expires);
-    if (given.length !== expected.length || !timingSafeEqual(given, expected) || Number(expires) < this.#nowMs()) {
-      throw new BellowsError('Forbidden', 'The link is not valid, or no longer.', 'Call GetFunction for a new one.');
+    if (
+      given.length !== expected.length ||
+      !timingSafeEqual(given, expected) ||
+      Number(expires) < this.#nowMs()
+    ) {
+      throw new BellowsError(
+        'Forbidden',
+        'The link is not valid, or no longer.',
+        'Call GetFunction for a new one.',
+      );
     }
     const [tenant, name, sha256] = pathSegments(path)?.slice(2) ?? [];
     const workload = control.getWorkload(parseTenantId(tenant), parseWorkloadName(name));
     if (workload.codeSha256 !== sha256) {
-      throw new BellowsError('NotFound', 'The code was replaced since the link was made.', 'Call GetFunction for a new one.');
+      throw new BellowsError(
+        'NotFound',
+        'The code was replaced since the link was made.',
+        'Call GetFunction for a new one.',
+      );
     }
     const bytes = await control.codeArchive(workload);
     return {
       status: 200,
       bytes,
       mediaType: 'application/octet-stream',
-      headers: { 'Content-Disposition': `attachment; filename="${workload.name}.zip"` },
+      headers: {
+        'Content-Disposition': `attachment; filename="${workload.name}${isGzip(bytes) ? '.tar.gz' : '.zip'}"`,
+      },
     };
   }
 
   #sign(path: string, expires: string): Buffer {
     return createHmac('sha256', this.#key).update(`${path}\n${expires}`).digest();
   }
+}
+
+function isGzip(bytes: Buffer): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }

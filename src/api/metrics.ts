@@ -13,7 +13,11 @@ export async function renderMetrics(
   // A registry for each answer: what is gone since the last one leaves no series behind.
   const registry = new Registry();
   const registers = [registry];
-  const [instances, units, ledger] = await Promise.all([control.instances(), control.units(), control.ledger()]);
+  const [instances, units, ledger] = await Promise.all([
+    control.instances(),
+    control.units(),
+    control.ledger(),
+  ]);
 
   new Gauge({
     name: 'bellows_controller_start_time_seconds',
@@ -21,18 +25,36 @@ export async function renderMetrics(
     registers,
   }).set(control.startedAtMs / 1_000);
 
-  const states = new Gauge({ name: 'bellows_instances', help: 'Instances by state.', labelNames: ['state'], registers });
+  const states = new Gauge({
+    name: 'bellows_instances',
+    help: 'Instances by state.',
+    labelNames: ['state'],
+    registers,
+  });
   for (const state of instanceStates) states.set({ state }, 0);
   for (const { state } of instances) states.inc({ state });
 
-  const open = new Gauge({ name: 'bellows_connections', help: 'Client connections open at instances.', registers });
-  const kills = new Counter({ name: 'bellows_oom_kills_total', help: 'Out-of-memory kills in instances that run now.', registers });
+  const open = new Gauge({
+    name: 'bellows_connections',
+    help: 'Client connections open at instances.',
+    registers,
+  });
+  const kills = new Counter({
+    name: 'bellows_oom_kills_total',
+    help: 'Out-of-memory kills in instances that run now.',
+    registers,
+  });
   for (const { connections, usage } of instances) {
     open.inc(connections.open);
     kills.inc(usage.oomKills);
   }
 
-  const ready = new Gauge({ name: 'bellows_unit_ready', help: "1 while the unit's agent is connected.", labelNames: ['unit'], registers });
+  const ready = new Gauge({
+    name: 'bellows_unit_ready',
+    help: "1 while the unit's agent is connected.",
+    labelNames: ['unit'],
+    registers,
+  });
   for (const { id, state } of units) ready.set({ unit: id }, state === 'ready' ? 1 : 0);
 
   // Bytes, millicores and bytes per second, as everywhere; the resource's name is the label.
@@ -56,9 +78,17 @@ function addDetails(
   ledger: Awaited<ReturnType<ControlPlane['ledger']>>,
 ): void {
   const byTenant = { labelNames: ['tenant', 'resource'] as const, registers };
-  const granted = new Gauge({ name: 'bellows_tenant_granted', help: "Granted to a tenant's instances.", ...byTenant });
+  const granted = new Gauge({
+    name: 'bellows_tenant_granted',
+    help: "Granted to a tenant's instances.",
+    ...byTenant,
+  });
   const used = new Gauge({ name: 'bellows_tenant_used', help: "Used by a tenant's instances.", ...byTenant });
-  const limit = new Gauge({ name: 'bellows_tenant_limit', help: 'The most a tenant may be allocated; no series means no limit.', ...byTenant });
+  const limit = new Gauge({
+    name: 'bellows_tenant_limit',
+    help: 'The most a tenant may be allocated; no series means no limit.',
+    ...byTenant,
+  });
   for (const { resource, tenants } of ledger) {
     for (const line of tenants) {
       granted.set({ tenant: line.tenant, resource }, line.granted);
@@ -67,8 +97,16 @@ function addDetails(
     }
   }
   const byWorkload = { labelNames: ['tenant', 'workload'] as const, registers };
-  const counts = new Gauge({ name: 'bellows_workload_instances', help: 'Instances of a workload.', ...byWorkload });
-  const open = new Gauge({ name: 'bellows_workload_connections', help: 'Client connections open at a workload.', ...byWorkload });
+  const counts = new Gauge({
+    name: 'bellows_workload_instances',
+    help: 'Instances of a workload.',
+    ...byWorkload,
+  });
+  const open = new Gauge({
+    name: 'bellows_workload_connections',
+    help: 'Client connections open at a workload.',
+    ...byWorkload,
+  });
   for (const { tenant, workload, connections } of instances) {
     const labels = { tenant, workload: nameInKey(workload) };
     counts.inc(labels);

@@ -53,7 +53,14 @@ export async function createApiServer(options: ApiOptions): Promise<Server> {
     }
     if (page !== undefined) return page;
     if (path === '/healthz') {
-      return { status: 200, json: { status: 'ok', version: options.version, startedAt: new Date(control.startedAtMs).toISOString() } };
+      return {
+        status: 200,
+        json: {
+          status: 'ok',
+          version: options.version,
+          startedAt: new Date(control.startedAtMs).toISOString(),
+        },
+      };
     }
     const { text, mediaType } = await renderMetrics(control, adminToken.isBorneBy(request));
     return { status: 200, bytes: text, mediaType };
@@ -63,7 +70,8 @@ export async function createApiServer(options: ApiOptions): Promise<Server> {
     const requestId = randomUUID();
     response.setHeader('x-request-id', requestId);
     const answer = await answerFor(request, requestId).catch((thrown: unknown) => {
-      if (!(thrown instanceof BellowsError)) log.error({ err: thrown, requestId, method: request.method, url: request.url }, 'a request failed');
+      if (!(thrown instanceof BellowsError))
+        log.error({ err: thrown, requestId, method: request.method, url: request.url }, 'a request failed');
       return v1Failure(thrown);
     });
     // What was not read of the request would be taken for the next one's head.
@@ -71,16 +79,24 @@ export async function createApiServer(options: ApiOptions): Promise<Server> {
     await writeAnswer(response, answer);
   };
 
-  const server = createServer({ requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs }, (request, response) => {
-    serve(request, response).catch((thrown: unknown) => {
-      log.error({ err: thrown, method: request.method, url: request.url }, 'an answer could not be written');
-      response.destroy();
-    });
-  });
+  const server = createServer(
+    { requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs },
+    (request, response) => {
+      serve(request, response).catch((thrown: unknown) => {
+        log.error(
+          { err: thrown, method: request.method, url: request.url },
+          'an answer could not be written',
+        );
+        response.destroy();
+      });
+    },
+  );
   return server;
 }
 
 function splitTarget(url: string): { path: string; search: string } {
   const queryAt = url.indexOf('?');
-  return queryAt < 0 ? { path: url, search: '' } : { path: url.slice(0, queryAt), search: url.slice(queryAt + 1) };
+  return queryAt < 0
+    ? { path: url, search: '' }
+    : { path: url.slice(0, queryAt), search: url.slice(queryAt + 1) };
 }

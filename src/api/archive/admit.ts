@@ -31,13 +31,6 @@ export async function admitArchive<T>(
   archive: Buffer,
   inspect: (directory: string) => Promise<T>,
 ): Promise<{ code: SubmittedCode; inspected: T }> {
-  if (archive.length > maxArchiveBytes) {
-    throw new BellowsError(
-      'ArchiveTooLarge',
-      `The archive has ${humanBytes(archive.length)}; at most ${humanBytes(maxArchiveBytes)} are accepted.`,
-      'Leave development dependencies and data out, or bundle the code.',
-    );
-  }
   const unpack = readerOf(archive);
   const target = layout.codeOf(tenant, hash('sha256', archive));
   if (await isDirectory(target)) {
@@ -63,6 +56,25 @@ export async function admitArchive<T>(
   }
 }
 
+/** Only says whether an archive would be admitted; nothing of it is kept. @throws as {@link admitArchive} */
+export async function checkArchive(
+  layout: Layout,
+  tenant: TenantId,
+  archive: Buffer,
+): Promise<SubmittedCode> {
+  const unpack = readerOf(archive);
+  const sha256 = hash('sha256', archive);
+  const staging = await makeStaging(layout, layout.codeOf(tenant, sha256));
+  try {
+    const writer = new Staging(staging);
+    await unpack(archive, writer);
+    await writer.finish();
+    return { sha256, sizeBytes: archive.length };
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
 /** Removes what an unpacking left that ended with its process. Call it before the first archive is admitted. */
 export async function removeUnfinished(layout: Layout): Promise<void> {
   for (const tenant of await readdir(layout.code).catch(() => [])) {
@@ -74,6 +86,13 @@ export async function removeUnfinished(layout: Layout): Promise<void> {
 }
 
 function readerOf(archive: Buffer): (archive: Buffer, sink: EntrySink) => Promise<void> {
+  if (archive.length > maxArchiveBytes) {
+    throw new BellowsError(
+      'ArchiveTooLarge',
+      `The archive has ${humanBytes(archive.length)}; at most ${humanBytes(maxArchiveBytes)} are accepted.`,
+      'Leave development dependencies and data out, or bundle the code.',
+    );
+  }
   const magic = archive.toString('latin1', 0, 4);
   if (magic === 'PK\x03\x04') return unpackZip;
   if (magic === 'PK\x05\x06')

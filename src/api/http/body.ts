@@ -35,14 +35,21 @@ export class BodyReader {
         this.#bytesInFlight += chunk.length;
         if (heldBytes > limitBytes) throw new BodyTooLarge(limitBytes);
         if (this.#bytesInFlight > maxBytesInFlight) {
-          throw new BellowsError('Unavailable', 'Too many large uploads are in progress.', 'Try again in a few seconds.');
+          throw new BellowsError(
+            'Unavailable',
+            'Too many large uploads are in progress.',
+            'Try again in a few seconds.',
+          );
         }
         chunks.push(chunk);
       }
-      return await use(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, heldBytes));
+      return await use(
+        chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, heldBytes),
+      );
     } catch (thrown) {
       if (thrown instanceof BodyTooLarge) await discardRest(request);
-      if (isAborted(thrown)) throw new BellowsError('BadRequest', 'The request ended before its body was whole.');
+      if (isAborted(thrown))
+        throw new BellowsError('BadRequest', 'The request ended before its body was whole.');
       throw thrown;
     } finally {
       this.#bytesInFlight -= heldBytes;

@@ -23,7 +23,10 @@ export function pathSegments(path: string): string[] | undefined {
 }
 
 /** The parameters' values when the path fits; an empty segment fits no parameter. */
-export function matchPath(template: PathTemplate, segments: readonly string[]): Record<string, string> | undefined {
+export function matchPath(
+  template: PathTemplate,
+  segments: readonly string[],
+): Record<string, string> | undefined {
   if (template.segments.length !== segments.length) return undefined;
   const values: Record<string, string> = {};
   for (const [index, expected] of template.segments.entries()) {

@@ -37,7 +37,11 @@ export function encodeEvent(event: AuditEvent): string {
 }
 
 /** Resolves when the stream has ended, by either side. */
-export async function streamEvents(source: Source, response: ServerResponse, options: EventStreamOptions): Promise<void> {
+export async function streamEvents(
+  source: Source,
+  response: ServerResponse,
+  options: EventStreamOptions,
+): Promise<void> {
   response.writeHead(200, {
     'Content-Type': 'text/event-stream',
     'Cache-Control': 'no-store',
@@ -79,7 +83,12 @@ export async function streamEvents(source: Source, response: ServerResponse, opt
   }
 }
 
-async function sendKept(source: Source, response: ServerResponse, deliver: (event: AuditEvent) => void, last: () => number): Promise<void> {
+async function sendKept(
+  source: Source,
+  response: ServerResponse,
+  deliver: (event: AuditEvent) => void,
+  last: () => number,
+): Promise<void> {
   for (;;) {
     const page = await source.eventsSince(last(), pageSize);
     page.forEach(deliver);

@@ -52,7 +52,9 @@ function instanceQuantityField<K extends ResourceKind>(kind: K): z.ZodType<Resou
         throw new BellowsError(
           'InvalidQuantity',
           `An instance can not have ${formatResource(kind, amount)} of ${kind}: it must be ` +
-            (amount < least ? `at least ${formatResource(kind, least)}.` : `at most ${formatResource(kind, most)}.`),
+            (amount < least
+              ? `at least ${formatResource(kind, least)}.`
+              : `at most ${formatResource(kind, most)}.`),
           'Ask for a quantity within the bounds.',
         );
       }),
@@ -70,7 +72,11 @@ export const instanceSizeFields = {
 
 /** More instances of one app than a machine of this kind runs; a slip of the finger must not start them. */
 const maxScale = 1_000;
-export const scaleField = z.int().min(0).max(maxScale).meta({ description: 'How many instances of an app run.' });
+export const scaleField = z
+  .int()
+  .min(0)
+  .max(maxScale)
+  .meta({ description: 'How many instances of an app run.' });
 
 /** How long a caller may wait for what is deferred. */
 const maxWaitSeconds = 300;
@@ -88,7 +94,9 @@ export const changeQuery = z.strictObject({
     .optional()
     .transform((value) => Number(value ?? 0) * 1_000)
     .refine((waitMs) => waitMs <= maxWaitSeconds * 1_000, `at most ${maxWaitSeconds} seconds can be waited`)
-    .meta({ description: `How many seconds to wait for what is deferred before answering, at most ${maxWaitSeconds}.` }),
+    .meta({
+      description: `How many seconds to wait for what is deferred before answering, at most ${maxWaitSeconds}.`,
+    }),
 });
 
 export const noQuery = z.strictObject({});

@@ -20,7 +20,8 @@ export function parsedBy<I, O>(parse: (input: I) => O): (input: I, context: z.Re
       return parse(input);
     } catch (thrown) {
       if (!(thrown instanceof BellowsError)) throw thrown;
-      const params: IssueParams = thrown.hint === undefined ? { code: thrown.code } : { code: thrown.code, hint: thrown.hint };
+      const params: IssueParams =
+        thrown.hint === undefined ? { code: thrown.code } : { code: thrown.code, hint: thrown.hint };
       context.addIssue({ code: 'custom', message: thrown.message, params: { ...params } });
       return undefined as never;
     }
@@ -47,8 +48,11 @@ function faultOf(issue: Issue, within: string): string {
     const names = issue.keys.map((key) => `"${fieldOf([...issue.path, key]).slice(0, 80)}"`).join(', ');
     return `${names} ${issue.keys.length === 1 ? 'is not a field' : 'are not fields'} of ${within}.`;
   }
-  if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined')) return `"${field}" is missing.`;
-  const why = issue.message.replace(/^Invalid (input|option|string): /, '').replace(/^./, (letter) => letter.toLowerCase());
+  if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined'))
+    return `"${field}" is missing.`;
+  const why = issue.message
+    .replace(/^Invalid (input|option|string): /, '')
+    .replace(/^./, (letter) => letter.toLowerCase());
   return `${where}${issue.code === 'custom' ? issue.message : why}`.replace(/\.?$/, '.');
 }
 
@@ -79,11 +83,17 @@ export function parseInput<T>(schema: z.ZodType<T>, input: unknown, within: stri
 
 /** @param subject begins the sentence that says what is wrong. @throws BellowsError */
 export function parseJson(bytes: Uint8Array, subject: string, code: ErrorCode = 'BadRequest'): unknown {
-  const text = Buffer.from(bytes).toString('utf8').replace(/^\u{feff}/u, '');
+  const text = Buffer.from(bytes)
+    .toString('utf8')
+    .replace(/^\u{feff}/u, '');
   if (text.trim() === '') throw new BellowsError(code, `${subject} is empty.`, 'Send a JSON object.');
   try {
     return JSON.parse(text);
   } catch (thrown) {
-    throw new BellowsError(code, `${subject} is not JSON: ${messageOf(thrown)}.`, 'Check quotes, commas and braces.');
+    throw new BellowsError(
+      code,
+      `${subject} is not JSON: ${messageOf(thrown)}.`,
+      'Check quotes, commas and braces.',
+    );
   }
 }

@@ -27,20 +27,32 @@ const maxTags = 50;
 
 const envField = z
   .record(
-    z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, 'the name of a variable has letters, digits and underscores'),
+    z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, 'the name of a variable has letters, digits and underscores'),
     z.string().refine((value) => !value.includes('\0'), 'a variable can not hold a NUL'),
   )
-  .refine((env) => Buffer.byteLength(JSON.stringify(env)) <= maxEnvBytes, `at most ${maxEnvBytes} bytes in all`)
+  .refine(
+    (env) => Buffer.byteLength(JSON.stringify(env)) <= maxEnvBytes,
+    `at most ${maxEnvBytes} bytes in all`,
+  )
   .default({});
 
-function runtimeField(resolve: (name: string) => RuntimeName | undefined, names: readonly string[]): z.ZodType<RuntimeName, string | undefined> {
+function runtimeField(
+  resolve: (name: string) => RuntimeName | undefined,
+  names: readonly string[],
+): z.ZodType<RuntimeName, string | undefined> {
   return z
     .string()
     .transform(
       parsedBy((name) => {
         const runtime = resolve(name);
         if (runtime !== undefined) return runtime;
-        throw new BellowsError('UnsupportedRuntime', `the runtime ${JSON.stringify(name.slice(0, 40))} is not supported here`, `Use one of ${names.join(', ')}.`);
+        throw new BellowsError(
+          'UnsupportedRuntime',
+          `the runtime ${JSON.stringify(name.slice(0, 40))} is not supported here`,
+          `Use one of ${names.join(', ')}.`,
+        );
       }),
     )
     .default('nodejs26.x');
@@ -76,7 +88,12 @@ const functionManifest = z.strictObject({
     .max(maxHandlerLength)
     .regex(/^[^\s.][^\s]*\.[^\s.]+$/, 'a handler is FILE.EXPORT, such as "index.handler"'),
   runtime: runtimeField(functionRuntime, functionRuntimeNames),
-  timeout: z.int().min(1).max(maxTimeoutSeconds).default(defaultTimeoutSeconds).meta({ description: 'Seconds.' }),
+  timeout: z
+    .int()
+    .min(1)
+    .max(maxTimeoutSeconds)
+    .default(defaultTimeoutSeconds)
+    .meta({ description: 'Seconds.' }),
   description: z.string().max(maxDescriptionLength).optional(),
   url: z.boolean().default(false),
   websocket: z
@@ -110,9 +127,18 @@ export async function readManifest(directory: string): Promise<Manifest> {
   const path = join(directory, manifestFileName);
   const stats = await lstat(path).catch(() => undefined);
   if (stats === undefined) throw await missing(directory);
-  if (!stats.isFile()) throw new BellowsError('InvalidManifest', `${manifestFileName} is not a plain file.`, 'Put the file itself in the archive.');
+  if (!stats.isFile())
+    throw new BellowsError(
+      'InvalidManifest',
+      `${manifestFileName} is not a plain file.`,
+      'Put the file itself in the archive.',
+    );
   if (stats.size > maxManifestBytes) {
-    throw new BellowsError('InvalidManifest', `${manifestFileName} has more than ${maxManifestBytes} bytes.`, 'Keep data out of it.');
+    throw new BellowsError(
+      'InvalidManifest',
+      `${manifestFileName} has more than ${maxManifestBytes} bytes.`,
+      'Keep data out of it.',
+    );
   }
   return parseManifest(await readFile(path));
 }
@@ -120,9 +146,16 @@ export async function readManifest(directory: string): Promise<Manifest> {
 /** Only the root counts, so that the same bytes are the same files whoever sends them; but the usual slip is named. */
 async function missing(directory: string): Promise<BellowsError> {
   const [only, ...others] = await readdir(directory);
-  const inside = only !== undefined && others.length === 0 ? await lstat(join(directory, only, manifestFileName)).catch(() => undefined) : undefined;
+  const inside =
+    only !== undefined && others.length === 0
+      ? await lstat(join(directory, only, manifestFileName)).catch(() => undefined)
+      : undefined;
   return inside === undefined
-    ? new BellowsError('InvalidManifest', `The archive has no ${manifestFileName} at its root.`, `Add one, e.g. {"kind":"app","start":"node server.js"}.`)
+    ? new BellowsError(
+        'InvalidManifest',
+        `The archive has no ${manifestFileName} at its root.`,
+        `Add one, e.g. {"kind":"app","start":"node server.js"}.`,
+      )
     : new BellowsError(
         'InvalidManifest',
         `${manifestFileName} lies in ${only}/, not at the archive's root.`,

@@ -27,7 +27,11 @@ class Components {
 
   /** @param io what a caller sends (`input`), or what it gets */
   add(schema: z.ZodType, io: 'input' | 'output'): Json {
-    const { $schema: _dialect, $defs, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as Json;
+    const {
+      $schema: _dialect,
+      $defs,
+      ...rest
+    } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as Json;
     Object.assign(this.schemas, moveReferences($defs ?? {}));
     return moveReferences(rest) as Json;
   }
@@ -55,7 +59,10 @@ function requestBody(components: Components, { body }: Route): Json {
   if (body.mediaTypes.length === 0) return {};
   const schema = body.schema === null ? {} : { schema: components.add(body.schema, 'input') };
   return {
-    requestBody: { required: body.required, content: Object.fromEntries(body.mediaTypes.map((type) => [type, schema])) },
+    requestBody: {
+      required: body.required,
+      content: Object.fromEntries(body.mediaTypes.map((type) => [type, schema])),
+    },
   };
 }
 
@@ -97,7 +104,8 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
     info: {
       title: 'Bellows',
       version,
-      description: 'Runs code on demand and moves memory, CPU, storage and bandwidth between what is running, live.',
+      description:
+        'Runs code on demand and moves memory, CPU, storage and bandwidth between what is running, live.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
@@ -107,7 +115,11 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
     components: {
       schemas: components.schemas,
       securitySchemes: {
-        adminToken: { type: 'http', scheme: 'bearer', description: 'adminToken of credentials.json in the data directory.' },
+        adminToken: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'adminToken of credentials.json in the data directory.',
+        },
       },
     },
   };

@@ -118,13 +118,21 @@ export const noBody: BodySpec<null> = {
 /** The largest document that a call takes; a manifest-sized environment fits. */
 const maxJsonBytes = 1024 * 1024;
 
-export function jsonBody<B>(schema: z.ZodType<B>, options: { readonly required: boolean } = { required: true }): BodySpec<B> {
+export function jsonBody<B>(
+  schema: z.ZodType<B>,
+  options: { readonly required: boolean } = { required: true },
+): BodySpec<B> {
   return {
     mediaTypes: ['application/json'],
     limitBytes: maxJsonBytes,
     schema,
     required: options.required,
-    parse: (bytes) => parseInput(schema, bytes.length === 0 && !options.required ? {} : parseJson(bytes, 'The body'), 'the body'),
+    parse: (bytes) =>
+      parseInput(
+        schema,
+        bytes.length === 0 && !options.required ? {} : parseJson(bytes, 'The body'),
+        'the body',
+      ),
   };
 }
 

@@ -13,7 +13,12 @@ import { machineRoutes } from './routes/machine.ts';
 import { tenantRoutes } from './routes/tenants.ts';
 import { workloadRoutes } from './routes/workloads.ts';
 
-export const v1Routes: readonly Route[] = [...tenantRoutes, ...workloadRoutes, ...machineRoutes, ...eventRoutes];
+export const v1Routes: readonly Route[] = [
+  ...tenantRoutes,
+  ...workloadRoutes,
+  ...machineRoutes,
+  ...eventRoutes,
+];
 
 export interface V1Options extends Omit<RouteContext, 'request'> {
   readonly adminToken: AdminToken;
@@ -44,7 +49,8 @@ export function v1Handler(options: V1Options): Handler {
 
 function findRoute(method: string, path: string): { route: Route; params: Record<string, string> } {
   const segments = pathSegments(path);
-  if (segments === undefined) throw new BellowsError('BadRequest', 'The path has a broken percent encoding.', 'Encode it as a URI.');
+  if (segments === undefined)
+    throw new BellowsError('BadRequest', 'The path has a broken percent encoding.', 'Encode it as a URI.');
   const allowed: string[] = [];
   for (const route of v1Routes) {
     const params = matchPath(route.template, segments);
@@ -53,17 +59,26 @@ function findRoute(method: string, path: string): { route: Route; params: Record
     allowed.push(route.method);
   }
   if (allowed.length > 0) throw notAllowed(method, allowed);
-  throw new BellowsError('NotFound', `There is nothing at ${path.slice(0, 200)}.`, 'See /v1/openapi.json for every path.');
+  throw new BellowsError(
+    'NotFound',
+    `There is nothing at ${path.slice(0, 200)}.`,
+    'See /v1/openapi.json for every path.',
+  );
 }
 
 function notAllowed(method: string | undefined, allowed: readonly string[]): BellowsError {
-  return new BellowsError('MethodNotAllowed', `${method ?? 'This method'} is not possible here.`, `Use ${allowed.join(' or ')}.`);
+  return new BellowsError(
+    'MethodNotAllowed',
+    `${method ?? 'This method'} is not possible here.`,
+    `Use ${allowed.join(' or ')}.`,
+  );
 }
 
 function parseQuery(search: string): Record<string, string> {
   const query: Record<string, string> = {};
   for (const [name, value] of new URLSearchParams(search)) {
-    if (Object.hasOwn(query, name)) throw new BellowsError('BadRequest', `"${name.slice(0, 80)}" is in the query twice.`, 'Name it once.');
+    if (Object.hasOwn(query, name))
+      throw new BellowsError('BadRequest', `"${name.slice(0, 80)}" is in the query twice.`, 'Name it once.');
     Object.defineProperty(query, name, { value, enumerable: true });
   }
   return query;
@@ -73,5 +88,9 @@ function parseQuery(search: string): Record<string, string> {
 export function v1Failure(thrown: unknown): Answer {
   const error = toErrorRecord(thrown);
   const status = thrown instanceof BellowsError ? thrown.status : 500;
-  return { status, json: { error }, ...(status === 401 ? { headers: { 'WWW-Authenticate': 'Bearer realm="bellows"' } } : {}) };
+  return {
+    status,
+    json: { error },
+    ...(status === 401 ? { headers: { 'WWW-Authenticate': 'Bearer realm="bellows"' } } : {}),
+  };
 }

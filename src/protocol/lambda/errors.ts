@@ -18,6 +18,10 @@ export const lambdaErrorKinds = {
   ResourceConflictException: { status: 409, side: 'User' },
   PreconditionFailedException: { status: 412, side: 'User' },
   RequestTooLargeException: { status: 413, side: 'User' },
+  /** Of the management calls; Invoke's is the one above. */
+  RequestEntityTooLargeException: { status: 413, side: 'User' },
+  /** A body that is not JSON, or whose members have other types than the API's. */
+  SerializationException: { status: 400, side: 'User' },
   UnsupportedMediaTypeException: { status: 415, side: 'User' },
   TooManyRequestsException: { status: 429, side: 'User' },
   ServiceException: { status: 500, side: 'Service' },

@@ -10,15 +10,24 @@ const maxStreams = 100;
 let openStreams = 0;
 
 const eventsQuery = z.strictObject({
-  after: countField('after', Number.MAX_SAFE_INTEGER).meta({ description: 'Begin after this event; 0 begins with the oldest kept.' }),
-  follow: z.enum(['true', 'false']).optional().meta({ description: 'false ends the stream when what is kept has been sent.' }),
+  after: countField('after', Number.MAX_SAFE_INTEGER).meta({
+    description: 'Begin after this event; 0 begins with the oldest kept.',
+  }),
+  follow: z
+    .enum(['true', 'false'])
+    .optional()
+    .meta({ description: 'false ends the stream when what is kept has been sent.' }),
 });
 
 /** What a reconnecting reader has already; browsers and our CLI send it by themselves. */
 function lastEventId(header: string | string[] | undefined): number | undefined {
   if (typeof header !== 'string' || header === '') return undefined;
   if (/^\d{1,15}$/.test(header)) return Number(header);
-  throw new BellowsError('BadRequest', `Last-Event-ID ${JSON.stringify(header.slice(0, 40))} is not the id of an event.`, 'Leave it out, or send the id of the last event received.');
+  throw new BellowsError(
+    'BadRequest',
+    `Last-Event-ID ${JSON.stringify(header.slice(0, 40))} is not the id of an event.`,
+    'Leave it out, or send the id of the last event received.',
+  );
 }
 
 export const eventRoutes = [
@@ -27,7 +36,8 @@ export const eventRoutes = [
     method: 'GET',
     path: '/v1/events',
     tag: 'machine',
-    summary: 'Server-sent events of everything that was moved, started and ended; resumes after `Last-Event-ID`.',
+    summary:
+      'Server-sent events of everything that was moved, started and ended; resumes after `Last-Event-ID`.',
     params: z.strictObject({}),
     query: eventsQuery,
     mediaType: 'text/event-stream',
@@ -36,7 +46,11 @@ export const eventRoutes = [
       const follow = query.follow !== 'false';
       const after = lastEventId(request.headers['last-event-id']) ?? query.after ?? (follow ? null : 0);
       if (openStreams >= maxStreams) {
-        throw new BellowsError('LimitReached', `${maxStreams} readers of events are connected.`, 'Close one of them.');
+        throw new BellowsError(
+          'LimitReached',
+          `${maxStreams} readers of events are connected.`,
+          'Close one of them.',
+        );
       }
       return {
         stream: async (response) => {

@@ -1,11 +1,25 @@
 // What runs, where, and what it has: instances, units, the ledger, and taking back what lies idle.
 import { z } from 'zod';
-import { parseTenantId, parseWorkloadName, workloadKey, type InstanceId, type TenantId, type WorkloadKey } from '../../../base/ids.ts';
+import {
+  parseTenantId,
+  parseWorkloadName,
+  workloadKey,
+  type InstanceId,
+  type TenantId,
+  type WorkloadKey,
+} from '../../../base/ids.ts';
 import { noQuery, quantityField } from '../fields.ts';
 import { parsedBy } from '../invalid.ts';
 import { jsonBody, noBody, route } from '../route.ts';
 import { instanceView, showInstance } from '../views/instance.ts';
-import { ledgerLineView, reclaimView, showLedgerLine, showReclaim, showUnit, unitView } from '../views/machine.ts';
+import {
+  ledgerLineView,
+  reclaimView,
+  showLedgerLine,
+  showReclaim,
+  showUnit,
+  unitView,
+} from '../views/machine.ts';
 
 const tag = 'machine';
 const noParams = z.strictObject({});

@@ -31,7 +31,12 @@ function namedLimits(limits: z.infer<typeof limitsFields>): Partial<TenantLimits
 
 const tenantBody = z.strictObject({
   limits: limitsFields.optional(),
-  weight: z.number().min(0.01).max(10_000).optional().meta({ description: 'Share of what is scarce, relative to others.' }),
+  weight: z
+    .number()
+    .min(0.01)
+    .max(10_000)
+    .optional()
+    .meta({ description: 'Share of what is scarce, relative to others.' }),
 });
 
 export const tenantRoutes = [
@@ -114,6 +119,8 @@ export const tenantRoutes = [
     answer: transactionView,
     statuses: transactionStatuses,
     handle: async ({ control }, { params, query, body }) =>
-      transactionReply(await control.setLimits(params.tenant, namedLimits(body), { plan: query.plan, waitMs: query.wait })),
+      transactionReply(
+        await control.setLimits(params.tenant, namedLimits(body), { plan: query.plan, waitMs: query.wait }),
+      ),
   }),
 ];

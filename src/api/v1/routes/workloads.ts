@@ -6,7 +6,15 @@ import { mib } from '../../../base/quantity.ts';
 import type { ControlPlane } from '../../../controller/control-plane.ts';
 import { admitArchive } from '../../archive/admit.ts';
 import { maxArchiveBytes } from '../../archive/limits.ts';
-import { changeQuery, countField, instanceSizeFields, noQuery, scaleField, tenantField, workloadNameField } from '../fields.ts';
+import {
+  changeQuery,
+  countField,
+  instanceSizeFields,
+  noQuery,
+  scaleField,
+  tenantField,
+  workloadNameField,
+} from '../fields.ts';
 import { deploymentOf, readManifest } from '../manifest.ts';
 import { parseJson } from '../invalid.ts';
 import { bytesBody, jsonBody, noBody, route, type BodySpec } from '../route.ts';
@@ -18,7 +26,10 @@ const workloadPath = z.strictObject({ tenant: tenantField, name: workloadNameFie
 
 const resizeBody = z
   .strictObject({ ...instanceSizeFields, scale: scaleField.optional() })
-  .refine((change) => Object.keys(change).length > 0, 'name at least one of memory, cpu, storage, bandwidth and scale');
+  .refine(
+    (change) => Object.keys(change).length > 0,
+    'name at least one of memory, cpu, storage, bandwidth and scale',
+  );
 
 /** Lambda's largest event. */
 const maxEventBytes = 6 * mib;
@@ -36,9 +47,16 @@ const defaultLogEntries = 1_000;
 const maxLogWaitSeconds = 60;
 
 const logsQuery = z.strictObject({
-  cursor: z.string().min(1).max(256).optional().meta({ description: 'Where an earlier answer ended; from the end of what is kept when absent.' }),
+  cursor: z
+    .string()
+    .min(1)
+    .max(256)
+    .optional()
+    .meta({ description: 'Where an earlier answer ended; from the end of what is kept when absent.' }),
   limit: countField('limit', maxLogEntries),
-  wait: countField('wait', maxLogWaitSeconds).meta({ description: 'Seconds to wait for a new line when there is none.' }),
+  wait: countField('wait', maxLogWaitSeconds).meta({
+    description: 'Seconds to wait for a new line when there is none.',
+  }),
 });
 
 const invocationView = z
@@ -112,7 +130,9 @@ export const workloadRoutes = [
       control.getTenant(tenant);
       const replaces = isThere(control, tenant, name);
       const { code, inspected } = await admitArchive({ control, layout }, tenant, body, readManifest);
-      const workload = await control.deploy(tenant, deploymentOf(name, inspected, code), { mustCreate: false });
+      const workload = await control.deploy(tenant, deploymentOf(name, inspected, code), {
+        mustCreate: false,
+      });
       return { status: replaces ? 200 : 201, body: showWorkload(workload) };
     },
   }),
@@ -183,13 +203,22 @@ export const workloadRoutes = [
     handle: async ({ control }, { params: { tenant, name }, body }) => {
       const workload = control.getWorkload(tenant, name);
       if (workload.kind !== 'function') {
-        throw new BellowsError('BadRequest', `${workload.key} is an app, not a function.`, `Send it requests at /w/${workload.key}/.`);
+        throw new BellowsError(
+          'BadRequest',
+          `${workload.key} is an app, not a function.`,
+          `Send it requests at /w/${workload.key}/.`,
+        );
       }
       const { outcome, payload } = await control.invoke(workload, body);
       if (outcome === 'throttled') {
-        throw new BellowsError('LimitReached', `${workload.key} runs as often as it may at once.`, "Try again, or raise the tenant's concurrency.");
+        throw new BellowsError(
+          'LimitReached',
+          `${workload.key} runs as often as it may at once.`,
+          "Try again, or raise the tenant's concurrency.",
+        );
       }
-      if (outcome === 'unavailable') throw new BellowsError('Unavailable', `${workload.key} could not be run now.`, 'Try again.');
+      if (outcome === 'unavailable')
+        throw new BellowsError('Unavailable', `${workload.key} could not be run now.`, 'Try again.');
       return { status: 200, body: { outcome, payload: jsonOrText(payload) } };
     },
   }),

@@ -12,7 +12,9 @@ const holding = z
     grant: quantityView,
     used: quantityView,
     claimed: quantityView,
-    desired: quantityView.optional().meta({ description: 'What it is to be given as soon as it is safe; absent when it has it.' }),
+    desired: quantityView
+      .optional()
+      .meta({ description: 'What it is to be given as soon as it is safe; absent when it has it.' }),
   })
   .meta({ id: 'Holding' });
 
@@ -56,7 +58,9 @@ export function showInstance(instance: InstanceView): z.infer<typeof instanceVie
       grant: formatResource(kind, instance.grant[kind]),
       used: formatResource(kind, instance.used[kind]),
       claimed: formatResource(kind, instance.claimed[kind]),
-      ...(instance.desired[kind] === instance.grant[kind] ? {} : { desired: formatResource(kind, instance.desired[kind]) }),
+      ...(instance.desired[kind] === instance.grant[kind]
+        ? {}
+        : { desired: formatResource(kind, instance.desired[kind]) }),
     })),
     memoryPeak: formatResource('memory', instance.usage.memoryPeakBytes),
     oomKills: instance.usage.oomKills,

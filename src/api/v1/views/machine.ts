@@ -11,13 +11,18 @@ export const unitView = z
     id: z.string(),
     driver: z.string(),
     state: z.enum(['ready', 'disconnected']),
-    pid: z.number().nullable().meta({ description: "The host's number of the unit's process; null when the unit is the host." }),
+    pid: z
+      .number()
+      .nullable()
+      .meta({ description: "The host's number of the unit's process; null when the unit is the host." }),
     instances: z.number(),
     provisioned: sizeView,
     claimed: sizeView,
     granted: sizeView,
     used: sizeView,
-    capabilities: agentCapabilities.nullable().meta({ description: 'What its agent can enforce; null while it is not connected.' }),
+    capabilities: agentCapabilities
+      .nullable()
+      .meta({ description: 'What its agent can enforce; null while it is not connected.' }),
   })
   .meta({ id: 'Unit' });
 
@@ -43,7 +48,9 @@ export const ledgerLineView = z
     granted: quantityView,
     used: quantityView,
     claimed: quantityView,
-    unallocated: quantityView.meta({ description: 'Capacity less granted; negative when the machine is oversubscribed.' }),
+    unallocated: quantityView.meta({
+      description: 'Capacity less granted; negative when the machine is oversubscribed.',
+    }),
     tenants: z.array(
       z.object({ tenant: z.string(), limit: maybeQuantityView, granted: quantityView, used: quantityView }),
     ),

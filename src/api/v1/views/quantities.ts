@@ -1,9 +1,18 @@
 // How quantities look in answers: always strings in notation, which can be put back in.
 import { z } from 'zod';
-import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../../../model/resources.ts';
+import {
+  formatResource,
+  resourceKinds,
+  type ResourceKind,
+  type Resources,
+} from '../../../model/resources.ts';
 
-export const quantityView = z.string().meta({ description: 'A quantity in notation: "128MiB", "500m", "10MB/s".' });
-export const maybeQuantityView = quantityView.nullable().meta({ description: 'A quantity in notation; null is no limit.' });
+export const quantityView = z
+  .string()
+  .meta({ description: 'A quantity in notation: "128MiB", "500m", "10MB/s".' });
+export const maybeQuantityView = quantityView
+  .nullable()
+  .meta({ description: 'A quantity in notation; null is no limit.' });
 
 export const sizeView = z.object({
   memory: quantityView,

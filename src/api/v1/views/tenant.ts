@@ -23,7 +23,10 @@ export const tenantView = z
     uid: z.number().meta({ description: "The user that the tenant's instances run as." }),
     createdAt: timeView,
     accessKeyId: z.string(),
-    secretAccessKey: z.string().optional().meta({ description: 'Only in the answer that creates the tenant.' }),
+    secretAccessKey: z
+      .string()
+      .optional()
+      .meta({ description: 'Only in the answer that creates the tenant.' }),
   })
   .meta({ id: 'Tenant' });
 
@@ -38,7 +41,10 @@ function showLimits(limits: TenantLimits): z.infer<typeof limitsView> {
   };
 }
 
-export function showTenant(tenant: Tenant, options: { readonly secret: boolean }): z.infer<typeof tenantView> {
+export function showTenant(
+  tenant: Tenant,
+  options: { readonly secret: boolean },
+): z.infer<typeof tenantView> {
   return {
     id: tenant.id,
     accountId: tenant.accountId,

@@ -1,7 +1,12 @@
 // The answer to everything that changes grants, with quantities in notation.
 import { z } from 'zod';
 import { nameInKey } from '../../workload-key.ts';
-import { changeStatuses, type ChangeStatus, type ResourceChange, type Transaction } from '../../../model/change.ts';
+import {
+  changeStatuses,
+  type ChangeStatus,
+  type ResourceChange,
+  type Transaction,
+} from '../../../model/change.ts';
 import { resourceKinds } from '../../../model/resources.ts';
 import { maybeQuantityView, showMaybe } from './quantities.ts';
 
@@ -66,7 +71,10 @@ function showChange(change: ResourceChange): z.infer<typeof changeView> {
   };
 }
 
-export function transactionReply(transaction: Transaction): { status: number; body: z.infer<typeof transactionView> } {
+export function transactionReply(transaction: Transaction): {
+  status: number;
+  body: z.infer<typeof transactionView>;
+} {
   const { id, status, reason, planned, durationMs, connections } = transaction;
   return {
     status: httpStatus[status],
@@ -77,7 +85,10 @@ export function transactionReply(transaction: Transaction): { status: number; bo
       plan: planned,
       durationMs,
       connections,
-      tenants: transaction.tenants.map(({ tenant, changes }) => ({ tenant, changes: changes.map(showChange) })),
+      tenants: transaction.tenants.map(({ tenant, changes }) => ({
+        tenant,
+        changes: changes.map(showChange),
+      })),
       instances: transaction.instances.map((instance) => ({
         instance: instance.instance,
         workload: nameInKey(instance.workload),

@@ -52,7 +52,8 @@ export function showWorkload(workload: Workload): z.infer<typeof workloadView> {
     createdAt: showTime(workload.createdAtMs),
     modifiedAt: showTime(workload.modifiedAtMs),
   };
-  if (workload.kind === 'app') return { kind: 'app', ...common, start: workload.start, scale: workload.scale };
+  if (workload.kind === 'app')
+    return { kind: 'app', ...common, start: workload.start, scale: workload.scale };
   return {
     kind: 'function',
     ...common,
@@ -74,6 +75,10 @@ export const logsView = z
   .meta({ id: 'Logs' });
 
 export function showLogs(logs: { entries: readonly LogEntry[]; cursor: string }): z.infer<typeof logsView> {
-  const entries = logs.entries.map(({ timeMs, instance, line }) => ({ time: showTime(timeMs), instance, line }));
+  const entries = logs.entries.map(({ timeMs, instance, line }) => ({
+    time: showTime(timeMs),
+    instance,
+    line,
+  }));
   return { entries, cursor: logs.cursor };
 }
