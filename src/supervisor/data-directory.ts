@@ -1,0 +1,78 @@
+// The data directory before anything runs on it: made, private, usable, and ours alone.
+// Owns the checks and their messages. What lies below is src/sys/layout.ts's.
+import { createHash } from 'node:crypto';
+import { accessSync, chmodSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { BellowsError, messageOf } from '../base/errors.ts';
+import { tryLockFile, type FileLock } from '../sys/file-lock.ts';
+import { layoutOf, type Layout } from '../sys/layout.ts';
+import { readProcesses } from './records.ts';
+
+/** sun_path has 108 bytes, one of them for the NUL (unix(7)). */
+const maxSocketPathBytes = 107;
+/** As long as any: src/base/ids.ts makes them. */
+const exampleInstanceId = 'i-xxxxxxxxxxxx';
+const longestSocketName = 'http.sock';
+
+/** @throws BellowsError when Unix sockets below it would have paths that are too long */
+export function checkPathLength(dataDirectory: string): void {
+  const longest = join(layoutOf(dataDirectory).instanceRun(exampleInstanceId), longestSocketName);
+  const tooMany = Buffer.byteLength(longest) - maxSocketPathBytes;
+  if (tooMany <= 0) return;
+  throw new BellowsError(
+    'BadRequest',
+    `The path of the data directory ${dataDirectory} is ${tooMany} bytes too long: the sockets below it may have ${maxSocketPathBytes} at most.`,
+    'Choose a shorter one: bellows up --data /var/lib/bellows',
+  );
+}
+
+/** Makes the directory with mode 700 and returns its layout. @throws BellowsError with what to do */
+export function prepareDataDirectory(path: string): Layout {
+  checkPathLength(path);
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    // Names, sockets and locks must be the same however the directory was named.
+    const real = realpathSync(path);
+    checkPathLength(real);
+    const { uid } = statSync(real);
+    const me = process.getuid?.();
+    if (me !== undefined && me !== 0 && uid !== me)
+      throw new BellowsError(
+        'Forbidden',
+        `The data directory ${real} belongs to user ${uid}, and this is user ${me}.`,
+        'Run Bellows as that user, or choose another: --data DIR',
+      );
+    // It holds credentials, and other tenants' code.
+    chmodSync(real, 0o700);
+    accessSync(real, constants.R_OK | constants.W_OK | constants.X_OK);
+    const layout = layoutOf(real);
+    for (const directory of [layout.run, layout.logs]) mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return layout;
+  } catch (thrown) {
+    if (thrown instanceof BellowsError) throw thrown;
+    throw new BellowsError(
+      'Unavailable',
+      `The data directory ${path} can not be used: ${messageOf(thrown)}.`,
+      'Make it writable for this user, free some room, or choose another: --data DIR',
+      { cause: thrown },
+    );
+  }
+}
+
+/** Held while this supervisor lives. @throws BellowsError Conflict when another one runs on the directory */
+export function lockDataDirectory(layout: Layout): FileLock {
+  const lock = tryLockFile(join(layout.root, 'supervisor.lock'));
+  if (lock !== undefined) return lock;
+  const running = readProcesses(layout);
+  const who = running === undefined ? '' : ` (process ${running.supervisor.pid}, port ${running.port})`;
+  throw new BellowsError(
+    'Conflict',
+    `Bellows is already running on ${layout.root}${who}.`,
+    'Use it, stop it with Ctrl-C in its terminal, or start another with --data DIR --port N.',
+  );
+}
+
+/** The one group below which all of ours are: named after the directory, so that two Bellows never meet. */
+export function cgroupRootOf(layout: Layout): string {
+  return `bellows-${createHash('sha256').update(layout.root).digest('hex').slice(0, 8)}`;
+}

@@ -1,0 +1,43 @@
+// How the three processes are started: which file, with what configuration. Owns no process.
+import { fileURLToPath } from 'node:url';
+import type { NetworkMode } from '../model/workload.ts';
+import type { Layout } from '../sys/layout.ts';
+import { cgroupRootOf } from './data-directory.ts';
+import type { ChildName } from './records.ts';
+
+/** src/*.ts in a checkout, dist/*.js where it is installed. */
+const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const entries: Readonly<Record<ChildName, string>> = {
+  agent: `../agent/main.${ending}`,
+  controller: `../api/controller-main.${ending}`,
+  gateway: `../gateway/main.${ending}`,
+};
+
+export interface Program {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+export interface ProcessesConfig {
+  readonly port: number;
+  readonly host: string;
+  readonly network: NetworkMode;
+}
+
+export function programOf(name: ChildName): Program {
+  const entry = fileURLToPath(new URL(entries[name], import.meta.url));
+  // node:ffi and node:sqlite say that they are experimental; which Node runs is pinned.
+  return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry] };
+}
+
+/** The environment of a child: ours and the one argument. */
+export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.ProcessEnv {
+  const argument = {
+    dataDirectory: layout.root,
+    port: config.port,
+    host: config.host,
+    network: config.network,
+    cgroupRoot: cgroupRootOf(layout),
+  };
+  return { ...process.env, BELLOWS_CONFIG: JSON.stringify(argument) };
+}

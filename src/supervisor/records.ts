@@ -1,0 +1,76 @@
+// Which processes belong to a data directory, on disk: so that the next `bellows up` finds them, and so that the command
+// line finds the port. Owns run/processes.json and endpoint.json.
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Layout } from '../sys/layout.ts';
+
+export const childNames = ['agent', 'controller', 'gateway'] as const;
+export type ChildName = (typeof childNames)[number];
+
+const identity = z.object({ pid: z.number().int().positive(), startTicks: z.number().int() });
+
+const processRecord = z.object({
+  supervisor: identity,
+  host: z.string(),
+  port: z.number(),
+  children: z.object({
+    agent: identity.optional(),
+    controller: identity.optional(),
+    gateway: identity.optional(),
+  }),
+});
+export type ProcessRecord = z.infer<typeof processRecord>;
+
+const endpointRecord = z.object({ url: z.url() });
+export type EndpointRecord = z.infer<typeof endpointRecord>;
+
+const processesPath = (layout: Layout): string => join(layout.run, 'processes.json');
+const endpointPath = (dataDirectory: string): string => join(dataDirectory, 'endpoint.json');
+
+/** Undefined when there is none, or when what is there is not one (a disk that was full): then nothing is known. */
+export function readProcesses(layout: Layout): ProcessRecord | undefined {
+  return readRecord(processesPath(layout), processRecord);
+}
+
+export function writeProcesses(layout: Layout, record: ProcessRecord): void {
+  replaceFile(processesPath(layout), JSON.stringify(record));
+}
+
+export function removeProcesses(layout: Layout): void {
+  rmSync(processesPath(layout), { force: true });
+}
+
+export function readEndpoint(dataDirectory: string): EndpointRecord | undefined {
+  return readRecord(endpointPath(dataDirectory), endpointRecord);
+}
+
+export function writeEndpoint(dataDirectory: string, record: EndpointRecord): void {
+  replaceFile(endpointPath(dataDirectory), JSON.stringify(record));
+}
+
+export function removeEndpoint(dataDirectory: string): void {
+  rmSync(endpointPath(dataDirectory), { force: true });
+}
+
+function readRecord<T>(path: string, schema: z.ZodType<T>): T | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (thrown) {
+    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT') return undefined;
+    throw thrown;
+  }
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** At once, not asynchronously: a process that was started must be on record before anything can happen to us. */
+function replaceFile(path: string, content: string): void {
+  const temporary = `${path}.tmp`;
+  writeFileSync(temporary, `${content}\n`, { mode: 0o600 });
+  renameSync(temporary, path);
+}

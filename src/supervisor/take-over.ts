@@ -1,0 +1,57 @@
+// Ends what a supervisor left running that was killed itself. Its children went on serving until now, and what they
+// started goes on: instances are adopted by the new ones. Owns order and patience; identities are src/sys/process.ts's.
+import { setTimeout as pause } from 'node:timers/promises';
+import { BellowsError } from '../base/errors.ts';
+import { isAlive, sendSignal, type ProcessIdentity } from '../sys/process.ts';
+import type { ChildName, ProcessRecord } from './records.ts';
+
+/** How long each may take. The gateway's own patience with running requests is 10 s (src/gateway/config.ts). */
+const patience: readonly { readonly name: ChildName; readonly graceMs: number }[] = [
+  { name: 'gateway', graceMs: 12_000 },
+  { name: 'controller', graceMs: 5_000 },
+  // Asked to stop, an agent may take its instances along; killed, it leaves them to the next.
+  { name: 'agent', graceMs: 0 },
+];
+/** A killed process that is still there after so long hangs in the kernel. */
+const killedMs = 5_000;
+const pollMs = 10;
+
+export function leftRunning(record: ProcessRecord): ChildName[] {
+  return patience
+    .map(({ name }) => name)
+    .filter((name) => {
+      const identity = record.children[name];
+      return identity !== undefined && isAlive(identity);
+    });
+}
+
+/** @throws BellowsError when one does not even end when killed */
+export async function endLeftRunning(record: ProcessRecord): Promise<void> {
+  for (const { name, graceMs } of patience) {
+    const identity = record.children[name];
+    if (identity !== undefined) await end(name, identity, graceMs);
+  }
+}
+
+async function end(name: ChildName, identity: ProcessIdentity, graceMs: number): Promise<void> {
+  if (graceMs > 0) {
+    sendSignal(identity, 'SIGTERM');
+    if (await gone(identity, graceMs)) return;
+  }
+  sendSignal(identity, 'SIGKILL');
+  if (await gone(identity, killedMs)) return;
+  throw new BellowsError(
+    'Unavailable',
+    `The ${name} of an earlier Bellows (process ${identity.pid}) does not end, not even when killed.`,
+    `See what it waits for: cat /proc/${identity.pid}/stack, then start again.`,
+  );
+}
+
+async function gone(identity: ProcessIdentity, withinMs: number): Promise<boolean> {
+  const until = performance.now() + withinMs;
+  while (isAlive(identity)) {
+    if (performance.now() > until) return false;
+    await pause(pollMs);
+  }
+  return true;
+}
