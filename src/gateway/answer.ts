@@ -4,7 +4,12 @@ import type { Duplex } from 'node:stream';
 import { BellowsError, type ErrorRecord } from '../base/errors.ts';
 
 /** Sends a whole JSON answer; nothing when the client is gone or an answer has begun. */
-export function sendJson(response: ServerResponse, status: number, body: unknown, headers: readonly string[] = []): void {
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: readonly string[] = [],
+): void {
   if (response.destroyed) return;
   if (response.headersSent) {
     // Half an answer can not be taken back; cutting it off at least shows that it is not whole.
@@ -12,7 +17,13 @@ export function sendJson(response: ServerResponse, status: number, body: unknown
     return;
   }
   const text = JSON.stringify(body);
-  response.writeHead(status, ['Content-Type', 'application/json', 'Content-Length', String(Buffer.byteLength(text)), ...headers]);
+  response.writeHead(status, [
+    'Content-Type',
+    'application/json',
+    'Content-Length',
+    String(Buffer.byteLength(text)),
+    ...headers,
+  ]);
   response.end(text);
 }
 
@@ -23,13 +34,20 @@ export function sendError(response: ServerResponse, error: BellowsError, retryAf
 }
 
 /** The same where there is no response object: a failed upgrade, or bytes that are no HTTP. Ends the connection. */
-export function endWithError(socket: Duplex, status: number, reasonPhrase: string, record: ErrorRecord, headers: readonly string[] = []): void {
+export function endWithError(
+  socket: Duplex,
+  status: number,
+  reasonPhrase: string,
+  record: ErrorRecord,
+  headers: readonly string[] = [],
+): void {
   if (!socket.writable || socket.destroyed) {
     socket.destroy();
     return;
   }
   const text = JSON.stringify(record);
   let head = `HTTP/1.1 ${status} ${reasonPhrase}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n`;
-  for (let index = 0; index + 1 < headers.length; index += 2) head += `${headers[index]}: ${headers[index + 1]}\r\n`;
+  for (let index = 0; index + 1 < headers.length; index += 2)
+    head += `${headers[index]}: ${headers[index + 1]}\r\n`;
   socket.end(`${head}\r\n${text}`, () => socket.destroy());
 }

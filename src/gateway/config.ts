@@ -78,7 +78,7 @@ export const appLimits = {
   handoverWaitMs: 2_000,
   /** The controller restarts within a second; a request to it waits so long before it is refused. */
   waitForControllerMs: 5_000,
-  /** Bytes of a request's head that are handed over at most: the head's own limit and one full socket buffer. */
+  /** Between tries while nothing listens: a server's start is watched closely, at fifty cheap tries a second. */
   retryPauseMs: 20,
 } as const;
 

@@ -54,7 +54,11 @@ export class Meter {
       if (busyInstances + waiting + connections > 0) this.of(workload);
     }
     const nothing: Gauges = { busyInstances: 0, waiting: 0, connections: 0 };
-    const lines = [...this.#counters].map(([workload, counter]) => ({ workload, ...counter, ...(gauges.get(workload) ?? nothing) }));
+    const lines = [...this.#counters].map(([workload, counter]) => ({
+      workload,
+      ...counter,
+      ...(gauges.get(workload) ?? nothing),
+    }));
     this.#counters.clear();
     return lines;
   }

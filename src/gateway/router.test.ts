@@ -95,7 +95,8 @@ test("a new controller's table is turned into the changes that lead to it", () =
   const changing = tableWith('default/chat', 'default/old');
   const kept = changing.workload('default/chat');
   if (kept === undefined) throw new Error('not there');
-  for (const change of changing.changesTo({ tenants: [], workloads: [kept], instances: [] })) changing.apply(change);
+  for (const change of changing.changesTo({ tenants: [], workloads: [kept], instances: [] }))
+    changing.apply(change);
   expect(changing.workload('default/chat')).toBe(kept);
   expect(changing.workload('default/old')).toBeUndefined();
 });

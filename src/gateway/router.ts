@@ -6,7 +6,12 @@ export type Route =
   /** Lambda's Invoke; `functionName` is still percent-encoded. */
   | { readonly to: 'invoke'; readonly functionName: string }
   /** An app or a function's URL. `prefix` was cut off the front of `url`, and is empty for a request by host. */
-  | { readonly to: 'workload'; readonly workload: WorkloadRoute; readonly url: string; readonly prefix: string }
+  | {
+      readonly to: 'workload';
+      readonly workload: WorkloadRoute;
+      readonly url: string;
+      readonly prefix: string;
+    }
   /** The controller's own HTTP. */
   | { readonly to: 'controller' }
   | { readonly to: 'health' }
@@ -59,7 +64,14 @@ function routePath(url: string, table: RouteTable): Route {
     if (functionName !== '' && !functionName.includes('/')) return { to: 'invoke', functionName };
   }
   if (path === '/healthz') return healthRoute;
-  if (path === '/' || path === '/metrics' || path === '/v1' || path.startsWith('/v1/') || datedPath.test(path)) return controllerRoute;
+  if (
+    path === '/' ||
+    path === '/metrics' ||
+    path === '/v1' ||
+    path.startsWith('/v1/') ||
+    datedPath.test(path)
+  )
+    return controllerRoute;
   // The dashboard's own files.
   if (path === '/favicon.ico' || path.startsWith('/assets/')) return controllerRoute;
   return {
@@ -76,7 +88,11 @@ function routeWorkloadPath(url: string, path: string, table: RouteTable): Route 
   const key = prefix.slice(workloadPrefix.length);
   const workload = table.workload(key);
   if (workload === undefined) {
-    return { to: 'nowhere', message: `There is no workload ${JSON.stringify(key.slice(0, 120))}.`, hint: deployHint };
+    return {
+      to: 'nowhere',
+      message: `There is no workload ${JSON.stringify(key.slice(0, 120))}.`,
+      hint: deployHint,
+    };
   }
   const rest = url.slice(prefix.length);
   return { to: 'workload', workload, url: rest.startsWith('/') ? rest : `/${rest}`, prefix };
@@ -89,5 +105,9 @@ function routeUnusual(url: string, host: string | undefined, table: RouteTable):
     const rest = match[2] ?? '';
     return route(rest.startsWith('/') ? rest : `/${rest}`, match[1] ?? host, table);
   }
-  return { to: 'nowhere', message: 'The request target is no path.', hint: 'Send a path that begins with a slash.' };
+  return {
+    to: 'nowhere',
+    message: 'The request target is no path.',
+    hint: 'Send a path that begins with a slash.',
+  };
 }

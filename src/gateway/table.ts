@@ -55,7 +55,8 @@ export class RouteTable {
     ];
     for (const { id, workload } of this.#instances.values()) {
       const reason = 'it ended while the controller was away';
-      if (!instances.has(id)) changes.push({ change: 'instanceGone', id, workload, reason, oomKilled: false });
+      if (!instances.has(id))
+        changes.push({ change: 'instanceGone', id, workload, reason, oomKilled: false });
     }
     for (const { key } of this.#workloads.values()) {
       if (!workloads.has(key)) changes.push({ change: 'workloadGone', key });

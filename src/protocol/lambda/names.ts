@@ -51,7 +51,14 @@ export function parseFunctionName(input: string, qualifier: string | null = null
 }
 
 /** AWS's answer for a function, version or alias that is not there. */
-export function functionNotFound(accountId: string, name: WorkloadName, qualifier: string | null): LambdaError {
+export function functionNotFound(
+  accountId: string,
+  name: WorkloadName,
+  qualifier: string | null,
+): LambdaError {
   const arn = functionArn(accountId, name);
-  return new LambdaError('ResourceNotFoundException', `Function not found: ${qualifier === null ? arn : `${arn}:${qualifier}`}`);
+  return new LambdaError(
+    'ResourceNotFoundException',
+    `Function not found: ${qualifier === null ? arn : `${arn}:${qualifier}`}`,
+  );
 }

@@ -1,0 +1,87 @@
+// One instance of an app as the gateway sees it: its kept-open connections, and how many clients it serves.
+// Owns them. Which instance a client gets is app-pool.ts.
+import { Agent } from 'node:http';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Frame } from '../../base/frame.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import { frameType, instanceSockets } from '../../protocol/instance.ts';
+import type { InstanceRoute } from '../../protocol/routes.ts';
+import { connectionCounts } from '../../protocol/schemas.ts';
+import { InstanceLink } from '../links/instance-link.ts';
+import type { Upstream } from './forward.ts';
+import { HandoverChannel } from './handover-channel.ts';
+
+/** Idle connections kept to one instance: more than a busy page loads from at once. */
+const maxIdleConnections = 64;
+const countsMessage = z.preprocess((text) => JSON.parse(String(text)) as unknown, connectionCounts);
+
+export class AppInstance {
+  readonly id: InstanceId;
+  readonly generation: string;
+  readonly upstream: Upstream;
+  /** Undefined with mode `tcp`: then connections are tunnelled. */
+  readonly handover: { readonly link: InstanceLink; readonly channel: HandoverChannel } | undefined;
+  /** Requests under way through the gateway, and tunnels. */
+  openRequests = 0;
+  openTunnels = 0;
+  retiring = false;
+  #reportedOpen = 0;
+  /** Connections that the instance has ever had, by its own count, and by ours since this gateway runs. */
+  #reportedTotal = 0;
+  #firstTotal: number | undefined;
+  #handedOver = 0;
+
+  constructor(route: InstanceRoute, onDead: (reason: string) => void) {
+    const { runDirectory, mode, port } = route.endpoint;
+    this.id = route.id;
+    this.generation = route.generation;
+    const agent = new Agent({ keepAlive: true, maxFreeSockets: maxIdleConnections });
+    const tcp = mode === 'tcp' && port !== null;
+    this.upstream = {
+      agent,
+      address: tcp ? { host: '127.0.0.1', port } : { socketPath: join(runDirectory, instanceSockets.http) },
+    };
+    if (tcp) return;
+    const channel = new HandoverChannel(join(runDirectory, instanceSockets.handover));
+    const link = new InstanceLink(runDirectory, {
+      onOpen: () => undefined,
+      onFrame: (frame) => this.#onFrame(frame),
+      onLost: () => channel.close(),
+      onDead,
+    });
+    this.handover = { link, channel };
+  }
+
+  /** Client connections that go to it, those included that it has not reported yet. */
+  get connections(): number {
+    const unreported = this.#handedOver - (this.#reportedTotal - (this.#firstTotal ?? 0));
+    return this.#reportedOpen + Math.max(0, unreported) + this.openTunnels;
+  }
+
+  get load(): number {
+    return this.connections + this.openRequests;
+  }
+
+  /** A connection was handed over and is now on its way to the instance's own count. @returns its number */
+  countHandover(): number {
+    this.#handedOver += 1;
+    return this.#handedOver;
+  }
+
+  close(): void {
+    this.upstream.agent.destroy();
+    this.handover?.link.close();
+    this.handover?.channel.close();
+  }
+
+  /** What it says counts for its own tenant's limit only. @throws when it is nonsense */
+  #onFrame({ type, payload }: Frame): void {
+    if (type !== frameType.connections) return;
+    const { open, closedByClient, closedByServer } = countsMessage.parse(payload.toString());
+    this.#reportedOpen = open;
+    this.#reportedTotal = open + closedByClient + closedByServer;
+    // What it had before the first report and was not from this gateway, it had from the one before.
+    this.#firstTotal ??= Math.max(0, this.#reportedTotal - this.#handedOver);
+  }
+}

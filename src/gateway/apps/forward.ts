@@ -1,0 +1,129 @@
+// Forwards one HTTP request over a kept-open connection and streams the answer back, with back-pressure both ways.
+// Owns the exchange. Does not own whereto (app-pool.ts) nor what to say when it does not work.
+import { type Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { hasBody } from '../body.ts';
+import { forwardedResponseHeaders } from './headers.ts';
+
+export interface Upstream {
+  readonly agent: Agent;
+  /** A Unix socket, or a port of this machine. */
+  readonly address: { readonly socketPath: string } | { readonly port: number; readonly host: string };
+}
+
+export interface Forwarded {
+  readonly url: string;
+  readonly headers: readonly string[];
+  /** The client waits for `100 Continue` before it sends its body. */
+  readonly expectsContinue: boolean;
+}
+
+/** `unreachable`: nothing of the request was used up, it may be sent elsewhere. `failed`: it was, and no answer has begun. */
+export type ForwardEnd = 'answered' | 'unreachable' | 'failed' | 'clientGone';
+
+/** Methods that may be sent twice when a kept-open connection turns out to have been closed (RFC 9110, 9.2.2). */
+const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
+
+export function forward(
+  request: IncomingMessage,
+  response: ServerResponse,
+  upstream: Upstream,
+  what: Forwarded,
+): Promise<ForwardEnd> {
+  return new Promise((resolve) => {
+    const method = request.method ?? 'GET';
+    const withBody = hasBody(request);
+    let begun = false;
+    const outgoing = httpRequest({
+      ...upstream.address,
+      agent: upstream.agent,
+      method,
+      path: what.url,
+      headers: what.headers,
+    });
+
+    const onClientClose = (): void => {
+      if (!response.writableFinished) outgoing.destroy();
+      resolve(response.writableFinished ? 'answered' : 'clientGone');
+    };
+    response.once('close', onClientClose);
+
+    const sendBody = (): void => {
+      request.once('end', () => {
+        if (request.rawTrailers.length > 0 && !outgoing.writableEnded)
+          outgoing.addTrailers(pairs(request.rawTrailers));
+      });
+      request.pipe(outgoing);
+    };
+    outgoing.once('socket', (socket) => {
+      const start = (): void => {
+        begun = true;
+        if (!withBody) outgoing.end();
+        else if (what.expectsContinue) outgoing.flushHeaders();
+        else sendBody();
+      };
+      if (socket.connecting) socket.once('connect', start);
+      else start();
+    });
+    outgoing.once('continue', () => {
+      if (!what.expectsContinue || response.headersSent) return;
+      response.writeContinue();
+      sendBody();
+    });
+
+    outgoing.once('response', (incoming) => {
+      if (response.destroyed) {
+        incoming.destroy();
+        return;
+      }
+      answer(request, response, incoming);
+    });
+    outgoing.on('error', () => {
+      // After the head of the answer, `answer` sees the end of its stream.
+      if (response.headersSent || response.destroyed) return;
+      response.off('close', onClientClose);
+      request.unpipe(outgoing);
+      const stale = outgoing.reusedSocket && !withBody && idempotent.has(method);
+      resolve(begun && !stale ? 'failed' : 'unreachable');
+    });
+  });
+}
+
+function answer(request: IncomingMessage, response: ServerResponse, incoming: IncomingMessage): void {
+  const chunked = incoming.headers['transfer-encoding'] !== undefined && request.httpVersion === '1.1';
+  try {
+    response.writeHead(
+      incoming.statusCode ?? 502,
+      incoming.statusMessage ?? '',
+      forwardedResponseHeaders(incoming.rawHeaders, chunked),
+    );
+  } catch {
+    // Headers that Node read leniently and does not write.
+    incoming.destroy();
+    response.destroy();
+    return;
+  }
+  incoming.once('end', () => {
+    if (incoming.rawTrailers.length > 0 && chunked) response.addTrailers(pairs(incoming.rawTrailers));
+  });
+  // Half an answer must not look like a whole one.
+  incoming.once('close', () => {
+    if (!incoming.complete) response.destroy();
+  });
+  incoming.on('error', () => response.destroy());
+  response.once('finish', () => {
+    // The app answered without reading all: the rest is read and dropped, for the next request comes after it.
+    if (request.complete) return;
+    request.unpipe();
+    request.resume();
+  });
+  // The head is worth having before the first byte of an answer that comes slowly.
+  response.flushHeaders();
+  incoming.pipe(response);
+}
+
+function pairs(rawTrailers: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let index = 0; index + 1 < rawTrailers.length; index += 2)
+    list.push([rawTrailers[index] ?? '', rawTrailers[index + 1] ?? '']);
+  return list;
+}

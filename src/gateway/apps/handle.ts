@@ -1,0 +1,89 @@
+// Serves an HTTP request to an app: finds an instance, or waits for one that restarts, and forwards.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import { sendError } from '../answer.ts';
+import { appLimits } from '../config.ts';
+import type { Meter } from '../meter.ts';
+import { sourceIpOf } from '../source-ip.ts';
+import type { AppPool } from './app-pool.ts';
+import { forward, type ForwardEnd } from './forward.ts';
+import { forwardedRequestHeaders } from './headers.ts';
+
+export interface AppExchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Path and query below the app's own root. */
+  readonly url: string;
+  readonly prefix: string;
+  readonly expectsContinue: boolean;
+  readonly pool: AppPool;
+  readonly meter: Meter;
+}
+
+export async function serveApp(exchange: AppExchange): Promise<void> {
+  const { response, pool, meter } = exchange;
+  const { key } = pool.route;
+  meter.of(key).requests += 1;
+  const end = await forwardToOne(exchange);
+  if (end === 'answered' || end === 'clientGone') return;
+  meter.of(key).errors += 1;
+  if (end === 'failed') {
+    sendError(
+      response,
+      new BellowsError(
+        'WorkloadFailed',
+        `The app ${key} ended the connection before it answered.`,
+        `Look into its log with \`bellows logs ${pool.route.name}\`.`,
+      ),
+    );
+  } else {
+    sendError(
+      response,
+      new BellowsError(
+        'NotReady',
+        `No instance of ${key} is up.`,
+        'It may be restarting: try again in a moment, or look at `bellows ps`.',
+      ),
+      1,
+    );
+  }
+}
+
+async function forwardToOne({
+  request,
+  response,
+  url,
+  prefix,
+  expectsContinue,
+  pool,
+}: AppExchange): Promise<ForwardEnd> {
+  const origin = { sourceIp: sourceIpOf(request.socket), host: request.headers.host, prefix };
+  const headers = forwardedRequestHeaders(
+    request.rawHeaders,
+    origin,
+    request.headers['transfer-encoding'] !== undefined,
+  );
+  const deadlineMs = performance.now() + appLimits.waitForInstanceMs;
+  const refused = new Set<InstanceId>();
+  for (;;) {
+    const instance = await pool.take(refused, Math.max(0, deadlineMs - performance.now()));
+    if (response.destroyed) return 'clientGone';
+    if (instance === undefined) return 'unreachable';
+    instance.openRequests += 1;
+    let end: ForwardEnd;
+    try {
+      end = await forward(request, response, instance.upstream, { url, headers, expectsContinue });
+    } finally {
+      pool.requestEnded(instance);
+    }
+    if (end !== 'unreachable') return end;
+    refused.add(instance.id);
+    if (pool.pick(refused) === undefined) {
+      await sleep(appLimits.retryPauseMs);
+      refused.clear();
+    }
+    if (performance.now() >= deadlineMs) return 'unreachable';
+  }
+}

@@ -1,0 +1,162 @@
+// Serves an upgrade (WebSocket or any other) to an app: the client's socket itself is handed to the instance, so that
+// the gateway is off the path; an app behind a plain port gets a tunnel. Owns choosing, retrying and the limit.
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import { frameType } from '../../protocol/instance.ts';
+import { MAX_PAYLOAD_BYTES } from '../../sys/fd-passing.ts';
+import { endWithError } from '../answer.ts';
+import { appLimits } from '../config.ts';
+import type { Meter } from '../meter.ts';
+import { sourceIpOf } from '../source-ip.ts';
+import type { AppInstance } from './app-instance.ts';
+import type { AppPool } from './app-pool.ts';
+import { upgradeHead } from './headers.ts';
+import { tunnel } from './tunnel.ts';
+
+export interface UpgradeExchange {
+  readonly request: IncomingMessage;
+  readonly socket: Socket;
+  /** What the client sent after the request's head, as far as it was read. */
+  readonly head: Buffer;
+  readonly url: string;
+  readonly prefix: string;
+  readonly pool: AppPool;
+  readonly meter: Meter;
+  /** The tenant's limit and how many connections it has open. */
+  readonly limit: number | null;
+  readonly open: number;
+}
+
+type Passed = 'passed' | 'clientGone' | 'instanceGone' | 'tooMuch';
+
+export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
+  const { socket, pool, meter, limit, open } = exchange;
+  const { key, tenant } = pool.route;
+  meter.of(key).requests += 1;
+  socket.setTimeout(0);
+  if (limit !== null && open >= limit) {
+    meter.of(key).throttles += 1;
+    const error = new BellowsError(
+      'LimitReached',
+      `The tenant ${tenant} has ${open} connections open, and its limit is ${limit}.`,
+      `Close some, or raise the limit: PUT /v1/tenants/${tenant}/limits {"connections": …}.`,
+    );
+    endWithError(socket, 429, 'Too Many Requests', error.toRecord(), ['Retry-After', '1']);
+    return;
+  }
+  const passed = await passToOne(exchange);
+  if (passed === 'passed') {
+    // A tunnel is counted where it ends; a handed-over socket leaves our count here.
+    return;
+  }
+  if (passed === 'clientGone') {
+    socket.destroy();
+    return;
+  }
+  meter.of(key).errors += 1;
+  if (passed === 'tooMuch') {
+    const error = new BellowsError(
+      'PayloadTooLarge',
+      `More than ${MAX_PAYLOAD_BYTES} bytes were sent before the upgrade was answered.`,
+    );
+    endWithError(socket, 413, 'Content Too Large', error.toRecord());
+  } else {
+    const error = new BellowsError(
+      'NotReady',
+      `No instance of ${key} is up.`,
+      'It may be restarting: connect again in a moment, or look at `bellows ps`.',
+    );
+    endWithError(socket, 503, 'Service Unavailable', error.toRecord(), ['Retry-After', '1']);
+  }
+}
+
+async function passToOne({
+  request,
+  socket,
+  head,
+  url,
+  prefix,
+  pool,
+  meter,
+}: UpgradeExchange): Promise<Passed> {
+  const origin = { sourceIp: sourceIpOf(socket), host: request.headers.host, prefix };
+  const chunks = [upgradeHead(request.method ?? 'GET', url, request.rawHeaders, origin)];
+  if (head.length > 0) chunks.push(head);
+  const deadlineMs = performance.now() + appLimits.waitForInstanceMs;
+  const refused = new Set<InstanceId>();
+  while (performance.now() < deadlineMs) {
+    const instance = await pool.take(refused, deadlineMs - performance.now());
+    if (socket.destroyed) return 'clientGone';
+    if (instance === undefined) break;
+    let passed: Passed;
+    // It is on its way to the instance's count: until it is there, it counts as one that is open.
+    instance.openRequests += 1;
+    try {
+      passed = await (instance.handover === undefined
+        ? tunnel(instance, socket, chunks, (connection) => meter.countConnection(pool.route.key, connection))
+        : handOver(instance, instance.handover, socket, chunks, () =>
+            meter.countConnection(pool.route.key, socket),
+          ));
+    } finally {
+      pool.requestEnded(instance);
+    }
+    if (passed !== 'instanceGone') return passed;
+    refused.add(instance.id);
+    if (pool.pick(refused) === undefined) {
+      await sleep(appLimits.retryPauseMs);
+      refused.clear();
+    }
+  }
+  return 'instanceGone';
+}
+
+async function handOver(
+  instance: AppInstance,
+  { link, channel }: NonNullable<AppInstance['handover']>,
+  socket: Socket,
+  chunks: Buffer[],
+  onSent: () => void,
+): Promise<Passed> {
+  const deadlineMs = performance.now() + appLimits.handoverWaitMs;
+  for (;;) {
+    try {
+      await channel.open();
+    } catch {
+      return 'instanceGone';
+    }
+    if (socket.destroyed) return 'clientGone';
+    if (!link.open) return 'instanceGone';
+    takeWhatWasRead(socket, chunks);
+    const payload = Buffer.concat(chunks);
+    if (payload.length > MAX_PAYLOAD_BYTES) return 'tooMuch';
+    let sent: 'sent' | 'again';
+    try {
+      sent = channel.send(socket, payload);
+    } catch {
+      channel.close();
+      return 'instanceGone';
+    }
+    if (sent === 'sent') {
+      onSent();
+      // Nothing is awaited between the last read and this: not a byte can have come to us meanwhile.
+      // It closes our copy only, so the client sees nothing of it.
+      socket.destroy();
+      link.send(frameType.handover, instance.countHandover(), '');
+      return 'passed';
+    }
+    if (performance.now() >= deadlineMs) return 'instanceGone';
+    await sleep(1);
+  }
+}
+
+/** Node reads a little ahead while nobody asks for it. */
+function takeWhatWasRead(socket: Socket, chunks: Buffer[]): void {
+  for (;;) {
+    const chunk = socket.read() as Buffer | null;
+    if (chunk === null) return;
+    chunks.push(chunk);
+  }
+}

@@ -1,0 +1,47 @@
+// Reads a whole request body into memory, up to a limit. Owns nothing else; large bodies are streamed (apps/).
+import type { IncomingMessage } from 'node:http';
+
+export type Body =
+  | { readonly kind: 'whole'; readonly bytes: Buffer }
+  /** It is, or says it is, longer than the limit. */
+  | { readonly kind: 'tooLarge' }
+  /** The client left before it was all there. */
+  | { readonly kind: 'aborted' };
+
+const empty: Body = { kind: 'whole', bytes: Buffer.alloc(0) };
+
+/** Whether a body follows the head at all (RFC 9112, 6.3): only then is it worth waiting for one. */
+export function hasBody(request: IncomingMessage): boolean {
+  const length = request.headers['content-length'];
+  return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
+}
+
+/** Calls back once, at once when there is no body. */
+export function readBody(request: IncomingMessage, limitBytes: number, done: (body: Body) => void): void {
+  if (!hasBody(request)) {
+    done(empty);
+    return;
+  }
+  if (Number(request.headers['content-length'] ?? 0) > limitBytes) {
+    done({ kind: 'tooLarge' });
+    return;
+  }
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const finish = (body: Body): void => {
+    request.off('data', onData).off('end', onEnd).off('close', onClose);
+    done(body);
+  };
+  const onData = (chunk: Buffer): void => {
+    bytes += chunk.length;
+    chunks.push(chunk);
+    if (bytes > limitBytes) finish({ kind: 'tooLarge' });
+  };
+  const onEnd = (): void =>
+    finish({
+      kind: 'whole',
+      bytes: chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, bytes),
+    });
+  const onClose = (): void => finish({ kind: 'aborted' });
+  request.on('data', onData).on('end', onEnd).on('close', onClose);
+}

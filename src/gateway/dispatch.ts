@@ -1,0 +1,168 @@
+// Sends each request where it belongs: an invocation, a function's URL, an app, the controller, or nowhere.
+// Owns that decision's consequences and nothing of how each is served.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { BellowsError } from '../base/errors.ts';
+import type { Logger } from '../sys/log.ts';
+import { endWithError, sendError, sendJson } from './answer.ts';
+import { serveApp } from './apps/handle.ts';
+import type { Apps } from './apps/apps.ts';
+import { serveUpgrade } from './apps/upgrade.ts';
+import type { ControllerProxy } from './controller-proxy.ts';
+import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
+import type { ListenHandlers } from './listen.ts';
+import type { Meter } from './meter.ts';
+import { route, type Route } from './router.ts';
+import type { RouteTable } from './table.ts';
+import { serveUrl } from './url/handle.ts';
+
+export interface DispatchServices extends InvokeServices {
+  readonly table: RouteTable;
+  readonly apps: Apps;
+  readonly controller: ControllerProxy;
+  readonly meter: Meter;
+  readonly log: Logger;
+  health(): { readonly status: 'ok' | 'starting' } & Readonly<Record<string, unknown>>;
+}
+
+type WorkloadWay = Extract<Route, { to: 'workload' }>;
+
+export class Dispatcher implements ListenHandlers {
+  readonly #services: DispatchServices;
+
+  constructor(services: DispatchServices) {
+    this.#services = services;
+  }
+
+  readonly onRequest = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+  ): void => {
+    const { table, controller, log, functions } = this.#services;
+    // A connection that breaks is the business of whoever streams over it; unheard, its error would end the process.
+    response.on('error', ignore);
+    request.on('error', ignore);
+    const way = route(request.url ?? '', request.headers.host, table);
+    switch (way.to) {
+      case 'invoke':
+        if (expectsContinue) response.writeContinue();
+        // A deployed function's calls are answered here; whatever is wrong with others, too.
+        serveInvoke(request, response, way.functionName, { ...this.#services, functions });
+        return;
+      case 'workload':
+        this.#serveWorkload(request, response, way, expectsContinue);
+        return;
+      case 'controller':
+        controller
+          .serve(request, response, expectsContinue)
+          .catch((thrown: unknown) => this.#defect(thrown, response));
+        return;
+      case 'health': {
+        const health = this.#services.health();
+        sendJson(response, health.status === 'ok' ? 200 : 503, health);
+        return;
+      }
+      case 'nowhere':
+        log.debug({ url: request.url, host: request.headers.host }, 'nothing there');
+        sendError(response, new BellowsError('NotFound', way.message, way.hint));
+    }
+  };
+
+  readonly wantsUpgrade = (request: IncomingMessage): boolean => {
+    const way = route(request.url ?? '', request.headers.host, this.#services.table);
+    if (way.to !== 'workload') return false;
+    // A function's URL takes plain requests only, and a client that merely offers HTTP/2 is answered as ever.
+    return way.workload.kind === 'app' || way.workload.websocketRoutes.length > 0;
+  };
+
+  readonly onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    const { table, apps, meter } = this.#services;
+    const way = route(request.url ?? '', request.headers.host, table);
+    const pool = way.to === 'workload' ? apps.pool(way.workload.key) : undefined;
+    if (way.to !== 'workload' || pool === undefined) {
+      const error = new BellowsError(
+        'NotSupportedHere',
+        'Functions with WebSocket routes are not served yet.',
+        'Deploy it as an app ("kind": "app") to hold WebSockets.',
+      );
+      endWithError(socket, 501, 'Not Implemented', error.toRecord());
+      return;
+    }
+    const { tenant } = way.workload;
+    serveUpgrade({
+      request,
+      socket,
+      head,
+      url: way.url,
+      prefix: way.prefix,
+      pool,
+      meter,
+      limit: table.tenant(tenant)?.connectionLimit ?? null,
+      open: apps.connectionsOf(tenant),
+    }).catch((thrown: unknown) => {
+      this.#services.onDefect(thrown);
+      socket.destroy();
+    });
+  };
+
+  #serveWorkload(
+    request: IncomingMessage,
+    response: ServerResponse,
+    way: WorkloadWay,
+    expectsContinue: boolean,
+  ): void {
+    const { table, functions, apps, meter } = this.#services;
+    const { workload, url, prefix } = way;
+    response.once('close', () => meter.countConnection(workload.key, request.socket));
+    if (workload.kind === 'function') {
+      const pool = functions.pool(workload.key);
+      if (pool === undefined) {
+        this.#defect(new Error(`no pool for ${workload.key}`), response);
+        return;
+      }
+      if (expectsContinue) response.writeContinue();
+      serveUrl({
+        request,
+        response,
+        url,
+        pool,
+        accountId: table.tenant(workload.tenant)?.accountId ?? '',
+        meter,
+      });
+      return;
+    }
+    const pool = apps.pool(workload.key);
+    if (pool === undefined) {
+      this.#defect(new Error(`no pool for ${workload.key}`), response);
+      return;
+    }
+    if (wantsPage(request, prefix, url)) {
+      // Without the slash, a page's relative links would point beside the app.
+      response.writeHead(308, { Location: `${prefix}${url}`, 'Content-Length': '0' });
+      response.end();
+      return;
+    }
+    serveApp({ request, response, url, prefix, expectsContinue, pool, meter }).catch((thrown: unknown) =>
+      this.#defect(thrown, response),
+    );
+  }
+
+  #defect(thrown: unknown, response: ServerResponse): void {
+    this.#services.onDefect(thrown);
+    sendError(
+      response,
+      new BellowsError('Internal', 'Bellows failed to do this; the details are in its log.'),
+    );
+  }
+}
+
+function ignore(): void {}
+
+/** A browser that asks for `/w/TENANT/NAME` itself. */
+function wantsPage(request: IncomingMessage, prefix: string, url: string): boolean {
+  if (prefix === '' || request.method !== 'GET') return false;
+  const asked = request.url ?? '';
+  const atRoot = asked.length === prefix.length + url.length - 1;
+  return atRoot && request.headers.accept?.includes('text/html') === true;
+}

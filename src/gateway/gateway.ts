@@ -1,0 +1,205 @@
+// The gateway as a whole: puts its parts together, keeps its clocks going, starts and stops it in order.
+import { systemClock } from '../base/clock.ts';
+import { toErrorRecord } from '../base/errors.ts';
+import type { InstanceId, WorkloadKey } from '../base/ids.ts';
+import type { TenantRoute } from '../protocol/routes.ts';
+import { outcome } from '../protocol/instance.ts';
+import { SignatureVerifier } from '../protocol/sigv4.ts';
+import { layoutOf } from '../sys/layout.ts';
+import type { Logger } from '../sys/log.ts';
+import { Apps } from './apps/apps.ts';
+import { defaultInvokeTuning, type GatewayConfig, type InvokeTuning } from './config.ts';
+import { ControllerProxy } from './controller-proxy.ts';
+import { Dispatcher } from './dispatch.ts';
+import { Functions } from './invoke/functions.ts';
+import { Invocation, type Failure } from './invoke/invocation.ts';
+import { AgentLink } from './links/agent-link.ts';
+import { ControllerLink } from './links/controller-link.ts';
+import { InstanceLink } from './links/instance-link.ts';
+import { Listener } from './listen.ts';
+import { Meter, type Gauges } from './meter.ts';
+import { RouteTable } from './table.ts';
+
+/** The controller scales and bills by these; the protocol says "every second". */
+const reportMs = 1_000;
+
+type AsyncOutcome = { outcome: 'ok' | 'functionError' | 'throttled' | 'unavailable'; payload: string };
+
+export class Gateway {
+  readonly #log: Logger;
+  readonly #config: GatewayConfig;
+  readonly #table = new RouteTable();
+  readonly #meter = new Meter();
+  readonly #functions: Functions;
+  readonly #apps: Apps;
+  readonly #controller: ControllerLink;
+  readonly #agent: AgentLink;
+  readonly #proxy: ControllerProxy;
+  readonly #listener: Listener;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #stopping: Promise<void> | undefined;
+
+  constructor(config: GatewayConfig, log: Logger, tuning: InvokeTuning = defaultInvokeTuning) {
+    this.#config = config;
+    this.#log = log;
+    const layout = layoutOf(config.dataDirectory);
+    const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
+    this.#apps = new Apps(discard);
+    this.#functions = new Functions(
+      {
+        clock: systemClock,
+        openLink: (runDirectory, handlers) => new InstanceLink(runDirectory, handlers),
+        acquire: (workload, generation, waiting) => this.#controller.acquire(workload, generation, waiting),
+        discard,
+        freeze: (id) => this.#agent.freeze(id),
+        thaw: (id) => this.#agent.thaw(id),
+        idle: (id, sinceMs) => this.#controller.reportIdle(id, sinceMs),
+      },
+      tuning,
+    );
+    this.#agent = new AgentLink(layout.agentSocket, log);
+    this.#controller = new ControllerLink({
+      socketPath: layout.controllerSocket,
+      table: this.#table,
+      log,
+      onChange: (change) => {
+        this.#functions.onChange(change);
+        this.#apps.onChange(change);
+      },
+      handlers: {
+        retire: async ({ ids, deadlineMs }) => {
+          await this.#retire(ids, deadlineMs);
+          return {};
+        },
+        invoke: ({ workload, requestId, event, clientContext }) =>
+          this.#invoke(workload, requestId, event, clientContext),
+        drain: async ({ deadlineMs }) => {
+          await this.stop(deadlineMs - Date.now());
+          return {};
+        },
+      },
+    });
+    this.#proxy = new ControllerProxy(layout.controllerHttpSocket);
+    const onDefect = (error: unknown): void => log.error({ err: error }, 'defect');
+    const dispatcher = new Dispatcher({
+      table: this.#table,
+      functions: this.#functions,
+      apps: this.#apps,
+      controller: this.#proxy,
+      meter: this.#meter,
+      log,
+      verifier: new SignatureVerifier<TenantRoute>({
+        credentialOf: (accessKeyId) => this.#table.tenantByAccessKey(accessKeyId),
+        nowMs: () => Date.now(),
+        service: 'lambda',
+      }),
+      enqueue: (workload, requestId, event, clientContext) =>
+        this.#controller.enqueue(workload, requestId, event, clientContext),
+      onDefect,
+      health: () => ({
+        status: this.#controller.hasTable ? 'ok' : 'starting',
+        controller: this.#controller.connected ? 'connected' : 'away',
+        agent: this.#agent.connected ? 'connected' : 'away',
+      }),
+    });
+    this.#listener = new Listener(dispatcher);
+    this.#timers.push(
+      setInterval(() => this.#functions.sweep(), tuning.sweepMs),
+      setInterval(() => this.#report(), reportMs),
+    );
+  }
+
+  /** Resolves with the port it listens on. */
+  start(): Promise<number> {
+    return this.#listener.listen(this.#config.port, this.#config.host);
+  }
+
+  /** Takes nothing new, lets what runs end within `graceMs`, closes everything. */
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(graceMs);
+    return this.#stopping;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#log.info({ graceMs }, 'stopping');
+    const closed = this.#listener.stopAccepting();
+    await within(graceMs, closed);
+    this.#listener.closeAll();
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#report();
+    // What was not ended is not a death of its instances: they go on, and the next gateway finds them.
+    this.#agent.close();
+    this.#proxy.close();
+    // An answer to `drain` still has to go out over this link.
+    setImmediate(() => this.#controller.close());
+  }
+
+  async #retire(ids: readonly InstanceId[], deadlineMs: number): Promise<void> {
+    const done = ids.flatMap((id) => [this.#functions.retire(id), this.#apps.retire(id)]);
+    await within(deadlineMs - Date.now(), Promise.all(done));
+  }
+
+  #invoke(
+    workload: WorkloadKey,
+    requestId: string,
+    event: string,
+    clientContext: string,
+  ): Promise<AsyncOutcome> {
+    const pool = this.#functions.pool(workload);
+    if (pool === undefined)
+      return Promise.resolve({ outcome: 'unavailable', payload: `There is no function ${workload}.` });
+    const counter = this.#meter.of(workload);
+    counter.requests += 1;
+    counter.bytesIn += Buffer.byteLength(event);
+    return new Promise((resolve) => {
+      const sink = {
+        onResult: ({ outcome: how, body }: { outcome: number; body: Buffer }): void => {
+          if (how !== outcome.ok) this.#meter.of(workload).errors += 1;
+          resolve({ outcome: how === outcome.ok ? 'ok' : 'functionError', payload: body.toString('utf8') });
+        },
+        onFailure: (failure: Failure): void => {
+          this.#meter.of(workload)[failure.kind === 'throttled' ? 'throttles' : 'errors'] += 1;
+          resolve(asyncOutcome(failure));
+        },
+      };
+      const extra = clientContext === '' ? '' : `{"clientContext":${clientContext}}`;
+      pool.submit(new Invocation(event, sink, { requestId, extra }));
+    });
+  }
+
+  #report(): void {
+    try {
+      const gauges = new Map<WorkloadKey, Gauges>();
+      this.#functions.addGauges(gauges);
+      this.#apps.addGauges(gauges);
+      const lines = this.#meter.take(gauges);
+      if (lines.length > 0) this.#controller.reportTraffic(lines);
+    } catch (thrown) {
+      this.#log.error({ err: thrown, ...toErrorRecord(thrown) }, 'traffic report');
+    }
+  }
+}
+
+function asyncOutcome(failure: Failure): AsyncOutcome {
+  switch (failure.kind) {
+    case 'throttled':
+      return { outcome: 'throttled', payload: failure.reason };
+    case 'functionError':
+      return { outcome: 'functionError', payload: failure.payload };
+    case 'unavailable':
+      return { outcome: 'unavailable', payload: failure.message };
+    case 'gone':
+      return { outcome: 'unavailable', payload: 'The function was deleted.' };
+  }
+}
+
+/** Resolves when `done` has, or when the time is up. */
+function within(timeMs: number, done: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, Math.max(0, timeMs));
+    void done.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

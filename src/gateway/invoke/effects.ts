@@ -1,0 +1,15 @@
+// What a function's pool does to the world, as functions that are passed in: tests pass others.
+import type { Clock } from '../../base/clock.ts';
+import type { InstanceId } from '../../base/ids.ts';
+
+export interface PoolEffects {
+  readonly clock: Clock;
+  /** Asks for one more instance; its slot is there when it resolves. @throws BellowsError */
+  acquire(generation: string, waiting: number): Promise<unknown>;
+  discard(id: InstanceId, reason: string): void;
+  /** @throws BellowsError NotSupportedHere when instances can not be frozen here. */
+  freeze(id: InstanceId): Promise<void>;
+  thaw(id: InstanceId): Promise<void>;
+  /** It has idled since `sinceMs`, wall-clock time. */
+  idle(id: InstanceId, sinceMs: number): void;
+}

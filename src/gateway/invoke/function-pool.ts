@@ -1,0 +1,440 @@
+// The instances of one function and the requests that wait for them: who runs what, in which order, and what
+// becomes of it when an instance is slow, dies or is frozen. Everything it does to the world is injected.
+// Owns dispatch, queueing and time-outs. Does not own links (links/), starting (starter.ts), or answers (sinks).
+import type { Frame } from '../../base/frame.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import { decodeResult, frameType, outcome } from '../../protocol/instance.ts';
+import type { WorkloadRoute } from '../../protocol/routes.ts';
+import type { InvokeTuning } from '../config.ts';
+import type { FunctionConcurrency } from './concurrency.ts';
+import type { PoolEffects } from './effects.ts';
+import type { Failure, Invocation } from './invocation.ts';
+import { exitedPayload, timedOutPayload, type Death } from './payloads.ts';
+import { WaitingQueue } from './queue.ts';
+import { ServiceTimes } from './service-times.ts';
+import { Slot, type SlotLink } from './slot.ts';
+import { Starter } from './starter.ts';
+
+/** How often the controller is told again that an instance idles: it may have restarted meanwhile. */
+const idleReportMs = 10_000;
+
+export class FunctionPool {
+  #route: WorkloadRoute;
+  readonly #effects: PoolEffects;
+  readonly #tuning: InvokeTuning;
+  readonly #concurrency: FunctionConcurrency;
+  readonly #slots = new Map<InstanceId, Slot>();
+  readonly #queue: WaitingQueue<Invocation>;
+  readonly #times = new ServiceTimes();
+  readonly #starter: Starter;
+  /** Begun by an instance whose link broke: they wait for the reason of its death. */
+  readonly #orphans = new Map<
+    InstanceId,
+    { readonly invocation: Invocation; readonly timer: NodeJS.Timeout }
+  >();
+  readonly #retired = new Map<InstanceId, (() => void)[]>();
+  #recheckTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    route: WorkloadRoute,
+    effects: PoolEffects,
+    tuning: InvokeTuning,
+    concurrency: FunctionConcurrency,
+  ) {
+    this.#route = route;
+    this.#effects = effects;
+    this.#tuning = tuning;
+    this.#concurrency = concurrency;
+    this.#concurrency.reserved = route.reservedConcurrency;
+    this.#queue = new WaitingQueue(tuning);
+    this.#starter = new Starter(effects, tuning, {
+      onFailure: (failure) => this.#startFailed(failure),
+      onChange: () => this.#dispatch(),
+    });
+  }
+
+  get route(): WorkloadRoute {
+    return this.#route;
+  }
+
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  get busyInstances(): number {
+    let busy = 0;
+    for (const { inflight } of this.#slots.values()) if (inflight.length > 0) busy += 1;
+    return busy;
+  }
+
+  /** Whether nothing runs or waits. */
+  get quiet(): boolean {
+    return this.#concurrency.active === 0;
+  }
+
+  /** A new limit, time-out or generation; instances of another generation get nothing new. */
+  setRoute(route: WorkloadRoute): void {
+    this.#route = route;
+    this.#concurrency.reserved = route.reservedConcurrency;
+    this.#dispatch();
+  }
+
+  /** The workload was deleted: whoever waits is told so. */
+  close(): void {
+    clearTimeout(this.#recheckTimer);
+    for (const invocation of this.#queue.takeAll()) this.#fail(invocation, { kind: 'gone' });
+    for (const id of [...this.#slots.keys()])
+      this.instanceGone(id, { reason: 'signal: killed', oomKilled: false });
+    this.#concurrency.close();
+  }
+
+  // ---- requests
+
+  /**
+   * Runs it or lets it wait; its sink is told of the end in any case.
+   * @returns whether it waits: only then `cancel` can take it back
+   */
+  submit(invocation: Invocation): 'sent' | 'waiting' | 'refused' {
+    const reason = this.#concurrency.enter();
+    if (reason !== undefined) {
+      invocation.sink.onFailure({ kind: 'throttled', reason });
+      return 'refused';
+    }
+    if (this.#queue.size === 0) {
+      const slot = this.#pick();
+      if (slot !== undefined) {
+        this.#send(slot, invocation);
+        return 'sent';
+      }
+    }
+    if (!this.#queue.hasRoomFor(invocation)) {
+      this.#fail(invocation, { kind: 'throttled', reason: 'FunctionInvocationRateLimitExceeded' });
+      return 'refused';
+    }
+    invocation.queuedAtMs = this.#effects.clock.monotonicMs();
+    this.#queue.push(invocation);
+    this.#dispatch();
+    return 'waiting';
+  }
+
+  /** The client has left. What an instance has begun is finished all the same, as Lambda does. */
+  cancel(invocation: Invocation): void {
+    if (this.#queue.cancel(invocation)) this.#concurrency.leave();
+  }
+
+  // ---- instances
+
+  addInstance(id: InstanceId, generation: string, link: SlotLink, frozen: boolean): void {
+    this.#slots.set(id, new Slot(id, generation, link, frozen, this.#effects.clock.monotonicMs()));
+  }
+
+  /** Its link is open. */
+  linkOpened(id: InstanceId): void {
+    const slot = this.#slots.get(id);
+    if (slot === undefined || slot.state !== 'connecting') return;
+    slot.state = slot.frozenBelow ? 'frozen' : 'ready';
+    slot.idleSinceMs = this.#effects.clock.monotonicMs();
+    this.#dispatch();
+  }
+
+  /** Its link broke. Whoever had something in flight can not be trusted again: its state is unknown. */
+  linkLost(id: InstanceId): void {
+    const slot = this.#slots.get(id);
+    if (slot === undefined || slot.state === 'ended') return;
+    if (slot.inflight.length === 0) {
+      slot.frozenBelow = slot.state === 'freezing' || slot.state === 'frozen' || slot.state === 'thawing';
+      slot.state = 'connecting';
+      return;
+    }
+    const head = this.#end(slot);
+    if (head === undefined) return;
+    const timer = setTimeout(() => {
+      this.#effects.discard(id, 'its link broke while it ran an invocation');
+      this.#bury(id, { reason: '', oomKilled: false });
+    }, this.#tuning.deathReasonMs);
+    this.#orphans.set(id, { invocation: head, timer });
+    this.#dispatch();
+  }
+
+  /** The controller says that it ended, and why. */
+  instanceGone(id: InstanceId, death: Death): void {
+    this.#bury(id, death);
+    const slot = this.#slots.get(id);
+    if (slot !== undefined) {
+      const head = this.#end(slot);
+      if (head !== undefined)
+        this.#fail(head, {
+          kind: 'functionError',
+          payload: exitedPayload(head.requestId, death),
+          timedOut: false,
+        });
+    }
+    this.#dispatch();
+  }
+
+  /** Sends it nothing more; resolves when nothing of its is in flight. */
+  retire(id: InstanceId): Promise<void> {
+    const slot = this.#slots.get(id);
+    if (slot === undefined) return Promise.resolve();
+    slot.retiring = true;
+    this.#dispatch();
+    if (slot.inflight.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const waiting = this.#retired.get(id);
+      if (waiting === undefined) this.#retired.set(id, [resolve]);
+      else waiting.push(resolve);
+    });
+  }
+
+  /** A frame from the instance. @throws RangeError when it is nonsense: the link is then closed by its owner */
+  onFrame(id: InstanceId, frame: Frame): void {
+    const slot = this.#slots.get(id);
+    if (slot === undefined) return;
+    const { type } = frame;
+    if (type < frameType.result || type > frameType.streamEnd) return;
+    const head = slot.inflight[0];
+    if (head === undefined || head.frameId !== frame.id)
+      throw new RangeError('an answer to nothing that was asked');
+    switch (type) {
+      case frameType.result:
+      case frameType.streamEnd:
+        this.#answered(slot, head, frame.payload);
+        return;
+      case frameType.streamStart:
+        head.sink.onStreamStart?.(frame.payload);
+        return;
+      default:
+        if (head.sink.onStreamChunk?.(frame.payload, () => slot.link.resume()) === false) slot.link.pause();
+    }
+  }
+
+  /** Freezes what has idled long enough and reports it; to be called every so often. */
+  sweep(): void {
+    const nowMs = this.#effects.clock.monotonicMs();
+    for (const slot of this.#slots.values()) {
+      const idleMs = nowMs - slot.idleSinceMs;
+      if (slot.retiring || slot.inflight.length > 0 || idleMs < this.#tuning.freezeAfterMs) continue;
+      if (slot.state !== 'ready' && slot.state !== 'frozen') continue;
+      if (nowMs - slot.idleReportedAtMs >= idleReportMs) {
+        slot.idleReportedAtMs = nowMs;
+        this.#effects.idle(slot.id, this.#effects.clock.nowMs() - idleMs);
+      }
+      if (slot.state === 'ready') this.#freeze(slot);
+    }
+  }
+
+  // ---- dispatch
+
+  /** The most recently used idle instance, so that the others stay idle; else one that works fast, if it has room ahead. */
+  #pick(): Slot | undefined {
+    const ahead = this.#times.isShorterThan(this.#tuning.pipelineMaxServiceMs)
+      ? this.#tuning.pipelineDepth
+      : 1;
+    let idle: Slot | undefined;
+    let least: Slot | undefined;
+    for (const slot of this.#slots.values()) {
+      if (slot.state !== 'ready' || !this.#usable(slot)) continue;
+      if (slot.inflight.length === 0) {
+        if (idle === undefined || slot.idleSinceMs > idle.idleSinceMs) idle = slot;
+      } else if (slot.inflight.length < (least?.inflight.length ?? ahead)) least = slot;
+    }
+    return idle ?? least;
+  }
+
+  #usable(slot: Slot): boolean {
+    return !slot.retiring && slot.generation === this.#route.generation;
+  }
+
+  #dispatch(): void {
+    while (this.#queue.size > 0) {
+      const slot = this.#pick();
+      if (slot === undefined) break;
+      const invocation = this.#queue.shift();
+      if (invocation === undefined) break;
+      this.#send(slot, invocation);
+    }
+    if (this.#queue.size === 0) return;
+    this.#wakeOrStart();
+    this.#recheckTimer ??= setTimeout(() => this.#recheck(), this.#tuning.recheckMs);
+  }
+
+  #recheck(): void {
+    this.#recheckTimer = undefined;
+    const nowMs = this.#effects.clock.monotonicMs();
+    for (let oldest = this.#queue.peek(); oldest !== undefined; oldest = this.#queue.peek()) {
+      if (nowMs - oldest.queuedAtMs < this.#tuning.maxWaitMs) break;
+      this.#queue.shift();
+      this.#fail(
+        oldest,
+        this.#starter.whyNone ?? { kind: 'throttled', reason: 'FunctionInvocationRateLimitExceeded' },
+      );
+    }
+    this.#dispatch();
+  }
+
+  #send(slot: Slot, invocation: Invocation): void {
+    invocation.frameId = slot.nextFrameId();
+    slot.inflight.push(invocation);
+    slot.link.sendEncoded(invocation.encode(this.#effects.clock.nowMs() + this.#route.timeoutMs));
+    if (slot.inflight.length === 1) this.#headStarts(slot);
+  }
+
+  #headStarts(slot: Slot): void {
+    slot.headStartedAtMs = this.#effects.clock.monotonicMs();
+    // One timer for a slot however many invocations it serves: it looks again when it fires.
+    slot.timer ??= setTimeout(() => this.#checkTimeout(slot), this.#route.timeoutMs);
+  }
+
+  #checkTimeout(slot: Slot): void {
+    slot.timer = undefined;
+    const head = slot.inflight[0];
+    if (head === undefined) return;
+    const leftMs = slot.headStartedAtMs + this.#route.timeoutMs - this.#effects.clock.monotonicMs();
+    // Timers may fire a fraction of a millisecond early.
+    if (leftMs > 1) {
+      slot.timer = setTimeout(() => this.#checkTimeout(slot), leftMs);
+      return;
+    }
+    this.#end(slot);
+    this.#fail(head, {
+      kind: 'functionError',
+      payload: timedOutPayload(head.requestId, this.#route.timeoutMs),
+      timedOut: true,
+    });
+    this.#effects.discard(slot.id, `an invocation timed out after ${this.#route.timeoutMs} ms`);
+    this.#dispatch();
+  }
+
+  #answered(slot: Slot, head: Invocation, payload: Buffer): void {
+    const result = decodeResult(payload);
+    const nowMs = this.#effects.clock.monotonicMs();
+    slot.inflight.shift();
+    this.#times.add(nowMs - slot.headStartedAtMs);
+    if (result.outcome === outcome.fatal) {
+      // It exits after this; the ones behind were not begun.
+      slot.retiring = true;
+      this.#giveBack(slot);
+    }
+    this.#concurrency.leave();
+    if (slot.inflight.length > 0) this.#headStarts(slot);
+    else {
+      slot.idleSinceMs = nowMs;
+      slot.idleReportedAtMs = Number.NEGATIVE_INFINITY;
+      this.#settleRetired(slot.id);
+    }
+    head.sink.onResult(result);
+    if (this.#queue.size > 0) this.#dispatch();
+  }
+
+  // ---- ends
+
+  #fail(invocation: Invocation, failure: Failure): void {
+    this.#concurrency.leave();
+    invocation.sink.onFailure(failure);
+  }
+
+  /** All that were sent ahead and not begun wait again, first of all. They are no errors. */
+  #giveBack(slot: Slot): void {
+    this.#queue.unshift(slot.inflight.splice(0));
+  }
+
+  /** Takes the slot away; what it had not begun goes back. @returns what it had begun */
+  #end(slot: Slot): Invocation | undefined {
+    slot.state = 'ended';
+    clearTimeout(slot.timer);
+    this.#slots.delete(slot.id);
+    const head = slot.inflight.shift();
+    this.#giveBack(slot);
+    slot.link.close();
+    this.#settleRetired(slot.id);
+    return head;
+  }
+
+  #bury(id: InstanceId, death: Death): void {
+    const orphan = this.#orphans.get(id);
+    if (orphan === undefined) return;
+    this.#orphans.delete(id);
+    clearTimeout(orphan.timer);
+    const payload = exitedPayload(orphan.invocation.requestId, death);
+    this.#fail(orphan.invocation, { kind: 'functionError', payload, timedOut: false });
+  }
+
+  #settleRetired(id: InstanceId): void {
+    const waiting = this.#retired.get(id);
+    this.#retired.delete(id);
+    for (const resolve of waiting ?? []) resolve();
+  }
+
+  // ---- frozen ones, and ones that are not there yet
+
+  #wakeOrStart(): void {
+    let running = 0;
+    let coming = 0;
+    let longestRunningMs = 0;
+    const nowMs = this.#effects.clock.monotonicMs();
+    const frozen: Slot[] = [];
+    for (const slot of this.#slots.values()) {
+      if (!this.#usable(slot)) continue;
+      if (slot.state === 'ready') {
+        running += 1;
+        if (slot.inflight.length > 0)
+          longestRunningMs = Math.max(longestRunningMs, nowMs - slot.headStartedAtMs);
+      } else if (slot.state === 'frozen') frozen.push(slot);
+      else if (slot.state !== 'ended') coming += 1;
+    }
+    // Thawing takes a millisecond: always sooner than a start.
+    frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);
+    for (const slot of frozen) {
+      if (coming >= this.#queue.size) return;
+      this.#thaw(slot);
+      coming += 1;
+    }
+    const averageMs = this.#times.averageMs;
+    this.#starter.consider({
+      generation: this.#route.generation,
+      running,
+      coming,
+      waiting: this.#queue.size,
+      oldestWaitMs: nowMs - (this.#queue.peek()?.queuedAtMs ?? nowMs),
+      // One that hangs says more of the present than the average of the past.
+      serviceMs: averageMs === undefined ? null : Math.max(averageMs, longestRunningMs),
+      cap: this.#concurrency.cap,
+    });
+  }
+
+  /** No instance could be started. Those who have no other instance to hope for are told. */
+  #startFailed(failure: Failure): void {
+    for (const slot of this.#slots.values()) if (this.#usable(slot)) return;
+    for (const invocation of this.#queue.takeAll()) this.#fail(invocation, failure);
+  }
+
+  #freeze(slot: Slot): void {
+    slot.state = 'freezing';
+    this.#effects.freeze(slot.id).then(
+      () => this.#moved(slot, 'freezing', 'frozen'),
+      () => {
+        // Not tried again before it has idled as long once more.
+        slot.idleSinceMs = this.#effects.clock.monotonicMs();
+        this.#moved(slot, 'freezing', 'ready');
+      },
+    );
+  }
+
+  #thaw(slot: Slot): void {
+    slot.state = 'thawing';
+    this.#effects.thaw(slot.id).then(
+      () => {
+        slot.frozenBelow = false;
+        this.#moved(slot, 'thawing', 'ready');
+      },
+      // Tried again at the next recheck, while somebody waits.
+      () => this.#moved(slot, 'thawing', 'frozen', false),
+    );
+  }
+
+  #moved(slot: Slot, from: Slot['state'], to: Slot['state'], andDispatch = true): void {
+    if (slot.state !== from) return;
+    slot.state = to;
+    if (andDispatch) this.#dispatch();
+  }
+}

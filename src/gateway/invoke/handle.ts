@@ -1,0 +1,293 @@
+// Lambda's Invoke: who may, what is asked for, and the answer in AWS's shape.
+// Owns the exchange with the client. Who runs it is function-pool.ts; events that are to be stored go to the controller.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { randomUUID } from 'node:crypto';
+import { functionArn, latestVersion } from '../../model/lambda.ts';
+import { invokeFlag, outcome, type Result } from '../../protocol/instance.ts';
+import { LambdaError, lambdaErrorAnswer } from '../../protocol/lambda/errors.ts';
+import { functionNotFound, parseFunctionName } from '../../protocol/lambda/names.ts';
+import type { TenantRoute } from '../../protocol/routes.ts';
+import type { SignatureVerifier } from '../../protocol/sigv4.ts';
+import { workloadKey, type WorkloadKey } from '../../base/ids.ts';
+import { readBody, type Body } from '../body.ts';
+import { payloadLimits } from '../config.ts';
+import type { Meter } from '../meter.ts';
+import type { FunctionPool } from './function-pool.ts';
+import type { Functions } from './functions.ts';
+import { Invocation, type Failure, type Sink } from './invocation.ts';
+import { responseTooLargePayload } from './payloads.ts';
+
+export interface InvokeServices {
+  readonly functions: Functions;
+  readonly verifier: SignatureVerifier<TenantRoute>;
+  readonly meter: Meter;
+  enqueue(workload: WorkloadKey, requestId: string, event: string, clientContext: string): Promise<void>;
+  /** Told of what is nobody's fault but ours. */
+  onDefect(error: unknown): void;
+}
+
+const invocationTypes = ['RequestResponse', 'Event', 'DryRun'] as const;
+type InvocationType = (typeof invocationTypes)[number];
+
+/** @param functionName the path's part, still percent-encoded */
+export function serveInvoke(
+  request: IncomingMessage,
+  response: ServerResponse,
+  functionName: string,
+  services: InvokeServices,
+): void {
+  const requestId = randomUUID();
+  const fail = (thrown: unknown): void => {
+    if (!(thrown instanceof LambdaError)) services.onDefect(thrown);
+    sendLambdaError(
+      response,
+      thrown instanceof LambdaError
+        ? thrown
+        : new LambdaError('ServiceException', 'Bellows failed to do this; the details are in its log.'),
+      requestId,
+    );
+  };
+  let type: InvocationType;
+  try {
+    if (request.method !== 'POST')
+      throw new LambdaError('UnknownOperationException', `Invoke is a POST, not a ${request.method}.`);
+    type = readType(request);
+  } catch (thrown) {
+    fail(thrown);
+    return;
+  }
+  const limitBytes = type === 'Event' ? payloadLimits.eventBytes : payloadLimits.requestBytes;
+  readBody(request, limitBytes, (body) => {
+    try {
+      if (body.kind === 'aborted') return;
+      if (body.kind === 'tooLarge') {
+        throw new LambdaError(
+          'RequestTooLargeException',
+          `Request must be smaller than ${limitBytes} bytes for the InvokeFunction operation`,
+        );
+      }
+      invoke({ request, response, functionName, type, requestId, body, services, fail });
+    } catch (thrown) {
+      fail(thrown);
+    }
+  });
+}
+
+interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly functionName: string;
+  readonly type: InvocationType;
+  readonly requestId: string;
+  readonly body: Extract<Body, { kind: 'whole' }>;
+  readonly services: InvokeServices;
+  readonly fail: (thrown: unknown) => void;
+}
+
+function invoke(call: Call): void {
+  const { request, response, type, requestId, body, services } = call;
+  const { credential: tenant } = services.verifier.verify({
+    method: 'POST',
+    url: request.url ?? '',
+    rawHeaders: request.rawHeaders,
+    body: body.bytes,
+  });
+  const pool = findFunction(call, tenant);
+  const event = checkEvent(body.bytes);
+  const clientContext = readClientContext(request);
+  switch (type) {
+    case 'DryRun':
+      response.writeHead(204, ['x-amzn-RequestId', requestId]);
+      response.end();
+      return;
+    case 'Event':
+      services.enqueue(pool.route.key, requestId, event.toString('utf8'), clientContext).then(() => {
+        if (response.destroyed) return;
+        response.writeHead(202, ['x-amzn-RequestId', requestId, 'Content-Length', '0']);
+        response.end();
+      }, call.fail);
+      return;
+    case 'RequestResponse': {
+      const { key } = pool.route;
+      const wantsLog = request.headers['x-amz-log-type'] === 'Tail';
+      const sink = new InvokeSink(
+        response,
+        requestId,
+        pool,
+        tenant,
+        (kind) => (services.meter.of(key)[kind] += 1),
+      );
+      const extra = clientContext === '' ? '' : `{"clientContext":${clientContext}}`;
+      const invocation = new Invocation(event, sink, {
+        requestId,
+        flags: wantsLog ? invokeFlag.logTail : 0,
+        extra,
+      });
+      services.meter.of(key).requests += 1;
+      if (pool.submit(invocation) === 'waiting') response.once('close', () => pool.cancel(invocation));
+    }
+  }
+}
+
+function readType(request: IncomingMessage): InvocationType {
+  const given = request.headers['x-amz-invocation-type'] ?? 'RequestResponse';
+  const type = invocationTypes.find((known) => known === given);
+  if (type === undefined) {
+    throw new LambdaError(
+      'InvalidParameterValueException',
+      `Unsupported invocation type ${JSON.stringify(given)}; use ${invocationTypes.join(', ')}.`,
+    );
+  }
+  return type;
+}
+
+function findFunction({ request, functionName, services }: Call, tenant: TenantRoute): FunctionPool {
+  const query = new URLSearchParams(request.url?.split('?', 2)[1] ?? '');
+  let decoded = functionName;
+  try {
+    decoded = decodeURIComponent(functionName);
+  } catch {
+    // Not valid: it then fits no name either.
+  }
+  const { name, accountId, qualifier } = parseFunctionName(decoded, query.get('Qualifier'));
+  if (accountId !== null && accountId !== tenant.accountId) {
+    throw new LambdaError(
+      'AccessDeniedException',
+      `User: arn:aws:iam::${tenant.accountId}:root is not authorized to perform: lambda:InvokeFunction on resource: ` +
+        `${functionArn(accountId, name)} because no resource-based policy allows the lambda:InvokeFunction action`,
+    );
+  }
+  const pool = services.functions.pool(workloadKey(tenant.id, name));
+  if (pool === undefined || (qualifier !== null && qualifier !== latestVersion)) {
+    throw functionNotFound(tenant.accountId, name, qualifier);
+  }
+  return pool;
+}
+
+/** The event as it is sent on; nothing becomes an empty object, as AWS does. */
+function checkEvent(bytes: Buffer): Buffer {
+  if (bytes.length === 0) return emptyEvent;
+  try {
+    JSON.parse(bytes.toString('utf8'));
+  } catch (error) {
+    throw new LambdaError(
+      'InvalidRequestContentException',
+      `Could not parse request body into json: ${error instanceof Error ? error.message : ''}`,
+    );
+  }
+  return bytes;
+}
+const emptyEvent = Buffer.from('{}');
+
+/** JSON, or empty when there is none. */
+function readClientContext(request: IncomingMessage): string {
+  const header = request.headers['x-amz-client-context'];
+  if (header === undefined || Array.isArray(header)) return '';
+  if (header.length > payloadLimits.clientContextBytes) {
+    throw new LambdaError(
+      'InvalidRequestContentException',
+      `Client context must be at most ${payloadLimits.clientContextBytes} bytes.`,
+    );
+  }
+  const text = Buffer.from(header, 'base64').toString('utf8');
+  try {
+    const context: unknown = JSON.parse(text);
+    if (typeof context === 'object' && context !== null) return text;
+  } catch {
+    // Answered below.
+  }
+  throw new LambdaError(
+    'InvalidRequestContentException',
+    'Client context must be a valid Base64-encoded JSON object.',
+  );
+}
+
+function sendLambdaError(response: ServerResponse, error: LambdaError, requestId: string): void {
+  if (response.destroyed || response.headersSent) return;
+  const { status, headers, body } = lambdaErrorAnswer(error, requestId);
+  // A body that was not read to its end would be taken for the next request.
+  const closing = error.type === 'RequestTooLargeException' ? { Connection: 'close' } : {};
+  response.writeHead(status, { ...headers, ...closing, 'Content-Length': String(Buffer.byteLength(body)) });
+  response.end(body);
+}
+
+class InvokeSink implements Sink {
+  readonly #response: ServerResponse;
+  readonly #requestId: string;
+  readonly #pool: FunctionPool;
+  readonly #tenant: TenantRoute;
+  readonly #count: (kind: 'errors' | 'throttles') => void;
+
+  constructor(
+    response: ServerResponse,
+    requestId: string,
+    pool: FunctionPool,
+    tenant: TenantRoute,
+    count: (kind: 'errors' | 'throttles') => void,
+  ) {
+    this.#response = response;
+    this.#requestId = requestId;
+    this.#pool = pool;
+    this.#tenant = tenant;
+    this.#count = count;
+  }
+
+  onResult({ outcome: how, logTail, body }: Result): void {
+    if (body.length > payloadLimits.responseBytes) this.#answer(true, responseTooLargePayload(), logTail);
+    else this.#answer(how !== outcome.ok, body, logTail);
+  }
+
+  onFailure(failure: Failure): void {
+    switch (failure.kind) {
+      case 'functionError':
+        this.#answer(true, failure.payload, undefined);
+        return;
+      case 'throttled':
+        this.#count('throttles');
+        this.#refuse(
+          new LambdaError('TooManyRequestsException', 'Rate Exceeded.', {
+            Reason: failure.reason,
+            retryAfterSeconds: '1',
+          }),
+        );
+        return;
+      case 'unavailable':
+        this.#count('errors');
+        this.#refuse(
+          new LambdaError('ServiceUnavailableException', failure.message, { retryAfterSeconds: '1' }),
+        );
+        return;
+      case 'gone':
+        this.#refuse(functionNotFound(this.#tenant.accountId, this.#pool.route.name, null));
+    }
+  }
+
+  #refuse(error: LambdaError): void {
+    sendLambdaError(this.#response, error, this.#requestId);
+  }
+
+  /** AWS marks every failure in a function `Unhandled` since it left the first runtimes behind. */
+  #answer(failed: boolean, payload: string | Buffer, logTail: Buffer | undefined): void {
+    if (failed) this.#count('errors');
+    if (this.#response.destroyed) return;
+    const bytes = typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length;
+    const headers = [
+      'Content-Type',
+      'application/json',
+      'Content-Length',
+      String(bytes),
+      'x-amzn-RequestId',
+      this.#requestId,
+      'X-Amz-Executed-Version',
+      latestVersion,
+    ];
+    if (failed) headers.push('X-Amz-Function-Error', 'Unhandled');
+    if (logTail !== undefined && logTail.length > 0)
+      headers.push('X-Amz-Log-Result', logTail.toString('base64'));
+    this.#response.writeHead(200, headers);
+    // One string goes out with the head in one write; large ones are better left as they are.
+    this.#response.end(
+      typeof payload === 'string' || payload.length > 16_384 ? payload : payload.toString('utf8'),
+    );
+  }
+}

@@ -1,0 +1,55 @@
+// One function instance as the gateway sees it: its link, what was sent to it, whether it may be sent more.
+//
+//   connecting ──open──▶ ready ◀──────────────┐
+//        ▲                │ │idle             │
+//        └──link lost─────┘ ▼                 │
+//                        freezing ─▶ frozen ─▶ thawing        every state ──gone, timed out──▶ ended
+//
+// A slot that is retired takes nothing new in any state.
+import type { InstanceId } from '../../base/ids.ts';
+import type { Invocation } from './invocation.ts';
+
+export type SlotState = 'connecting' | 'ready' | 'freezing' | 'frozen' | 'thawing' | 'ended';
+
+/** The part of an instance link that a slot needs. */
+export interface SlotLink {
+  sendEncoded(frame: Buffer): boolean;
+  /** Stops and goes on reading: back-pressure of a client that takes a stream slowly. */
+  pause(): void;
+  resume(): void;
+  close(): void;
+}
+
+export class Slot {
+  readonly id: InstanceId;
+  readonly generation: string;
+  readonly link: SlotLink;
+  state: SlotState;
+  retiring = false;
+  /** Sent and unanswered, in order: the instance works on the first, the others have not begun. */
+  readonly inflight: Invocation[] = [];
+  /** Whether it was frozen when its link was lost or not yet there: it must be thawed then. */
+  frozenBelow: boolean;
+  /** Monotonic: when the instance could begin with the first. */
+  headStartedAtMs = 0;
+  /** Monotonic: since when nothing is in flight. */
+  idleSinceMs: number;
+  /** Monotonic: when the controller was last told that it idles. */
+  idleReportedAtMs = Number.NEGATIVE_INFINITY;
+  timer: NodeJS.Timeout | undefined;
+  #lastFrameId = 0;
+
+  constructor(id: InstanceId, generation: string, link: SlotLink, frozen: boolean, nowMs: number) {
+    this.id = id;
+    this.generation = generation;
+    this.link = link;
+    this.state = 'connecting';
+    this.frozenBelow = frozen;
+    this.idleSinceMs = nowMs;
+  }
+
+  nextFrameId(): number {
+    this.#lastFrameId = (this.#lastFrameId + 1) >>> 0 || 1;
+    return this.#lastFrameId;
+  }
+}

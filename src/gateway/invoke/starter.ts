@@ -1,0 +1,118 @@
+// Asks the controller for instances of one function: how many at once, how long a start takes, and what a refusal means.
+// Owns the calls under way. Whether more are needed is src/allocator/scale.ts.
+import { instancesToStart } from '../../allocator/scale.ts';
+import { BellowsError } from '../../base/errors.ts';
+import { startError } from '../../protocol/agent.ts';
+import type { InvokeTuning } from '../config.ts';
+import type { PoolEffects } from './effects.ts';
+import type { Failure } from './invocation.ts';
+import { startBudget } from './start-budget.ts';
+
+/** Before the first start was measured: a start from the warm pool. */
+const firstGuessMs = 50;
+/** Weight of a newly measured start. */
+const smoothing = 0.2;
+
+export interface Demand {
+  readonly generation: string;
+  readonly running: number;
+  /** Connecting or thawing: there soon without a start. */
+  readonly coming: number;
+  readonly waiting: number;
+  readonly oldestWaitMs: number;
+  readonly serviceMs: number | null;
+  readonly cap: number;
+}
+
+export interface StarterHandlers {
+  /** Nobody who waits can be helped by waiting longer. */
+  readonly onFailure: (failure: Failure) => void;
+  /** A start ended, well or not. */
+  readonly onChange: () => void;
+}
+
+export class Starter {
+  readonly #effects: Pick<PoolEffects, 'clock' | 'acquire'>;
+  readonly #tuning: InvokeTuning;
+  readonly #handlers: StarterHandlers;
+  #underWay = 0;
+  #startMs = firstGuessMs;
+  #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  #whyNone: Failure | undefined;
+
+  constructor(
+    effects: Pick<PoolEffects, 'clock' | 'acquire'>,
+    tuning: InvokeTuning,
+    handlers: StarterHandlers,
+  ) {
+    this.#effects = effects;
+    this.#tuning = tuning;
+    this.#handlers = handlers;
+  }
+
+  /** Why the last start was refused; undefined when it was not. */
+  get whyNone(): Failure | undefined {
+    return this.#whyNone;
+  }
+
+  /** Starts what is worth it. */
+  consider(demand: Demand): void {
+    const { clock } = this.#effects;
+    if (clock.monotonicMs() < this.#pausedUntilMs) return;
+    const { running, waiting, oldestWaitMs, serviceMs } = demand;
+    const starting = this.#underWay + demand.coming;
+    const startMs = this.#startMs;
+    const cap = startBudget({ running, serviceMs, startMs }, demand.cap);
+    const more = instancesToStart(
+      { busy: running, idle: 0, starting, waiting, oldestWaitMs, serviceMs, startMs },
+      cap,
+    );
+    for (let started = 0; started < more; started += 1) void this.#start(demand.generation, waiting);
+  }
+
+  async #start(generation: string, waiting: number): Promise<void> {
+    const { clock } = this.#effects;
+    const beganMs = clock.monotonicMs();
+    this.#underWay += 1;
+    try {
+      await this.#effects.acquire(generation, waiting);
+      this.#startMs += smoothing * (clock.monotonicMs() - beganMs - this.#startMs);
+      this.#whyNone = undefined;
+    } catch (thrown) {
+      this.#pausedUntilMs = clock.monotonicMs() + this.#tuning.acquirePauseMs;
+      this.#refused(thrown);
+    } finally {
+      this.#underWay -= 1;
+      this.#handlers.onChange();
+    }
+  }
+
+  #refused(thrown: unknown): void {
+    const code = thrown instanceof BellowsError ? thrown.code : 'Internal';
+    const message = thrown instanceof Error ? thrown.message : 'No instance could be started.';
+    switch (code) {
+      case 'StartFailed':
+        this.#handlers.onFailure({ kind: 'functionError', payload: startPayload(message), timedOut: false });
+        return;
+      case 'NotFound':
+        this.#handlers.onFailure({ kind: 'gone' });
+        return;
+      case 'LimitReached':
+        // One may end meanwhile: whoever waits goes on waiting.
+        this.#whyNone = { kind: 'throttled', reason: 'ConcurrentInvocationLimitExceeded' };
+        return;
+      default:
+        this.#whyNone = { kind: 'unavailable', message };
+    }
+  }
+}
+
+/** The error's message is Lambda's payload, as the controller gives it; anything else is put into one. */
+function startPayload(message: string): string {
+  try {
+    if (startError.safeParse(JSON.parse(message)).success) return message;
+  } catch {
+    // Plain words.
+  }
+  return JSON.stringify({ errorType: 'Runtime.Unknown', errorMessage: message, trace: [] });
+}

@@ -1,0 +1,101 @@
+// The kept-open frame link to one instance: connects when the instance appears, again when the link breaks, and
+// gives up when nothing answers any more. Owns the socket. Does not own what frames mean.
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import type { Frame } from '../../base/frame.ts';
+import { instanceSockets } from '../../protocol/instance.ts';
+import { FrameLink } from '../../sys/frame-link.ts';
+
+export interface InstanceLinkHandlers {
+  readonly onOpen: () => void;
+  /** May throw when the frame is nonsense: the link is then broken off. */
+  readonly onFrame: (frame: Frame) => void;
+  /** It was open and is not any more; it is being opened again unless `close` is called. */
+  readonly onLost: () => void;
+  /** Nothing answers at the socket: the instance is of no further use. */
+  readonly onDead: (reason: string) => void;
+}
+
+/** The instance serves before its route is sent, so refusals are rare; half a second covers a full backlog of a busy one. */
+const retryPausesMs = [5, 10, 20, 50, 100, 300];
+
+export class InstanceLink {
+  readonly #path: string;
+  readonly #handlers: InstanceLinkHandlers;
+  #link: FrameLink | undefined;
+  #attempts = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /** @param runDirectory the instance's, on this machine */
+  constructor(runDirectory: string, handlers: InstanceLinkHandlers) {
+    this.#path = join(runDirectory, instanceSockets.frames);
+    this.#handlers = handlers;
+    this.#connect();
+  }
+
+  get open(): boolean {
+    return this.#link !== undefined;
+  }
+
+  send(type: number, id: number, payload: Uint8Array | string): boolean {
+    return this.#link?.send(type, id, payload) ?? false;
+  }
+
+  sendEncoded(frame: Buffer): boolean {
+    return this.#link?.sendEncoded(frame) ?? false;
+  }
+
+  pause(): void {
+    this.#link?.socket.pause();
+  }
+
+  resume(): void {
+    this.#link?.socket.resume();
+  }
+
+  /** Ends it for good; no handler is called after this. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#link?.destroy();
+    this.#link = undefined;
+  }
+
+  #connect(): void {
+    const socket = connect(this.#path);
+    const link = new FrameLink(socket, {
+      onFrame: (frame) => {
+        if (!this.#closed) this.#handlers.onFrame(frame);
+      },
+      onClose: (error) => this.#ended(link, error),
+    });
+    socket.once('connect', () => {
+      if (this.#closed) {
+        link.destroy();
+        return;
+      }
+      this.#link = link;
+      this.#attempts = 0;
+      this.#handlers.onOpen();
+    });
+  }
+
+  #ended(link: FrameLink, error: Error | undefined): void {
+    if (this.#closed) return;
+    if (this.#link === link) {
+      this.#link = undefined;
+      this.#handlers.onLost();
+      // The handler may have closed it.
+      if (this.#closed) return;
+    }
+    const pauseMs = retryPausesMs[this.#attempts];
+    if (pauseMs === undefined) {
+      this.#closed = true;
+      this.#handlers.onDead(`its socket does not answer: ${error?.message ?? 'closed'}`);
+      return;
+    }
+    this.#attempts += 1;
+    this.#timer = setTimeout(() => this.#connect(), pauseMs);
+  }
+}

@@ -1,0 +1,112 @@
+// The one listening server: HTTP and upgrades on one port, with every bound on slow and hostile clients.
+// Owns the server and what it answers by itself. What requests mean is dispatch.ts.
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { ErrorRecord } from '../base/errors.ts';
+import { endWithError } from './answer.ts';
+import { serverLimits } from './config.ts';
+
+export interface ListenHandlers {
+  readonly onRequest: (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
+  /** Whether the request's upgrade is to be served; otherwise it is served as a plain request. */
+  readonly wantsUpgrade: (request: IncomingMessage) => boolean;
+  readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void;
+}
+
+export class Listener {
+  readonly #server: Server;
+
+  constructor(handlers: ListenHandlers) {
+    this.#server = createServer({
+      headersTimeout: serverLimits.headersTimeoutMs,
+      requestTimeout: serverLimits.requestTimeoutMs,
+      keepAliveTimeout: serverLimits.keepAliveTimeoutMs,
+      maxHeaderSize: serverLimits.maxHeaderBytes,
+      connectionsCheckingInterval: serverLimits.checkingIntervalMs,
+      // Frames of a few bytes must not wait for more.
+      noDelay: true,
+      shouldUpgradeCallback: handlers.wantsUpgrade,
+    });
+    this.#server.on('request', (request, response) => handlers.onRequest(request, response, false));
+    this.#server.on('checkContinue', (request, response) => handlers.onRequest(request, response, true));
+    this.#server.on('upgrade', (request, socket, head) => {
+      // Without a listener an error of the connection would end the process.
+      socket.on('error', () => socket.destroy());
+      handlers.onUpgrade(request, socket as Socket, head);
+    });
+    this.#server.on('clientError', answerClientError);
+  }
+
+  /** Resolves with the port, which is the asked one unless that was 0. */
+  listen(port: number, host: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ port, host }, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', () => undefined);
+        resolve((this.#server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  /** Takes no new connection, ends the idle ones, and resolves when the others have ended. */
+  stopAccepting(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeIdleConnections();
+    });
+  }
+
+  closeAll(): void {
+    this.#server.closeAllConnections();
+  }
+}
+
+interface ClientError extends Error {
+  readonly code?: string;
+}
+
+/** What is no HTTP, or came too slowly, is answered in words before the connection ends. */
+function answerClientError(error: ClientError, socket: Duplex): void {
+  const { status, record } = describe(error);
+  endWithError(socket, status, STATUS_CODES[status] ?? '', record);
+}
+
+function describe(error: ClientError): { readonly status: number; readonly record: ErrorRecord } {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return {
+        status: 431,
+        record: {
+          code: 'PayloadTooLarge',
+          message: `The request's head is larger than ${serverLimits.maxHeaderBytes} bytes.`,
+          hint: 'Send fewer or smaller headers or cookies.',
+        },
+      };
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return {
+        status: 408,
+        record: {
+          code: 'BadRequest',
+          message: 'The request took too long to arrive.',
+          hint: `Send its head within ${serverLimits.headersTimeoutMs / 1000} s.`,
+        },
+      };
+    default:
+      return {
+        status: 400,
+        record: {
+          code: 'BadRequest',
+          message: 'What was sent is not valid HTTP/1.1.',
+          hint: 'Send HTTP/1.1 requests in the clear.',
+        },
+      };
+  }
+}

@@ -1,0 +1,42 @@
+// The gateway's process: reads its configuration, runs until it is told to stop, and ends with a meaning.
+// Exit codes: 0 after an orderly stop; 1 after a defect, for the supervisor to start it again; 2 for a bad configuration.
+import { messageOf } from '../base/errors.ts';
+import { createLogger } from '../sys/log.ts';
+import { gatewayConfig, stopGraceMs } from './config.ts';
+import { Gateway } from './gateway.ts';
+
+process.title = 'bellows-gateway';
+const log = createLogger('gateway');
+
+process.on('uncaughtException', (error) => {
+  log.fatal({ err: error }, 'uncaught');
+  process.exit(1);
+});
+process.on('unhandledRejection', (reason) => {
+  log.fatal({ err: reason }, 'unhandled rejection');
+  process.exit(1);
+});
+
+function readConfig(): ReturnType<typeof gatewayConfig.parse> {
+  try {
+    return gatewayConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? ''));
+  } catch (thrown) {
+    log.fatal(
+      { why: messageOf(thrown) },
+      'BELLOWS_CONFIG is not a valid configuration; `bellows up` sets it',
+    );
+    process.exit(2);
+  }
+}
+
+const gateway = new Gateway(readConfig(), log);
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    void gateway.stop(stopGraceMs).then(() => {
+      log.info('stopped');
+      process.exit(0);
+    });
+  });
+}
+const port = await gateway.start();
+log.info({ port }, 'ready');
