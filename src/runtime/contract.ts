@@ -37,9 +37,7 @@ export function runtimeContract(name: string, subject: ContractSubject): void {
       instance = undefined;
     });
 
-    async function started(
-      workload: ContractWorkload,
-    ): Promise<{
+    async function started(workload: ContractWorkload): Promise<{
       instance: TestInstance;
       client: FrameClient;
       bind: () => ReturnType<TestInstance['bind']>;

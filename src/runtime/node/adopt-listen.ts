@@ -2,6 +2,7 @@
 // Owns the patch of net.Server.prototype.listen and giving a connection to a server. Does not own where connections
 // come from (app-host.ts, handover.ts). Other listens, Unix sockets and TLS servers stay real.
 import { createServer, Server, type Socket } from 'node:net';
+import process from 'node:process';
 
 /** What the app was told that it listens on. */
 interface PretendedAddress {

@@ -4,6 +4,7 @@ import { chmodSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { runMain } from 'node:module';
 import { join, resolve } from 'node:path';
+import process from 'node:process';
 import { frameType, instanceSockets, type BindRequest } from '../../protocol/instance.ts';
 import { adoptListen, giveConnection, type Adoption } from './adopt-listen.ts';
 import { ConnectionCounter } from './connection-counter.ts';

@@ -1,5 +1,6 @@
 // Turns an unbound process into a tenant's: user, environment, directory. Irrevocable.
 // Owns the order of these steps. Does not own where the values come from (the agent) nor loading user code.
+import process from 'node:process';
 import type { BindRequest } from '../../protocol/instance.ts';
 
 /** Gives up every right for good. Uid 0 means: stay who you are (an agent without rights started this process). */

@@ -2,6 +2,7 @@
 // Owns how V8 is asked. Does not own when (governor.ts, and the agent by `trim`).
 import type * as V8 from 'node:v8';
 import type * as Vm from 'node:vm';
+import process from 'node:process';
 import type { TrimResult } from '../../protocol/instance.ts';
 import { anonymousBytes } from './memory.ts';
 import { monotonicMs } from './primordials.ts';

@@ -5,10 +5,13 @@ import { startTimer } from './primordials.ts';
 
 /** The protocol's promise: at most one `connections` frame in this time. */
 const tellEveryMs = 50;
-/** Head and mask of a client's WebSocket close frame; its payload is at most 125 bytes (RFC 6455, 5.5.1). */
+/** A WebSocket close frame (RFC 6455, 5.5.1): opcode with FIN, length and mask bit, and from a client a mask of 4 bytes. */
 const closeOpcode = 0x88;
 const maskBit = 0x80;
-const closeHeadBytes = 6;
+const serverHeadBytes = 2;
+const clientHeadBytes = 6;
+/** Errors that say the peer is gone. */
+const lostPeer: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
 
 export class ConnectionCounter {
   #open = 0;
@@ -28,25 +31,30 @@ export class ConnectionCounter {
   add(socket: Socket): void {
     this.#open += 1;
     this.#changed();
-    let clientEnded = false;
+    let first: 'client' | 'server' | undefined;
+    const clientEnds = (): void => {
+      first ??= socket.writableEnded ? 'server' : 'client';
+    };
     // First in line, to see whether our side has ended already; a peer's reset comes as an error.
-    socket.prependListener('end', () => {
-      clientEnded ||= !socket.writableEnded;
-    });
+    socket.prependListener('end', clientEnds);
     socket.prependListener('error', (error: NodeJS.ErrnoException) => {
-      clientEnded ||=
-        !socket.writableEnded &&
-        (error.code === 'ECONNRESET' || error.code === 'EPIPE' || error.code === 'ETIMEDOUT');
+      if (lostPeer.has(error.code ?? '')) clientEnds();
     });
-    // After a WebSocket's closing handshake it is the server that ends the connection, at the client's wish.
+    // After a WebSocket's closing handshake the server ends the connection, whoever asked for it. Only these
+    // two methods see frames of an upgraded connection without taking them from the app.
     const push = socket.push.bind(socket);
     socket.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
-      if (chunk !== null && isWebSocketClose(chunk)) clientEnded ||= !socket.writableEnded;
+      if (chunk !== null && isWebSocketClose(chunk, maskBit)) clientEnds();
       return push(chunk, encoding);
+    };
+    const write = socket.write.bind(socket) as (...args: unknown[]) => boolean;
+    socket.write = (...args: unknown[]): boolean => {
+      if (isWebSocketClose(args[0], 0)) first ??= 'server';
+      return write(...args);
     };
     socket.once('close', () => {
       this.#open -= 1;
-      if (clientEnded) this.#closedByClient += 1;
+      if (first === 'client') this.#closedByClient += 1;
       else this.#closedByServer += 1;
       this.#changed();
     });
@@ -60,12 +68,11 @@ export class ConnectionCounter {
   }
 }
 
-function isWebSocketClose(chunk: Buffer): boolean {
+/** Whether this is a whole close frame, as both sides send it: alone, and masked by the client only. */
+function isWebSocketClose(chunk: unknown, mask: 0 | typeof maskBit): boolean {
+  if (!(chunk instanceof Uint8Array) || chunk[0] !== closeOpcode) return false;
   const length = chunk[1];
-  return (
-    chunk[0] === closeOpcode &&
-    length !== undefined &&
-    (length & maskBit) !== 0 &&
-    chunk.length === closeHeadBytes + (length & ~maskBit)
-  );
+  if (length === undefined || (length & maskBit) !== mask) return false;
+  const headBytes = mask === 0 ? serverHeadBytes : clientHeadBytes;
+  return chunk.length === headBytes + (length & ~maskBit);
 }

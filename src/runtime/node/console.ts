@@ -3,10 +3,11 @@
 // Owns formatting. Does not own writing (invocation-log.ts). Apps keep Node's own console.
 import { Buffer } from 'node:buffer';
 import { format } from 'node:util';
+import process from 'node:process';
 import { nowMs } from './primordials.ts';
 
 const { from } = Buffer;
-const toIso = Date.prototype.toISOString;
+const RealDate = Date;
 const levels = {
   log: 'INFO',
   info: 'INFO',
@@ -22,7 +23,7 @@ export interface TextSink {
 
 /** One entry of the log. `requestId` is empty while the function initialises, as on Lambda `undefined` is written. */
 export function logEntry(requestId: string | undefined, level: string, message: string): string {
-  const time = toIso.call(new Date(nowMs()));
+  const time = new RealDate(nowMs()).toISOString();
   return `${time}\t${requestId ?? 'undefined'}\t${level}\t${message.replaceAll('\n', '\r')}\n`;
 }
 

@@ -5,6 +5,7 @@
 //                              ├─ callback not yet called, nothing promised: until the event loop is empty ─▶ answered
 //                              └─ uncaught error ──▶ answered as fatal ──▶ the process exits
 import { Buffer } from 'node:buffer';
+import process from 'node:process';
 import {
   decodeInvoke,
   encodeResult,

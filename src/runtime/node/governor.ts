@@ -8,6 +8,7 @@
 //   3. Checks on a timer while there is work: what was allocated by native code (files, sockets, zlib).
 import { Buffer } from 'node:buffer';
 import type * as V8 from 'node:v8';
+import process from 'node:process';
 import { collectAll, collectYoung } from './collector.ts';
 import { anonymousBytes } from './memory.ts';
 import { monotonicMs, startTimer } from './primordials.ts';

@@ -1,6 +1,7 @@
 // Takes client sockets that gateways hand over on `h.sock`. Owns those connections and makes sockets of descriptors.
 // Does not own what becomes of a socket (app-host.ts).
 import { createServer, Socket, type Server } from 'node:net';
+import process from 'node:process';
 import { receiveFd, socketFd } from '../../sys/fd-passing.ts';
 import { nextTurn } from './primordials.ts';
 

@@ -6,6 +6,7 @@
 //                               ├──▶ app ───────┴──shutdown, fatal error──▶ exit
 //                               └──▶ exit (bindFailed was sent)
 import { chmodSync } from 'node:fs';
+import process from 'node:process';
 import type { Frame } from '../../base/frame.ts';
 import {
   frameType,
@@ -26,6 +27,7 @@ import {
   emitOnProcess,
   exitProcess,
   monotonicMs,
+  nextTurn,
   parseJson,
   startTimer,
   stringifyJson,
@@ -218,10 +220,13 @@ function onGrant(frame: Frame, link: Link): void {
   if (state.is !== 'unbound') governor.setGrant(notice.memoryBytes);
   try {
     emitOnProcess('bellows:grant', notice);
-  } finally {
-    // A listener that throws has been told all the same.
-    link.send(frameType.grantAck, frame.id, '');
+  } catch (thrown) {
+    // The listener has been told all the same; its error is as uncaught as that of any other listener.
+    nextTurn(() => {
+      throw thrown;
+    });
   }
+  link.send(frameType.grantAck, frame.id, '');
 }
 
 function shutdown(frame: Frame): void {

@@ -2,6 +2,7 @@
 // Owns kept-open descriptors of kernel files. Does not own what is done about it (governor.ts).
 import { Buffer } from 'node:buffer';
 import { openSync, readSync } from 'node:fs';
+import process from 'node:process';
 
 /** A number and a line break, or the one line of statm. */
 const textBytes = 128;

@@ -1,6 +1,7 @@
 // What the runtime needs of the language and of Node, taken before user code can replace it.
 // Owns nothing else. User code may overwrite JSON, timers, process.exit or Buffer's global; the loop must go on.
 import { writeSync } from 'node:fs';
+import process from 'node:process';
 
 export const { parse: parseJson, stringify: stringifyJson } = JSON;
 export const nowMs = Date.now;

@@ -1,6 +1,7 @@
 // Streamed answers: the global `awslambda` that user code marks streaming handlers with, and the stream they write to.
 // Owns marking, the prelude and back-pressure. Does not own frames (function-host.ts gives a sink).
 import type { Writable } from 'node:stream';
+import process from 'node:process';
 import type { StreamPrelude } from '../../protocol/instance.ts';
 import type { Handler } from './load-handler.ts';
 import { stringifyJson } from './primordials.ts';

@@ -1,0 +1,334 @@
+// What an app's developer and its clients see: listening, requests through Bellows, sockets that are handed over.
+import { once } from 'node:events';
+import { existsSync, symlinkSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { frameType } from '../../protocol/instance.ts';
+import type { ConnectionCounts } from '../../model/instance.ts';
+import { sendFd, socketFd } from '../../sys/fd-passing.ts';
+import { TestInstance, type BindOutcome, type FrameClient } from '../testing/instance-client.ts';
+import { plan } from './testing/plan.ts';
+
+let instance: TestInstance;
+let client: FrameClient;
+let cleanups: (() => void)[] = [];
+
+beforeEach(() => {
+  cleanups = [];
+});
+afterEach(async () => {
+  for (const cleanup of cleanups) cleanup();
+  await instance.dispose();
+});
+
+const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
+
+async function start(
+  files: Readonly<Record<string, string>>,
+  options: { argv?: readonly string[]; env?: Record<string, string> } = {},
+): Promise<BindOutcome> {
+  instance = new TestInstance(plan, files);
+  symlinkSync(modules, join(instance.taskDirectory, 'node_modules'));
+  client = await instance.client();
+  return instance.bind(client, {
+    kind: 'app',
+    handler: null,
+    function: null,
+    argv: options.argv ?? Object.keys(files).slice(0, 1),
+    env: { PORT: '3000', ...options.env },
+  });
+}
+
+async function started(...args: Parameters<typeof start>): Promise<void> {
+  expect(await start(...args)).toEqual({ is: 'bound' });
+  await client.frame((frame) => frame.type === frameType.listening);
+}
+
+/** A request as the gateway makes it for a client. */
+async function get(path = '/'): Promise<{ status: number | undefined; body: string }> {
+  const outgoing = request({
+    socketPath: join(instance.runDirectory, 'http.sock'),
+    path,
+    agent: false,
+  }).end();
+  const [response] = (await once(outgoing, 'response')) as [import('node:http').IncomingMessage];
+  let body = '';
+  for await (const chunk of response.setEncoding('utf8')) body += chunk as string;
+  return { status: response.statusCode, body };
+}
+
+/** A least gateway: what connects to its port is handed to the instance, with the first bytes that were read. */
+async function gateway(frames: FrameClient): Promise<{ port: number; die: () => void }> {
+  const via = connect(join(instance.runDirectory, 'h.sock'));
+  via.pause();
+  await once(via, 'connect');
+  const server = createServer((socket) => {
+    socket.once('data', (bytes: Buffer) => {
+      socket.pause();
+      expect(sendFd(socketFd(via), socketFd(socket), bytes)).toBe('sent');
+      frames.send(frameType.handover);
+      socket.destroy();
+    });
+    socket.on('error', () => {});
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const die = (): void => {
+    server.close();
+    via.destroy();
+    frames.socket.destroy();
+  };
+  cleanups.push(die);
+  return { port: (server.address() as AddressInfo).port, die };
+}
+
+function counts(frames: FrameClient): ConnectionCounts | undefined {
+  const last = frames.frames.findLast((frame) => frame.type === frameType.connections);
+  return last === undefined ? undefined : (JSON.parse(last.payload.toString()) as ConnectionCounts);
+}
+
+async function tcp(port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  cleanups.push(() => socket.destroy());
+  await once(socket, 'connect');
+  return socket;
+}
+
+describe('whatever way an app listens, it is reached and told the address it asked for', () => {
+  const http = `import { createServer } from 'node:http'; const server = createServer((q, s) => s.end(JSON.stringify([server.address(), server.listening])));`;
+  test.each<[string, string, unknown]>([
+    ['a number', `${http} server.listen(3000)`, { address: '::', family: 'IPv6', port: 3000 }],
+    [
+      'the variable, a string',
+      `${http} server.listen(process.env.PORT)`,
+      { address: '::', family: 'IPv6', port: 3000 },
+    ],
+    [
+      'a host',
+      `${http} server.listen(3000, '0.0.0.0', 511, () => console.log('up'))`,
+      { address: '0.0.0.0', family: 'IPv4', port: 3000 },
+    ],
+    [
+      'options',
+      `${http} server.listen({ port: 3000, host: 'localhost' })`,
+      { address: '127.0.0.1', family: 'IPv4', port: 3000 },
+    ],
+    ['any port', `${http} server.listen()`, { address: '::', family: 'IPv6', port: 3000 }],
+    ['another port than told', `${http} server.listen(4711)`, { address: '::', family: 'IPv6', port: 4711 }],
+    [
+      'later',
+      `${http} setTimeout(() => server.listen(3000, () => console.log('up')), 30)`,
+      { address: '::', family: 'IPv6', port: 3000 },
+    ],
+    [
+      'Express',
+      `import express from 'express'; const app = express(); app.get('/', (q, s) => s.json([server.address(), server.listening])); const server = app.listen(3000)`,
+      { address: '::', family: 'IPv6', port: 3000 },
+    ],
+    [
+      'Fastify',
+      `import Fastify from 'fastify'; const app = Fastify(); app.get('/', () => [app.server.address(), app.server.listening]); await app.listen({ port: 3000, host: '0.0.0.0' })`,
+      { address: '0.0.0.0', family: 'IPv4', port: 3000 },
+    ],
+  ])('%s', async (_name, source, address) => {
+    await started({ 'server.mjs': source });
+    expect(await get()).toEqual({ status: 200, body: JSON.stringify([address, true]) });
+    if (source.includes('up')) await expect.poll(() => instance.output).toBe('up\n');
+  });
+
+  test('a CommonJS script is the main module and gets its arguments', async () => {
+    await started(
+      {
+        'app/server.js': `if (require.main === module) require('http').createServer((q, s) => s.end(process.argv.slice(1).join(' '))).listen(3000)`,
+      },
+      { argv: ['app/server.js', '--name', 'x'] },
+    );
+    expect((await get()).body).toBe(`${join(instance.taskDirectory, 'app/server.js')} --name x`);
+  });
+
+  test('the server on PORT is the main one, an earlier one on another port is real then', async () => {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as AddressInfo;
+    probe.close();
+    await started({
+      'server.mjs': `import { createServer } from 'node:http';
+        createServer((q, s) => s.end('metrics')).listen(${port}, '127.0.0.1', () => createServer((q, s) => s.end('main')).listen(3000));`,
+    });
+    await expect.poll(async () => (await get()).body).toBe('main');
+    const outgoing = request({ port, host: '127.0.0.1', agent: false }).end();
+    const [response] = (await once(outgoing, 'response')) as [import('node:http').IncomingMessage];
+    expect(response.statusCode).toBe(200);
+    response.destroy();
+  });
+
+  test('a Unix socket and a TLS server stay real', async () => {
+    await started(
+      {
+        'server.mjs': `import net from 'node:net'; import https from 'node:https'; import http from 'node:http';
+        const own = net.createServer().listen(process.env.OWN); const tls = https.createServer({}).listen(0, '127.0.0.1');
+        tls.on('listening', () => http.createServer((q, s) => s.end(JSON.stringify([own.address(), tls.address().port !== 3000]))).listen(3000));`,
+      },
+      { env: { OWN: '@bellows-test-own' } },
+    );
+    expect(JSON.parse((await get()).body)).toEqual(['@bellows-test-own', true]);
+  });
+
+  test('a script that fails is told with its error, one that ends too', async () => {
+    expect(await start({ 'server.mjs': `throw new TypeError('broken')` })).toMatchObject({
+      is: 'failed',
+      error: { errorType: 'TypeError', errorMessage: 'broken' },
+    });
+    await instance.dispose();
+    expect(await start({ 'server.cjs': `require('nowhere')` })).toMatchObject({
+      is: 'failed',
+      error: { errorMessage: expect.stringContaining('nowhere') as unknown },
+    });
+    await instance.dispose();
+    expect(await start({ 'server.mjs': `1 + 1` })).toMatchObject({
+      is: 'failed',
+      error: { errorType: 'Runtime.ExitError' },
+    });
+  });
+
+  test('an app that outlives its own uncaught errors is left alone', async () => {
+    await started({
+      'server.mjs': `import http from 'node:http'; process.on('uncaughtException', () => {}); setTimeout(() => { throw new Error('x') }); setTimeout(() => http.createServer((q, s) => s.end('alive')).listen(3000), 30)`,
+    });
+    expect((await get()).body).toBe('alive');
+  });
+});
+
+describe('sockets that are handed over', () => {
+  const chat = {
+    'server.mjs': `import { createServer } from 'node:http'; import { WebSocketServer } from 'ws';
+      const server = createServer((q, s) => server.getConnections((e, n) => s.end(JSON.stringify({ from: q.socket.remoteAddress, n }))));
+      const wss = new WebSocketServer({ server }); wss.on('connection', (ws) => { ws.on('message', (m) => { if (String(m) === 'bye') ws.close(); else if (String(m) === 'crash') ws.terminate(); else ws.send('echo ' + m) }) });
+      server.listen(process.env.PORT);`,
+  };
+
+  async function open(port: number): Promise<{ ws: WebSocket; echo: (text: string) => Promise<void> }> {
+    const ws = new WebSocket(`ws://127.0.0.1:${port}/`);
+    cleanups.push(() => ws.terminate());
+    await once(ws, 'open');
+    const echo = async (text: string): Promise<void> => {
+      const answer = once(ws, 'message');
+      ws.send(text);
+      expect(String((await answer)[0])).toBe(`echo ${text}`);
+    };
+    return { ws, echo };
+  }
+
+  test('M-E6: a WebSocket works, and goes on when the gateway is gone; a new gateway hands over more', async () => {
+    await started(chat);
+    const first = await gateway(await instance.client());
+    const before = await open(first.port);
+    await before.echo('one');
+    first.die();
+    await before.echo('two');
+    const frames = await instance.client();
+    await frames.frame((frame) => frame.type === frameType.listening);
+    const second = await gateway(frames);
+    const after = await open(second.port);
+    await after.echo('three');
+    await before.echo('four');
+    await expect.poll(() => counts(client)).toEqual({ open: 2, closedByClient: 0, closedByServer: 0 });
+    expect(counts(frames)).toBeDefined();
+  });
+
+  test('who ended a connection is counted right', async () => {
+    await started(chat);
+    const { port } = await gateway(await instance.client());
+    const [closes, vanishes, dismissed, dropped] = await Promise.all([
+      open(port),
+      open(port),
+      open(port),
+      open(port),
+    ]);
+    await expect.poll(() => counts(client)?.open).toBe(4);
+    closes.ws.close();
+    await expect.poll(() => counts(client)).toEqual({ open: 3, closedByClient: 1, closedByServer: 0 });
+    vanishes.ws.terminate();
+    await expect.poll(() => counts(client)).toEqual({ open: 2, closedByClient: 2, closedByServer: 0 });
+    dismissed.ws.send('bye');
+    await expect.poll(() => counts(client)).toEqual({ open: 1, closedByClient: 2, closedByServer: 1 });
+    dropped.ws.send('crash');
+    await expect.poll(() => counts(client)).toEqual({ open: 0, closedByClient: 2, closedByServer: 2 });
+  });
+
+  test('plain HTTP over a handed socket knows its client, and is kept alive', async () => {
+    await started(chat);
+    const { port } = await gateway(await instance.client());
+    const socket = await tcp(port);
+    for (let round = 0; round < 2; round += 1) {
+      const answer = once(socket, 'data');
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      expect(String((await answer)[0])).toContain('{"from":"127.0.0.1","n":1}');
+    }
+  });
+
+  test('a plain TCP server gets them too, half-open connections as it asked', async () => {
+    await started({
+      'server.mjs': `import net from 'node:net'; net.createServer({ allowHalfOpen: true }, (s) => { let all = ''; s.on('data', (d) => all += d); s.on('end', () => s.end('got ' + all)) }).listen(3000)`,
+    });
+    const { port } = await gateway(await instance.client());
+    const socket = await tcp(port);
+    let answer = '';
+    socket.on('data', (data) => (answer += String(data)));
+    socket.write('early,');
+    await expect.poll(() => counts(client)?.open).toBe(1);
+    socket.end('late');
+    await once(socket, 'close');
+    expect(answer).toBe('got early,late');
+  });
+});
+
+describe('shutdown', () => {
+  test('is SIGTERM to an app that listens for it, which ends as it likes', async () => {
+    await started({
+      'server.mjs': `import http from 'node:http'; const server = http.createServer((q, s) => setTimeout(() => s.end('done'), 100)).listen(3000);
+        process.on('SIGTERM', () => { console.log('closing'); server.close(() => console.log('closed')) })`,
+    });
+    const running = get();
+    await expect.poll(() => existsSync(join(instance.runDirectory, 'http.sock'))).toBe(true);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    client.send(frameType.shutdown);
+    expect((await running).body).toBe('done');
+    expect(await instance.exited()).toBe(0);
+    expect(instance.output).toBe('closing\nclosed\n');
+  });
+
+  test('of any other app closes its server, waits for what is open, and exits', async () => {
+    await started({
+      'server.mjs': `import net from 'node:net'; net.createServer((s) => s.pipe(s)).listen(3000)`,
+    });
+    const { port } = await gateway(await instance.client());
+    const socket = await tcp(port);
+    const echo = once(socket, 'data');
+    socket.write('x');
+    await echo;
+    client.send(frameType.shutdown, '{"graceMs":60000}');
+    const again = once(socket, 'data');
+    socket.write('y');
+    await again;
+    expect(instance.exitCode).toBeUndefined();
+    socket.end();
+    expect(await instance.exited()).toBe(0);
+  });
+
+  test('ends open connections after the grace', async () => {
+    await started({
+      'server.mjs': `import net from 'node:net'; net.createServer((s) => s.pipe(s)).listen(3000)`,
+    });
+    const { port } = await gateway(await instance.client());
+    const socket = await tcp(port);
+    socket.write('x');
+    await once(socket, 'data');
+    client.send(frameType.shutdown, '{"graceMs":50}');
+    expect(await instance.exited()).toBe(0);
+  });
+});
