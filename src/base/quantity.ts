@@ -34,7 +34,8 @@ const maxMillicores = 1_000_000;
 /** The kernel's smallest CPU bandwidth quota is 1 ms in a period of at most 1 s; ours is 1 ms in 100 ms. */
 export const minMillicores = 10 as Millicores;
 
-const decimal = /^(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]{0,3})$/;
+/** 16 digits write the largest number of bytes; what they write above it is refused by its value. */
+const decimal = /^(\d{1,16}(?:\.\d{1,9})?) ?([A-Za-z]{0,3})$/;
 
 function invalid(what: string, input: unknown, why: string, hint: string): BellowsError {
   const message = `${showInput(input, 40)} is not a quantity of ${what}: ${why}.`;
