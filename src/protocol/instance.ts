@@ -144,9 +144,11 @@ export interface Invoke extends InvokeHeader {
   readonly event: Buffer;
 }
 
+/** @throws RangeError when the payload is shorter than it says. */
 export function decodeInvoke(payload: Buffer): Invoke {
   const extraBytes = payload.readUInt16LE(9 + requestIdBytes);
   const eventAt = invokeFixedBytes + extraBytes;
+  if (eventAt > payload.length) throw new RangeError('an invoke frame is shorter than it says');
   return {
     deadlineMs: payload.readDoubleLE(0),
     flags: payload.readUInt8(8),
@@ -182,8 +184,8 @@ export function encodeResult(
   const bodyBytes = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength;
   const payload = Buffer.allocUnsafe(resultFixedBytes + logTail.byteLength + bodyBytes);
   payload.writeUInt8(frame.outcome, 0);
-  payload.writeUInt32LE(Math.min(frame.durationMicros >>> 0, 0xffffffff), 1);
-  payload.writeUInt32LE(frame.peakKib >>> 0, 5);
+  payload.writeUInt32LE(Math.min(frame.durationMicros, 0xffffffff), 1);
+  payload.writeUInt32LE(Math.min(frame.peakKib, 0xffffffff), 5);
   payload.writeUInt16LE(logTail.byteLength, 9);
   payload.set(logTail, resultFixedBytes);
   const bodyAt = resultFixedBytes + logTail.byteLength;
