@@ -1,0 +1,290 @@
+// The dashboard: shows what /v1 tells, again after every event and every few seconds. Names are others' text, so
+// everything is written as text, never as markup. The admin's token stays in this tab.
+
+const tokenKey = 'bellows-admin-token';
+/** Figures change without events; a person does not read faster than this. */
+const pollMs = 2_000;
+/** Events come in bursts: one look after the burst is enough. */
+const settleMs = 150;
+const retryMs = 2_000;
+const maxEvents = 100;
+
+const element = (id) => document.getElementById(id);
+
+class Refused extends Error {}
+
+async function get(path, options = {}) {
+  const response = await fetch(path, {
+    ...options,
+    headers: { authorization: `Bearer ${sessionStorage.getItem(tokenKey)}`, ...options.headers },
+  });
+  if (response.status === 401) throw new Refused('This token is not the right one.');
+  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  return response;
+}
+
+// Quantities come in notation; bars and sums need numbers.
+const factors = {
+  '': 1,
+  B: 1,
+  kB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+  TiB: 1024 ** 4,
+};
+
+function amountOf(resource, text) {
+  if (text === null) return null;
+  const [, number, unit] = /^(-?[\d.]+)\s*([A-Za-z]*)/.exec(text) ?? [];
+  if (number === undefined) return 0;
+  if (resource === 'cpu') return Number(number) * (unit === 'm' ? 1 : 1000);
+  return Number(number) * (factors[unit] ?? 1);
+}
+
+function shown(resource, amount) {
+  if (resource === 'cpu') return `${(amount / 1000).toFixed(2)} CPU`;
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  let value = amount;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${value.toFixed(value >= 100 || unit === 0 ? 0 : 1)} ${units[unit]}${resource === 'bandwidth' ? '/s' : ''}`;
+}
+
+function make(tag, text, className) {
+  const node = document.createElement(tag);
+  if (text !== undefined) node.textContent = text;
+  if (className !== undefined) node.className = className;
+  return node;
+}
+
+/** A bar of `whole`, in it what is granted, in that what is used. SVG, since its attributes need no inline style. */
+function meter(resource, used, granted, whole) {
+  const space = 'http://www.w3.org/2000/svg';
+  const svg = document.createElementNS(space, 'svg');
+  svg.setAttribute('class', 'meter');
+  svg.setAttribute('viewBox', '0 0 100 10');
+  svg.setAttribute('preserveAspectRatio', 'none');
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', `${shown(resource, used)} used of ${shown(resource, granted)} granted`);
+  for (const [className, amount] of [
+    ['granted', granted],
+    ['used', used],
+  ]) {
+    const bar = document.createElementNS(space, 'rect');
+    bar.setAttribute('class', className);
+    bar.setAttribute('height', '10');
+    bar.setAttribute('width', String(whole > 0 ? Math.min(100, (100 * amount) / whole) : 0));
+    svg.append(bar);
+  }
+  return svg;
+}
+
+function cell(...children) {
+  const node = make('td');
+  node.append(...children);
+  return node;
+}
+
+function row(...cells) {
+  const node = make('tr');
+  node.append(...cells);
+  return node;
+}
+
+function emptyRow(columns, text) {
+  const only = make('td', text, 'quiet');
+  only.colSpan = columns;
+  return row(only);
+}
+
+function renderLedger(ledger) {
+  return ledger.map((line) => {
+    const [capacity, granted, used] = [line.capacity, line.granted, line.used].map((text) =>
+      amountOf(line.resource, text),
+    );
+    const tile = make('div', undefined, 'tile');
+    tile.append(
+      make('h3', line.resource[0].toUpperCase() + line.resource.slice(1)),
+      meter(line.resource, used, granted, Math.max(capacity, granted)),
+      make('div', `${shown(line.resource, used)} used, ${shown(line.resource, granted)} granted`),
+      make('div', `of ${shown(line.resource, capacity)}`, 'quiet'),
+    );
+    return tile;
+  });
+}
+
+function holdingOf(ledger, resource, tenant) {
+  const line = ledger.find((candidate) => candidate.resource === resource);
+  const held = line?.tenants.find((candidate) => candidate.tenant === tenant);
+  const [limit, granted, used] = [held?.limit ?? null, held?.granted ?? '0', held?.used ?? '0'].map((text) =>
+    amountOf(resource, text),
+  );
+  return { limit, granted, used, whole: limit ?? amountOf(resource, line?.capacity ?? '0') };
+}
+
+function renderTenants(tenants, ledger, workloads, instances) {
+  if (tenants.length === 0) return [emptyRow(5, 'No tenants yet.')];
+  return tenants.map(({ id }) => {
+    const bars = ['memory', 'cpu'].map((resource) => {
+      const { limit, granted, used, whole } = holdingOf(ledger, resource, id);
+      const bound = limit === null ? 'no limit' : `limit ${shown(resource, limit)}`;
+      return cell(
+        meter(resource, used, granted, whole),
+        make('span', `${shown(resource, used)}, ${bound}`, 'quiet'),
+      );
+    });
+    const open = instances.filter((one) => one.tenant === id).reduce((sum, one) => sum + one.connections, 0);
+    return row(
+      cell(make('span', id, 'name')),
+      ...bars,
+      make('td', String(workloads.filter((one) => one.tenant === id).length), 'number'),
+      make('td', String(open), 'number'),
+    );
+  });
+}
+
+function renderInstances(instances) {
+  if (instances.length === 0) return [emptyRow(6, 'Nothing runs now. Functions start when they are called.')];
+  return instances.map((one) => {
+    const bars = ['memory', 'cpu'].map((resource) => {
+      const [grant, used] = [one[resource].grant, one[resource].used].map((text) => amountOf(resource, text));
+      const wanted = one[resource].desired === undefined ? '' : `, to be ${one[resource].desired}`;
+      return cell(
+        meter(resource, used, grant, grant),
+        make('span', `${shown(resource, used)} of ${one[resource].grant}${wanted}`, 'quiet'),
+      );
+    });
+    return row(
+      cell(make('span', one.workload, 'name'), make('div', one.tenant, 'quiet')),
+      cell(make('span', one.id, 'id'), make('div', `pid ${one.pid} in ${one.unit}`, 'quiet')),
+      make('td', one.state),
+      ...bars,
+      make('td', String(one.connections), 'number'),
+    );
+  });
+}
+
+async function refresh() {
+  const paths = ['tenants', 'workloads', 'instances', 'ledger'];
+  const answers = await Promise.all(
+    paths.map((path) => get(`/v1/${path}`).then((response) => response.json())),
+  );
+  const [tenants, workloads, instances, ledger] = answers;
+  element('ledger').replaceChildren(...renderLedger(ledger));
+  element('tenants').replaceChildren(...renderTenants(tenants, ledger, workloads, instances));
+  element('instances').replaceChildren(...renderInstances(instances));
+}
+
+function addEvent({ time, type, message }) {
+  const item = make('li');
+  const when = make('time', new Date(time).toLocaleTimeString());
+  when.dateTime = time;
+  item.append(when, make('span', type, 'id'), make('span', message));
+  const list = element('events');
+  list.prepend(item);
+  while (list.childElementCount > maxEvents) list.lastElementChild.remove();
+}
+
+/** Server-sent events by hand: EventSource can not send the token. */
+async function readEvents(signal, lastId, onEvent) {
+  const response = await get('/v1/events', {
+    signal,
+    headers: lastId === null ? {} : { 'last-event-id': lastId },
+  });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    const blocks = text.split('\n\n');
+    text = blocks.pop();
+    for (const block of blocks) {
+      const data = /^data: (.*)$/m.exec(block)?.[1];
+      if (data !== undefined) onEvent(JSON.parse(data));
+    }
+  }
+}
+
+function setStatus(state, text) {
+  element('status').dataset.state = state;
+  element('status').textContent = text;
+}
+
+function show(connected) {
+  element('login').hidden = connected;
+  element('content').hidden = !connected;
+  element('forget').hidden = !connected;
+  if (!connected) setStatus('off', 'not connected');
+}
+
+let session;
+
+function disconnect(refusal = '') {
+  session?.abort();
+  session = undefined;
+  sessionStorage.removeItem(tokenKey);
+  element('refusal').textContent = refusal;
+  show(false);
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Repeats `step` until the session ends; a refused token ends it, anything else is tried again. */
+async function keepDoing(signal, step) {
+  while (!signal.aborted) {
+    try {
+      await step();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Refused) {
+        disconnect(error.message);
+        return;
+      }
+      setStatus('off', 'connection lost, trying again');
+      await pause(retryMs);
+    }
+  }
+}
+
+function connect() {
+  session = new AbortController();
+  const { signal } = session;
+  show(true);
+  let wake = () => {};
+  let lastId = null;
+  void keepDoing(signal, async () => {
+    await refresh();
+    if (signal.aborted) return;
+    setStatus('live', 'live');
+    // Until something happens, and then until the burst is over.
+    await Promise.race([pause(pollMs), new Promise((resolve) => (wake = resolve))]);
+    await pause(settleMs);
+  });
+  void keepDoing(signal, async () => {
+    await readEvents(signal, lastId, (event) => {
+      lastId = String(event.sequence);
+      addEvent(event);
+      wake();
+    });
+    await pause(retryMs);
+  });
+}
+
+element('login').addEventListener('submit', (event) => {
+  event.preventDefault();
+  element('refusal').textContent = '';
+  sessionStorage.setItem(tokenKey, element('token').value.trim());
+  element('token').value = '';
+  connect();
+});
+element('forget').addEventListener('click', () => disconnect());
+
+if (sessionStorage.getItem(tokenKey) === null) show(false);
+else connect();
