@@ -143,6 +143,19 @@ describe('one instance', () => {
     expectAlive(app);
   });
 
+  test('a process that an agent left waiting at a lowered limit goes on when the next agent takes over', async (context) => {
+    if (unit.cgroup.capabilities.version !== 'v1') context.skip('only cgroup v1 lets a process wait');
+    const app = await unit.start(grantOf(300));
+    unit.cgroup.holdOutOfMemory(app.group, true);
+    const memoryBytes = unit.cgroup.usage(app.group).memoryBytes + 8 * mib;
+    expect(await unit.cgroup.setLimits(app.group, { memoryBytes })).toBe('applied');
+    const told = app.tell('hold 40');
+    await expect.poll(() => unit.cgroup.memoryStrain(app.group).waiting).toBe(true);
+    await unit.resizer.adopt([app.id], [tenant]);
+    await told;
+    expectAlive(app);
+  });
+
   test('what the unit can not change live is said', async () => {
     const app = await unit.start(grantOf(128));
     const grant = { ...grantOf(128), storage: grantOf(1).memory };

@@ -128,7 +128,13 @@ export class CgroupNone implements Cgroup {
   }
 
   memoryStrain(group: GroupPath): MemoryStrain {
-    return { memoryBytes: this.usage(group).memoryBytes, limitBytes: null, limitHits: 0, waiting: false };
+    return {
+      memoryBytes: this.usage(group).memoryBytes,
+      limitBytes: null,
+      limitHits: 0,
+      waiting: false,
+      held: false,
+    };
   }
 
   dropCache(): Promise<number> {

@@ -42,6 +42,8 @@ export interface MemoryStrain {
   readonly limitHits: number;
   /** A process stands still at the limit because of a hold. v2 has no such state: it slows down. */
   readonly waiting: boolean;
+  /** Whether out-of-memory is held: see `holdOutOfMemory`. */
+  readonly held: boolean;
 }
 
 export interface Cgroup {
@@ -65,7 +67,7 @@ export interface Cgroup {
   /**
    * While held, a process that runs into this group's own memory limit is not killed: it waits (v1) or is slowed down
    * from just below the limit on (v2), so that whoever lowered the limit can take that back. Does nothing without a
-   * memory limit. Not for long: a waiting process stands still until the limit rises or the hold ends.
+   * memory limit. Meanwhile a system call that needs a page may end short or with EFAULT on v1, where it would have killed. Not for long: a waiting process stands still until the limit rises or the hold ends.
    */
   holdOutOfMemory(group: GroupPath, held: boolean): void;
   /** How near to its limit the group has come. Cheap: some small files. */

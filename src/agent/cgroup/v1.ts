@@ -121,15 +121,17 @@ export class CgroupV1 implements Cgroup {
    */
   async setLimits(group: GroupPath, limits: GroupLimits): Promise<LimitOutcome> {
     const { memoryBytes, cpuMillicores } = limits;
-    if (memoryBytes !== undefined && memoryBytes !== null && memoryBytes < this.usage(group).workingSetBytes)
-      return 'busy';
-    const before = this.limits(group);
+    if (memoryBytes !== undefined && memoryBytes !== null && this.#isInUse(group, memoryBytes)) return 'busy';
+    const alone = cpuMillicores === undefined && limits.pids === undefined;
+    // To be put back when memory turns out to be busy after all.
+    const before = memoryBytes === undefined || alone ? null : this.limits(group);
     if (cpuMillicores !== undefined) this.#writeCpu(group, cpuMillicores);
     if (limits.cpuWeight !== undefined)
       this.#write('cpu', group, 'cpu.shares', String(sharesOf(limits.cpuWeight)));
     if (limits.pids !== undefined) this.#write('pids', group, 'pids.max', String(limits.pids ?? 'max'));
     if (memoryBytes === undefined || (await this.#writeMemory(group, memoryBytes)) === 'applied')
       return 'applied';
+    if (before === null) return 'busy';
     if (cpuMillicores !== undefined) this.#writeCpu(group, before.cpuMillicores);
     if (limits.pids !== undefined) this.#write('pids', group, 'pids.max', String(before.pids ?? 'max'));
     return 'busy';
@@ -165,11 +167,13 @@ export class CgroupV1 implements Cgroup {
   }
 
   memoryStrain(group: GroupPath): MemoryStrain {
+    const control = this.#read('memory', group, 'memory.oom_control') ?? '';
     return {
       memoryBytes: Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0),
       limitBytes: this.#memoryLimit(group),
       limitHits: Number(this.#read('memory', group, 'memory.failcnt') ?? 0),
-      waiting: flatField(this.#read('memory', group, 'memory.oom_control') ?? '', 'under_oom') === 1,
+      waiting: flatField(control, 'under_oom') === 1,
+      held: flatField(control, 'oom_kill_disable') === 1,
     };
   }
 
@@ -264,6 +268,12 @@ export class CgroupV1 implements Cgroup {
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
     }
+  }
+
+  /** Whether more than `bytes` is charged that can not simply be dropped; the dearer file is read only when it matters. */
+  #isInUse(group: GroupPath, bytes: number): boolean {
+    const chargedBytes = Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0);
+    return bytes < chargedBytes && bytes < this.usage(group).workingSetBytes;
   }
 
   #memoryLimit(group: GroupPath): number | null {

@@ -85,6 +85,7 @@ test('figures are read as the kernel writes them', () => {
     limitBytes: 128 * mib,
     limitHits: 7,
     waiting: false,
+    held: false,
   });
 });
 

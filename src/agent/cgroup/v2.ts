@@ -121,8 +121,8 @@ export class CgroupV2 implements Cgroup {
 
   async setLimits(group: GroupPath, limits: GroupLimits): Promise<LimitOutcome> {
     const { memoryBytes, cpuMillicores } = limits;
-    if (memoryBytes !== undefined && memoryBytes !== null && memoryBytes < this.usage(group).workingSetBytes)
-      return 'busy';
+    if (memoryBytes !== undefined && memoryBytes !== null && this.#isInUse(group, memoryBytes)) return 'busy';
+    // What is to be put back when memory is busy after all.
     const before = this.limits(group);
     if (cpuMillicores !== undefined) this.#writeCpu(group, cpuMillicores);
     if (limits.cpuWeight !== undefined)
@@ -179,6 +179,7 @@ export class CgroupV2 implements Cgroup {
       limitBytes: limitOf(this.#read(group, 'memory.max')),
       limitHits: (flatField(events, 'high') ?? 0) + (flatField(events, 'max') ?? 0),
       waiting: false,
+      held: this.#isHeld(group),
     };
   }
 
@@ -263,6 +264,16 @@ export class CgroupV2 implements Cgroup {
     }
   }
 
+  /** Whether more than `bytes` is charged that can not simply be dropped; the dearer file is read only when it matters. */
+  #isInUse(group: GroupPath, bytes: number): boolean {
+    return bytes < this.#memory(group) && bytes < this.usage(group).workingSetBytes;
+  }
+
+  /** Nothing but a hold sets memory.high. */
+  #isHeld(group: GroupPath): boolean {
+    return (this.#read(group, 'memory.high') ?? 'max') !== 'max';
+  }
+
   #memory(group: GroupPath): number {
     return Number(this.#read(group, 'memory.current') ?? 0);
   }
@@ -290,7 +301,7 @@ export class CgroupV2 implements Cgroup {
     bytes: number | null,
   ): Promise<LimitOutcome> {
     if (!this.capabilities.memoryLimit) return 'applied';
-    const held = (this.#read(group, 'memory.high') ?? 'max') !== 'max';
+    const held = this.#isHeld(group);
     const write = (): LimitOutcome => {
       this.#write(group, 'memory.max', String(bytes ?? 'max'));
       // The hold moves with the limit.

@@ -6,9 +6,8 @@
 //
 // Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, deferrals.ts retries.
 import type { Clock } from '../../base/clock.ts';
-import { BellowsError, messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
-import { humanBytes, type Bytes, type Millicores } from '../../base/quantity.ts';
+import { humanBytes } from '../../base/quantity.ts';
 import type { ResourceChange } from '../../model/change.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
 import { formatResource, type Resources } from '../../model/resources.ts';
@@ -17,24 +16,20 @@ import type { Logger } from '../../sys/log.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { InstanceControl } from './control.ts';
 import { Deferrals, type Deferral } from './deferrals.ts';
+import { Notices } from './notices.ts';
 import { changeOf, connectionOutcome, fixedChanges, type Part } from './outcome.ts';
 import {
   concernedBy,
   instanceKey,
-  instancesOf,
   tenantKey,
   type Groups,
   type InstanceOwner,
   type Owner,
   type TenantOwner,
 } from './owners.ts';
-import { cappedQuantities, judgeShrink, planSteps, type Quantities, type Step } from './plan.ts';
-import { ShrinkWatch } from './watch.ts';
-
-/** An application that does not answer a notice within this is not waited for: the notice is a courtesy, not a veto. */
-const noticeTimeoutMs = 100;
-/** A collection of 10 GiB; an application that is stuck in a loop does not collect at all. */
-const trimTimeoutMs = 2000;
+import { cappedQuantities, planSteps, type Quantities, type Step } from './plan.ts';
+import { Steps } from './steps.ts';
+import { nearBytes, ShrinkWatch } from './watch.ts';
 
 export interface ResizerOptions extends Groups {
   readonly cgroup: Cgroup;
@@ -56,6 +51,8 @@ export class Resizer {
   readonly #options: ResizerOptions;
   readonly #watch: ShrinkWatch;
   readonly #deferrals: Deferrals;
+  readonly #steps: Steps;
+  readonly #notices: Notices;
   /** What each instance was last asked to be. */
   readonly #desired = new Map<InstanceId, Resources>();
   /** The latest owner's record for each key, for what happens after the answer. */
@@ -67,6 +64,8 @@ export class Resizer {
     this.#options = options;
     const { cgroup, clock, log } = options;
     this.#watch = new ShrinkWatch({ cgroup, clock, log, onStrained: (key) => this.#takenBack(key) });
+    this.#steps = new Steps(options, this.#watch);
+    this.#notices = new Notices({ ...options, desired: (id) => this.#desired.get(id) });
     this.#deferrals = new Deferrals({ clock, log, retry: (entry, mayTrim) => this.#retry(entry, mayTrim) });
   }
 
@@ -91,13 +90,13 @@ export class Resizer {
     }
     const before = new Map(concerned.instances.map((owner) => [owner.id, control.connections(owner.id)]));
     const phases = planSteps(concerned.tenants, concerned.instances);
-    await this.#announce(phases.flat(), progress);
+    await this.#notices.announce(phases.flat(), (key) => progress.get(key)?.owner);
     for (const phase of phases)
       await Promise.all(phase.map((step) => this.#perform(step, progress, startedMs)));
     await this.#awaitDeferred(progress, startedMs, request.waitMs);
     this.#deferrals.wake();
     const result = this.#answer(concerned.tenants, concerned.instances, progress, before);
-    for (const change of result.instances) this.#tellCurrent(change.instance);
+    for (const change of result.instances) this.#notices.tellCurrent(change.instance);
     return result;
   }
 
@@ -118,15 +117,17 @@ export class Resizer {
   }
 
   /**
-   * After the death of an agent that had just lowered limits: ends holds that nobody watches any more. A process that
-   * waits at such a limit gets as much again, and the limit comes back as soon as it fits.
+   * After the death of an agent that had just lowered limits: ends holds that nobody watches any more. A group that
+   * stands at such a limit is given as much again; the next request decides anew.
    */
   async adopt(ids: readonly InstanceId[], tenants: readonly TenantId[]): Promise<void> {
     const { cgroup, groupOfInstance, groupOfTenant } = this.#options;
     for (const group of [...ids.map(groupOfInstance), ...tenants.map(groupOfTenant)]) {
-      const strain = cgroup.memoryStrain(group);
-      if (strain.waiting && strain.limitBytes !== null)
-        await cgroup.setLimits(group, { memoryBytes: strain.limitBytes * 2 });
+      const { held, memoryBytes, limitBytes } = cgroup.memoryStrain(group);
+      if (!held) continue;
+      // Who waits wakes up now and then to try, so that `waiting` alone could be missed.
+      const atLimit = limitBytes !== null && memoryBytes >= limitBytes - nearBytes;
+      if (atLimit) await cgroup.setLimits(group, { memoryBytes: limitBytes * 2 });
       cgroup.holdOutOfMemory(group, false);
     }
   }
@@ -141,29 +142,6 @@ export class Resizer {
     this.#owners.delete(key);
     this.#deferrals.drop(key);
     this.#watch.end(key);
-  }
-
-  /** Tells every instance that changes, all at once; only who must free something is waited for. */
-  async #announce(steps: readonly Step[], progress: ReadonlyMap<string, Progress>): Promise<void> {
-    const { cgroup, control, log } = this.#options;
-    const heard: Promise<void>[] = [];
-    for (const key of new Set(steps.map((step) => step.key))) {
-      const owner = progress.get(key)?.owner;
-      if (owner?.kind !== 'instance') continue;
-      const notice = control
-        .notify(owner.id, this.#grantOf(owner, cappedQuantities(owner)), 'changing')
-        .catch((error: unknown) =>
-          log.debug(
-            { instance: owner.id, error: messageOf(error) },
-            'an instance was not told of its change',
-          ),
-        );
-      const mustFree = steps.some(
-        (step) => step.key === key && step.direction === 'shrink' && step.limits.memoryBytes !== undefined,
-      );
-      if (mustFree && !cgroup.isFrozen(owner.group)) heard.push(notice);
-    }
-    if (heard.length > 0) await within(noticeTimeoutMs, Promise.all(heard));
   }
 
   async #perform(step: Step, progress: ReadonlyMap<string, Progress>, startedMs: number): Promise<void> {
@@ -183,7 +161,7 @@ export class Resizer {
           : false;
       const reason = superseded
         ? 'a later request has taken its place'
-        : await this.#write(step, state.owner);
+        : await this.#steps.write(step, state.owner);
       const failed = superseded ? part('deferred', reason) : part('infeasible', reason);
       if (cpuMillicores !== undefined) state.cpu = reason === '' ? part('applied', '') : failed;
       if (memoryBytes === undefined) return;
@@ -192,67 +170,11 @@ export class Resizer {
       } else if (step.direction === 'grow' || memoryBytes === null) {
         state.memory = part('applied', '');
       } else {
-        const obstacle = await this.#shrink(state.owner, memoryBytes, true);
+        const obstacle = await this.#steps.shrink(state.owner, memoryBytes, true);
         state.memory = obstacle === '' ? part('applied', '') : part('deferred', obstacle);
         if (obstacle !== '') this.#deferrals.put(step.key, memoryBytes, obstacle, { resting: false });
       }
     });
-  }
-
-  /** Writes everything of a step but a memory shrink: wholly or not at all. Returns why not, or nothing. */
-  async #write(step: Step, owner: Owner): Promise<string> {
-    const { cgroup, log } = this.#options;
-    const limits = step.direction === 'grow' ? step.limits : cpuOnly(step.limits);
-    if (Object.keys(limits).length === 0) return '';
-    const before = cgroup.limits(owner.group);
-    try {
-      if ((await cgroup.setLimits(owner.group, limits)) === 'busy')
-        return 'the kernel could not make room below the limit';
-      if (limits.memoryBytes !== undefined) this.#watch.raised(owner.key, limits.memoryBytes);
-      return '';
-    } catch (error) {
-      // The kernel may have taken one of two amounts: put back what stood before, as far as it lets us.
-      const { memoryBytes, cpuMillicores } = before;
-      await cgroup.setLimits(owner.group, { cpuMillicores, memoryBytes }).catch((again: unknown) => {
-        log.error({ key: owner.key, error: messageOf(again) }, 'a failed change could not be undone');
-      });
-      if (!(error instanceof BellowsError))
-        log.warn({ key: owner.key, error: messageOf(error) }, 'the kernel refused a limit');
-      return messageOf(error);
-    }
-  }
-
-  /** Frees, verifies, lowers. Returns what stands in the way, or nothing when it is applied. */
-  async #shrink(owner: Owner, wantedBytes: number, mayTrim: boolean): Promise<string> {
-    const { cgroup } = this.#options;
-    let verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
-    if (!verdict.safe && mayTrim) {
-      await this.#trim(owner);
-      verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
-    }
-    if (!verdict.safe) return verdict.reason;
-    if (verdict.cacheInTheWay) {
-      await cgroup.dropCache(owner.group);
-      verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
-      if (!verdict.safe) return verdict.reason;
-    }
-    const before = cgroup.limits(owner.group).memoryBytes;
-    const outcome = await this.#watch.lower(owner.key, owner.group, before, wantedBytes);
-    return outcome === 'applied' ? '' : `the kernel could not bring its use below ${humanBytes(wantedBytes)}`;
-  }
-
-  async #trim(owner: Owner): Promise<void> {
-    const { cgroup, control, log } = this.#options;
-    const ids =
-      owner.kind === 'instance' ? [owner.id] : instancesOf(owner.tenant, cgroup, control, this.#options);
-    const trims = ids.map((id) =>
-      control
-        .trim(id)
-        .catch((error: unknown) =>
-          log.debug({ instance: id, error: messageOf(error) }, 'an instance was not trimmed'),
-        ),
-    );
-    await within(trimTimeoutMs, Promise.all(trims));
   }
 
   async #awaitDeferred(
@@ -292,7 +214,7 @@ export class Resizer {
     return this.#inTurn(entry.key, async () => {
       if (this.#deferrals.get(entry.key) !== entry) return false;
       const before = this.#options.cgroup.limits(owner.group);
-      const obstacle = await this.#shrink(owner, entry.wantedBytes, mayTrim);
+      const obstacle = await this.#steps.shrink(owner, entry.wantedBytes, mayTrim);
       if (obstacle !== '') {
         entry.reason = obstacle;
         return false;
@@ -339,28 +261,7 @@ export class Resizer {
       tenants: [],
       instances: [{ instance: owner.id, tenant, workload, changes, connections }],
     });
-    this.#tellCurrent(owner.id);
-  }
-
-  #tellCurrent(id: InstanceId): void {
-    const { cgroup, control, log, groupOfInstance } = this.#options;
-    const instance = control.describe(id);
-    if (instance === undefined) return;
-    const grant = this.#grantOf({ id, instance }, cgroup.limits(groupOfInstance(id)));
-    control
-      .notify(id, grant, 'current')
-      .catch((error: unknown) =>
-        log.debug({ instance: id, error: messageOf(error) }, 'an instance was not told of its grant'),
-      );
-  }
-
-  /** A grant with these limits; what has no limit here is what was asked for. */
-  #grantOf(owner: Pick<InstanceOwner, 'id' | 'instance'>, limits: Quantities): Resources {
-    const fallback = this.#desired.get(owner.id) ?? owner.instance.grant;
-    const { storage, bandwidth } = owner.instance.grant;
-    const memory = (limits.memoryBytes ?? fallback.memory) as Bytes;
-    const cpu = (limits.cpuMillicores ?? fallback.cpu) as Millicores;
-    return { memory, cpu, storage, bandwidth };
+    this.#notices.tellCurrent(owner.id);
   }
 
   #answer(
@@ -426,10 +327,6 @@ export class Resizer {
   }
 }
 
-function cpuOnly({ cpuMillicores }: Partial<Quantities>): Partial<Quantities> {
-  return cpuMillicores === undefined ? {} : { cpuMillicores };
-}
-
 function unchanged(enforced: boolean, what: string): Part {
   const reason = enforced
     ? ''
@@ -447,12 +344,4 @@ function capOf(owner: Owner): Part | null {
     reason: `the tenant's limit is ${formatResource('cpu', cpuMillicores)}`,
     durationMs: 0,
   };
-}
-
-/** Waits for a promise, but no longer. */
-async function within(timeoutMs: number, work: Promise<unknown>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, timeoutMs);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

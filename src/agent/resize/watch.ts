@@ -16,7 +16,7 @@ const windowMs = 2000;
 /** A look costs about 40 µs for each group; a process that runs into the limit meanwhile waits no longer than this. */
 const lookEveryMs = 10;
 /** The kernel charges in batches of 64 pages for each CPU: a group can be this near without having asked for more. */
-const nearBytes = 2 * mib;
+export const nearBytes = 2 * mib;
 
 interface Watch {
   readonly group: GroupPath;

@@ -1,0 +1,74 @@
+// What instances are told of their grants (MISSION E5): before a change, and when it stands.
+import { messageOf } from '../../base/errors.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import type { Bytes, Millicores } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { Cgroup } from '../cgroup/port.ts';
+import type { InstanceControl } from './control.ts';
+import type { Groups, InstanceOwner, Owner } from './owners.ts';
+import { cappedQuantities, type Quantities, type Step } from './plan.ts';
+import { within } from './within.ts';
+
+/** An application that does not answer a notice within this is not waited for: the notice is a courtesy, not a veto. */
+const noticeTimeoutMs = 100;
+export interface NoticesOptions extends Groups {
+  readonly cgroup: Cgroup;
+  readonly control: InstanceControl;
+  readonly log: Logger;
+  /** What an instance was last asked to be. */
+  readonly desired: (id: InstanceId) => Resources | undefined;
+}
+
+export class Notices {
+  readonly #options: NoticesOptions;
+
+  constructor(options: NoticesOptions) {
+    this.#options = options;
+  }
+
+  /** Tells every instance that changes, all at once; only who must free something is waited for. */
+  async announce(steps: readonly Step[], ownerOf: (key: string) => Owner | undefined): Promise<void> {
+    const { cgroup, control, log } = this.#options;
+    const heard: Promise<void>[] = [];
+    for (const key of new Set(steps.map((step) => step.key))) {
+      const owner = ownerOf(key);
+      if (owner?.kind !== 'instance') continue;
+      const notice = control
+        .notify(owner.id, this.#grantOf(owner, cappedQuantities(owner)), 'changing')
+        .catch((error: unknown) =>
+          log.debug(
+            { instance: owner.id, error: messageOf(error) },
+            'an instance was not told of its change',
+          ),
+        );
+      const mustFree = steps.some(
+        (step) => step.key === key && step.direction === 'shrink' && step.limits.memoryBytes !== undefined,
+      );
+      if (mustFree && !cgroup.isFrozen(owner.group)) heard.push(notice);
+    }
+    if (heard.length > 0) await within(noticeTimeoutMs, Promise.all(heard));
+  }
+
+  /** Tells what the kernel enforces now; does not wait for it to be heard. */
+  tellCurrent(id: InstanceId): void {
+    const { cgroup, control, log, groupOfInstance } = this.#options;
+    const instance = control.describe(id);
+    if (instance === undefined) return;
+    const grant = this.#grantOf({ id, instance }, cgroup.limits(groupOfInstance(id)));
+    control
+      .notify(id, grant, 'current')
+      .catch((error: unknown) =>
+        log.debug({ instance: id, error: messageOf(error) }, 'an instance was not told of its grant'),
+      );
+  }
+
+  /** A grant with these limits; what has no limit here is what was asked for. */
+  #grantOf(owner: Pick<InstanceOwner, 'id' | 'instance'>, limits: Quantities): Resources {
+    const fallback = this.#options.desired(owner.id) ?? owner.instance.grant;
+    const { storage, bandwidth } = owner.instance.grant;
+    const memory = (limits.memoryBytes ?? fallback.memory) as Bytes;
+    const cpu = (limits.cpuMillicores ?? fallback.cpu) as Millicores;
+    return { memory, cpu, storage, bandwidth };
+  }
+}
