@@ -103,7 +103,7 @@ export class RpcPeer<Local extends Protocol, Remote extends Protocol> implements
   }
 
   #closed(error: Error | undefined): void {
-    for (const id of [...this.#pending.keys()]) {
+    for (const id of this.#pending.keys()) {
       const call = this.#settle(id);
       call?.reject(new BellowsError('Unavailable', `The link closed before ${call.method} was answered.`));
     }

@@ -4,7 +4,6 @@
 // What would not be safe is deferred as by a real agent: `setInUse` says how much memory an instance can not give up.
 import { BellowsError } from '../../base/errors.ts';
 import { hostUnitId, type InstanceId, type TenantId } from '../../base/ids.ts';
-import type { Bytes } from '../../base/quantity.ts';
 import type { ResourceChange } from '../../model/change.ts';
 import type { ConnectionCounts, InstanceInfo } from '../../model/instance.ts';
 import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
@@ -87,7 +86,7 @@ export class MockAgent {
       readLogs: async ({ cursor }) => ({ entries: [], cursor: cursor ?? '0' }),
       removeLogs: async () => ({}),
       shutdown: async () => {
-        for (const id of [...this.#instances.keys()]) this.exit(id, { reason: 'shutdown' });
+        for (const id of this.#instances.keys()) this.exit(id, { reason: 'shutdown' });
         this.#tenants.clear();
         return {};
       },
@@ -276,7 +275,7 @@ export class MockAgent {
       tenants,
       pool: { ready: this.#poolSize, memoryBytes: 0 },
       host: {
-        memoryAvailableBytes: Math.max(0, this.#capacity.memory - usedBytes) as Bytes,
+        memoryAvailableBytes: Math.max(0, this.#capacity.memory - usedBytes),
         memoryTotalBytes: this.#capacity.memory,
       },
     };

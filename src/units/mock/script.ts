@@ -5,7 +5,7 @@ import type { AgentProtocol } from '../../protocol/agent.ts';
 import type { ResultOf } from '../../protocol/rpc.ts';
 
 type Methods = AgentProtocol['methods'];
-export type AgentMethod = keyof Methods & string;
+export type AgentMethod = keyof Methods;
 
 export type Behaviour<M extends AgentMethod = AgentMethod> =
   /** Fails with this; nothing is changed. */
