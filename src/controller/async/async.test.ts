@@ -1,0 +1,115 @@
+// Asynchronous invocations seen from outside: accepted once, tried again, reported when given up, never lost.
+import { afterEach, expect, test } from 'vitest';
+import { parseWorkloadName } from '../../base/ids.ts';
+import type { FunctionWorkload } from '../../model/workload.ts';
+import type { Outcome } from './retry.ts';
+import { acme, eventually, fn, Harness, type TestGateway } from '../testing/harness.ts';
+
+let harness: Harness;
+let gateway: TestGateway;
+let hello: FunctionWorkload;
+const seen: { requestId: string; event: string; clientContext: string }[] = [];
+
+async function begin(outcome: (attempt: number) => Outcome | 'hang'): Promise<void> {
+  harness = await Harness.start();
+  seen.length = 0;
+  await connect(outcome);
+  await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+  hello = harness.control.getWorkload(acme, parseWorkloadName('hello')) as FunctionWorkload;
+}
+
+async function connect(outcome: (attempt: number) => Outcome | 'hang'): Promise<void> {
+  gateway = await harness.gateway({
+    invoke: async ({ requestId, event, clientContext }) => {
+      seen.push({ requestId, event, clientContext });
+      const result = outcome(seen.length);
+      if (result === 'hang') return new Promise(() => undefined);
+      return { outcome: result, payload: '{"errorType":"Error"}' };
+    },
+  });
+}
+
+afterEach(async () => {
+  gateway.client.close();
+  await harness.close();
+});
+
+test('an event reaches the function as it was sent, once when it succeeds', async () => {
+  await begin(() => 'ok');
+  await gateway.client.call('enqueue', {
+    workload: hello.key,
+    requestId: 'r-1',
+    event: '{"a":"ü"}',
+    clientContext: 'c',
+  });
+  await eventually(() =>
+    expect(seen).toEqual([{ requestId: 'r-1', event: '{"a":"ü"}', clientContext: 'c' }]),
+  );
+  await harness.restart();
+  await connect(() => 'ok');
+  expect(seen).toHaveLength(1);
+});
+
+test('the same request sent twice is queued once', async () => {
+  await begin(() => 'hang');
+  await harness.control.enqueue(hello, 'r-1', '{}', '');
+  await harness.control.enqueue(hello, 'r-1', '{}', '');
+  await eventually(() => expect(seen).toHaveLength(1));
+});
+
+test('a failing function is tried three times, then the event is reported with its size and error', async () => {
+  await begin(() => 'functionError');
+  await harness.control.enqueue(hello, 'r-1', '{"x":1}', '');
+  await eventually(async () => expect(await harness.events('async.failed')).toHaveLength(1));
+  expect(seen).toHaveLength(3);
+  const [event] = await harness.events('async.failed');
+  expect(event).toMatchObject({
+    workload: hello.key,
+    data: { requestId: 'r-1', eventBytes: 7, error: '{"errorType":"Error"}' },
+  });
+});
+
+test('throttling does not count as an attempt', async () => {
+  await begin((attempt) => (attempt <= 5 ? 'throttled' : attempt <= 7 ? 'functionError' : 'ok'));
+  await harness.control.enqueue(hello, 'r-1', '{}', '');
+  await eventually(() => expect(seen).toHaveLength(8));
+  expect(await harness.events('async.failed')).toEqual([]);
+});
+
+test('what was accepted or under way when the controller ended is worked on by the next', async () => {
+  await begin(() => 'hang');
+  await Promise.all(
+    Array.from({ length: 40 }, (_, index) => harness.control.enqueue(hello, `r-${index}`, String(index), '')),
+  );
+  await eventually(() => expect(seen.length).toBeGreaterThan(0));
+  gateway.client.close();
+  await harness.restart();
+  seen.length = 0;
+  await connect(() => 'ok');
+  await eventually(() => expect(new Set(seen.map(({ requestId }) => requestId)).size).toBe(40));
+});
+
+test('events of a removed function are reported, not dropped', async () => {
+  await begin((attempt) => (attempt === 1 ? 'throttled' : 'ok'));
+  await harness.control.enqueue(hello, 'r-1', '{}', '');
+  await eventually(() => expect(seen).toHaveLength(1));
+  await harness.control.deleteWorkload(acme, hello.name);
+  await eventually(async () =>
+    expect(await harness.events('async.failed')).toMatchObject([
+      { data: { requestId: 'r-1', reason: 'the function was removed' } },
+    ]),
+  );
+});
+
+test('without a gateway an event waits for one', async () => {
+  await begin(() => 'ok');
+  gateway.client.close();
+  await eventually(async () => {
+    const answer = await harness.control.invoke(hello, '{}').catch((error: { code: string }) => error.code);
+    expect(answer).toBe('Unavailable');
+  });
+  await harness.control.enqueue(hello, 'r-1', '{}', '');
+  expect(seen).toEqual([]);
+  await connect(() => 'ok');
+  await eventually(() => expect(seen).toHaveLength(1));
+});

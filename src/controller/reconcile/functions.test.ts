@@ -1,0 +1,226 @@
+// Instances of functions: as many as are needed, as few as will do, and never more than is allowed.
+import { afterEach, describe, expect, test } from 'vitest';
+import { parseWorkloadName } from '../../base/ids.ts';
+import { gib } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
+import {
+  acme,
+  app,
+  defaultSize,
+  eventually,
+  fn,
+  Harness,
+  mebibytes,
+  type TestGateway,
+} from '../testing/harness.ts';
+
+let harness: Harness;
+let gateway: TestGateway;
+
+async function begin(...parameters: Parameters<typeof Harness.start>): Promise<void> {
+  harness = await Harness.start(...parameters);
+  gateway = await harness.gateway();
+}
+
+afterEach(async () => {
+  gateway.client.close();
+  await harness.close();
+});
+
+describe('acquire', () => {
+  test('its route was sent before the answer', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    expect(await harness.running()).toEqual([]);
+    const id = await gateway.acquire(hello);
+    expect(gateway.changes.some((change) => change.change === 'instance' && change.instance.id === id)).toBe(
+      true,
+    );
+    expect(await harness.running()).toEqual([id]);
+  });
+
+  test('three that wait at once get three instances, and asking five times more for them starts no more', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    harness.agent.script.always('start', { do: 'delay', ms: 50 });
+    const ids = await Promise.all(Array.from({ length: 8 }, () => gateway.acquire(hello, 3)));
+    expect(harness.starts).toBe(3);
+    expect(new Set(ids).size).toBeLessThanOrEqual(3);
+  });
+
+  test('reserved concurrency is never exceeded', async () => {
+    await begin();
+    await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const hello = await harness.control.setReservedConcurrency(acme, parseWorkloadName('hello'), 2);
+    const results = await Promise.allSettled(
+      Array.from({ length: 6 }, (_, index) => gateway.acquire(hello, index + 1)),
+    );
+    expect(harness.starts).toBe(2);
+    expect(results.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThanOrEqual(2);
+    await expect(gateway.acquire(hello, 9)).rejects.toMatchObject({ code: 'LimitReached' });
+  });
+
+  test("a function that fails to start answers with Lambda's payload", async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const error = { errorType: 'ReferenceError', errorMessage: 'x is not defined', trace: ['at index.js:1'] };
+    harness.agent.script.next('start', { do: 'answer', result: { outcome: 'failed', error } });
+    await expect(gateway.acquire(hello)).rejects.toMatchObject({
+      code: 'StartFailed',
+      message: JSON.stringify(error),
+    });
+    expect(await harness.control.instances()).toEqual([]);
+    await gateway.acquire(hello);
+  });
+
+  test('an unknown function and an old generation are refused', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    await expect(gateway.acquire({ key: 'acme/none', generation: '' })).rejects.toMatchObject({
+      code: 'NotFound',
+    });
+    await expect(gateway.acquire({ key: hello.key, generation: 'old' })).rejects.toMatchObject({
+      code: 'Conflict',
+    });
+  });
+
+  test('what the gateway discards is stopped and its route goes', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    await gateway.client.call('discard', { id, reason: 'timed out' });
+    expect(await harness.running()).toEqual([]);
+    await eventually(() =>
+      expect(gateway.changes.at(-1)).toMatchObject({ change: 'instanceGone', id, reason: 'timed out' }),
+    );
+  });
+});
+
+describe('room', () => {
+  const small = { ...defaultSize, memory: gib / 2 } as Resources;
+
+  test('idle instances of others are ended for one that is needed, longest idle first', async () => {
+    await begin({ oversubscription: 1, hostReserveBytes: 0 }, small);
+    const [one, two, three] = await Promise.all(
+      ['one', 'two', 'three'].map((name) =>
+        harness.control.deploy(acme, fn(name, { request: { memory: mebibytes(200) } }), { mustCreate: true }),
+      ),
+    );
+    const first = await gateway.acquire(one!);
+    const second = await gateway.acquire(two!);
+    gateway.client.peer?.emit('idle', { id: first, sinceMs: Date.now() - 1_000 });
+    gateway.client.peer?.emit('idle', { id: second, sinceMs: Date.now() - 2_000 });
+    const third = await gateway.acquire(three!);
+    expect(await harness.running()).toEqual([first, third]);
+    expect(gateway.retired).toEqual([second]);
+  });
+
+  test('busy instances are not ended: the start waits until its deadline, then says NoRoom', async () => {
+    await begin({ oversubscription: 1, hostReserveBytes: 0 }, small);
+    const one = await harness.control.deploy(acme, fn('one', { request: { memory: mebibytes(500) } }), {
+      mustCreate: true,
+    });
+    const two = await harness.control.deploy(acme, fn('two', { request: { memory: mebibytes(500) } }), {
+      mustCreate: true,
+    });
+    const first = await gateway.acquire(one);
+    await expect(gateway.acquire(two, 1, Date.now() + 100)).rejects.toMatchObject({
+      code: expect.stringMatching(/NoRoom|TimedOut/),
+    });
+    expect(await harness.running()).toEqual([first]);
+    const waiting = gateway.acquire(two);
+    await gateway.client.call('discard', { id: first, reason: 'done' });
+    expect(await harness.running()).toEqual([await waiting]);
+  });
+
+  test("under its tenant's limit an instance starts with what the limit leaves", async () => {
+    await begin();
+    const one = await harness.control.deploy(acme, fn('one', { request: { memory: mebibytes(256) } }), {
+      mustCreate: true,
+    });
+    await harness.control.setLimits(acme, { memory: mebibytes(100) }, { plan: false, waitMs: 0 });
+    const id = await gateway.acquire(one);
+    expect(harness.agent.instance(id).grant.memory).toBe(mebibytes(100));
+  });
+});
+
+describe('what is not needed any more', () => {
+  test('an instance that was idle for the keep-alive is retired, then stopped', async () => {
+    await begin({ keepAliveMs: 200 });
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    gateway.client.peer?.emit('idle', { id, sinceMs: Date.now() });
+    await eventually(async () => expect(await harness.running()).toEqual([]));
+    expect(gateway.retired).toEqual([id]);
+  });
+
+  test('one that is in use is kept, however long ago it was idle', async () => {
+    await begin({ keepAliveMs: 30 });
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    const traffic = {
+      workload: hello.key,
+      requests: 1,
+      errors: 0,
+      throttles: 0,
+      busyInstances: 1,
+      waiting: 0,
+      connections: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+    };
+    gateway.client.peer?.emit('traffic', [traffic]);
+    gateway.client.peer?.emit('idle', { id, sinceMs: Date.now() - 1_000 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await harness.running()).toEqual([id]);
+  });
+
+  test('new code retires instances of the old, after what is in flight', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    const updated = await harness.control.updateFunction(acme, hello.name, { env: { A: '1' } });
+    expect(updated.generation).not.toBe(hello.generation);
+    await eventually(async () => expect(await harness.running()).toEqual([]));
+    expect(gateway.retired).toEqual([id]);
+  });
+
+  test('memory and timeout change while it runs: same instance, same generation', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    const updated = await harness.control.updateFunction(acme, hello.name, {
+      request: { memory: mebibytes(256) },
+      timeoutMs: 5_000,
+    });
+    expect(updated).toMatchObject({
+      generation: hello.generation,
+      timeoutMs: 5_000,
+      request: { memory: mebibytes(256) },
+    });
+    expect(updated.revisionId).not.toBe((hello as { revisionId?: string }).revisionId);
+    expect(harness.agent.instance(id).grant.memory).toBe(mebibytes(256));
+    expect(await harness.running()).toEqual([id]);
+  });
+
+  test('a function replaced by an app of the same name leaves no instance behind', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    await harness.control.deploy(acme, app('hello'), { mustCreate: false });
+    await eventually(async () => expect(await harness.running()).not.toContain(id));
+    expect(await harness.running()).toHaveLength(1);
+  });
+});
+
+test('the warm pool grows with starts', async () => {
+  await begin();
+  const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+  await Promise.all(Array.from({ length: 5 }, (_, index) => gateway.acquire(hello, index + 1)));
+  await eventually(() => {
+    const sizes = harness.agent.calls
+      .filter(({ method }) => method === 'setPool')
+      .map(({ params }) => (params as { size: number }).size);
+    expect(sizes.at(-1)).toBeGreaterThanOrEqual(5);
+  });
+});
