@@ -1,0 +1,290 @@
+// The agent of one unit: puts its parts together and serves AgentProtocol with them. Owns the order of starting and of
+// stopping, and tenants' groups. What each call does is in the parts.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { BellowsError } from '../base/errors.ts';
+import type { Clock } from '../base/clock.ts';
+import type { InstanceId, TenantId } from '../base/ids.ts';
+import { defaultStorage } from '../model/workload.ts';
+import { agentProtocolVersion, type AgentProtocol, type TenantSpec } from '../protocol/agent.ts';
+import type { EventOf, Handlers } from '../protocol/rpc.ts';
+import { keepDescriptorsFromChildren } from '../sys/descriptors.ts';
+import { layoutOf, type Layout } from '../sys/layout.ts';
+import type { Logger } from '../sys/log.ts';
+import { capabilitiesOf, capacityOf } from './capabilities.ts';
+import { detectCgroup, type Detected } from './cgroup/detect.ts';
+import type { Cgroup } from './cgroup/port.ts';
+import { checkDataDirectory, type AgentConfig } from './config.ts';
+import { groupOfInstance, groupOfTenant, rootGroup, tenantsGroup } from './groups.ts';
+import { adoptAll } from './instances/adopt.ts';
+import { Cells } from './instances/cells.ts';
+import { Handles } from './instances/handle.ts';
+import { Instances, type Exit } from './instances/instances.ts';
+import { Starter } from './instances/starter.ts';
+import { LogStore } from './logs/log-store.ts';
+import { measure } from './measure.ts';
+import { Pool } from './pool.ts';
+import type { InstanceControl } from './resize/control.ts';
+import { Resizer } from './resize/transaction.ts';
+import { detectSandbox, type DetectedSandbox } from './sandbox/detect.ts';
+import { removeStaleRuntimes, stageRuntime } from './stage-runtime.ts';
+
+export type AgentEvent = EventOf<AgentProtocol>;
+
+export interface AgentOptions {
+  readonly config: AgentConfig;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly emit: (event: AgentEvent) => void;
+}
+
+export class Agent {
+  readonly handlers: Handlers<AgentProtocol>;
+  readonly #options: AgentOptions;
+  readonly #layout: Layout;
+  readonly #cgroups: Detected;
+  readonly #sandboxes: DetectedSandbox;
+  readonly #handles: Handles;
+  readonly #cells: Cells;
+  readonly #pool: Pool;
+  readonly #logs: LogStore;
+  readonly #instances: Instances;
+  readonly #resizer: Resizer;
+  readonly #runtimeDirectory: string;
+  /** Ends that nobody was told of yet: of instances that died while there was no agent. */
+  #untold: Exit[] = [];
+  #stopping: Promise<void> | undefined;
+
+  /** Makes directories; starts nothing. @throws BellowsError when this machine or configuration can not be served */
+  constructor(options: AgentOptions) {
+    const { config, clock, log, emit } = options;
+    this.#options = options;
+    checkDataDirectory(config.dataDirectory);
+    keepDescriptorsFromChildren();
+    this.#layout = layoutOf(config.dataDirectory);
+    const slotsDirectory = join(this.#layout.run, 'i');
+    // Nobody but root may look into the data directory, so nobody else reaches a socket in it.
+    for (const directory of [this.#layout.root, this.#layout.run, slotsDirectory, this.#layout.runtime]) {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+    }
+    this.#runtimeDirectory = stageRuntime(this.#layout.runtime);
+    this.#cgroups = detectCgroup(config.cgroupRoot);
+    this.#sandboxes = detectSandbox({
+      runDirectory: this.#layout.run,
+      runtimeDirectory: this.#runtimeDirectory,
+    });
+    const { cgroup } = this.#cgroups;
+    const { sandbox } = this.#sandboxes;
+    this.#handles = new Handles(this.#layout);
+    this.#logs = new LogStore(this.#layout.logs, clock, (error) =>
+      log.error({ err: error }, 'log lines can not be written'),
+    );
+    this.#cells = new Cells({ slotsDirectory, sandbox, cgroup, log });
+    this.#pool = new Pool({
+      cells: this.#cells,
+      cgroup,
+      network: config.network,
+      storageBytes: defaultStorage,
+      log,
+      onChange: (ready) => emit({ event: 'poolChanged', data: { ready } }),
+    });
+    const starter = new Starter({
+      cells: this.#cells,
+      pool: this.#pool,
+      cgroup,
+      sandbox,
+      logs: this.#logs,
+      clock,
+      runtimeDirectory: this.#runtimeDirectory,
+      save: (handle) => this.#handles.write(handle),
+      onChange: (data) => emit({ event: 'instance', data }),
+    });
+    this.#instances = new Instances({
+      cells: this.#cells,
+      starter,
+      handles: this.#handles,
+      cgroup,
+      clock,
+      log,
+      onExit: (data) => {
+        this.#resizer.forget(data.id);
+        emit({ event: 'exited', data });
+      },
+    });
+    this.#resizer = new Resizer({
+      cgroup,
+      clock,
+      log,
+      control: this.#control(),
+      groupOfTenant,
+      groupOfInstance: (id) => groupOfInstance(this.#instances.get(id).spec.tenant, id),
+      onApplied: (data) => emit({ event: 'applied', data }),
+    });
+    this.handlers = this.#handlers();
+  }
+
+  /** Takes over what an earlier agent left, and is then ready to serve. */
+  async open(): Promise<void> {
+    const { sandbox } = this.#sandboxes;
+    const { cgroup } = this.#cgroups;
+    sandbox.open();
+    await this.#pool.open();
+    const { exits, runtimes } = await adoptAll({
+      layout: this.#layout,
+      handles: this.#handles,
+      cells: this.#cells,
+      sandbox,
+      cgroup,
+      instances: this.#instances,
+      logs: this.#logs,
+      log: this.#options.log,
+      onChange: (data) => this.#options.emit({ event: 'instance', data }),
+    });
+    await this.#resizer.adopt(
+      this.#instances.all().map((instance) => instance.id),
+      cgroup.children(tenantsGroup).map((name) => name as TenantId),
+    );
+    this.#untold = exits;
+    removeStaleRuntimes(this.#layout.runtime, runtimes.add(this.#runtimeDirectory));
+  }
+
+  /** Stops everything and leaves nothing: no process, group, mount, socket or handle. Safe to call again. */
+  close(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#close(graceMs);
+    return this.#stopping;
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    await Promise.all([this.#pool.close(), this.#instances.close(graceMs)]);
+    this.#resizer.close();
+    await this.#cgroups.cgroup.remove(rootGroup);
+    this.#sandboxes.sandbox.close();
+    rmSync(join(this.#layout.run, 'i'), { recursive: true, force: true });
+  }
+
+  #handlers(): Handlers<AgentProtocol> {
+    const instances = this.#instances;
+    const { cgroup } = this.#cgroups;
+    const { clock, config } = this.#options;
+    const done = {};
+    return {
+      hello: async () => {
+        this.#tellUntold();
+        return {
+          protocolVersion: agentProtocolVersion,
+          pid: process.pid,
+          capabilities: capabilitiesOf(this.#cgroups, this.#sandboxes),
+          capacity: await capacityOf(config.dataDirectory),
+        };
+      },
+      ensureTenant: async (spec) => {
+        await this.#ensureTenant(spec);
+        return done;
+      },
+      removeTenant: async ({ tenant }) => {
+        if (instances.ofTenant(tenant).length > 0) {
+          throw new BellowsError('Conflict', `Tenant ${tenant} still has instances.`, 'Stop them first.');
+        }
+        this.#resizer.forgetTenant(tenant);
+        await cgroup.remove(groupOfTenant(tenant));
+        return done;
+      },
+      setPool: async ({ size }) => {
+        this.#pool.setSize(size);
+        return done;
+      },
+      start: (spec) => instances.start(spec),
+      stop: async ({ id, graceMs, reason }) => {
+        await instances.stop(id, graceMs, reason);
+        return done;
+      },
+      freeze: async ({ id }) => {
+        await instances.get(id).freeze();
+        return done;
+      },
+      thaw: async ({ id }) => {
+        await instances.get(id).thaw();
+        return done;
+      },
+      resize: async (request) => {
+        for (const { id, grant } of request.instances) instances.find(id)?.setDesired(grant);
+        return this.#resizer.apply(request);
+      },
+      trim: ({ id }) => instances.get(id).trim(),
+      list: async () => ({
+        instances: instances
+          .all()
+          .map((instance) => ({ info: instance.info(), endpoint: instance.endpoint, spec: instance.spec })),
+        poolReady: this.#pool.ready,
+      }),
+      measure: async () => measure(cgroup, instances.all(), this.#pool.ready, clock.nowMs()),
+      readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
+      removeLogs: async ({ workload }) => {
+        await this.#logs.remove(workload);
+        return done;
+      },
+      shutdown: async ({ graceMs }) => {
+        await this.close(graceMs);
+        return done;
+      },
+    };
+  }
+
+  /** What a resize asks of instances. */
+  #control(): InstanceControl {
+    const find = (id: InstanceId) => this.#instances.find(id);
+    return {
+      describe: (id) => {
+        const instance = find(id);
+        return (
+          instance && {
+            tenant: instance.spec.tenant,
+            workload: instance.spec.workload,
+            grant: instance.grant,
+          }
+        );
+      },
+      notify: async (id, grant, phase) => {
+        const instance = find(id);
+        if (phase === 'current') instance?.setGrant(grant);
+        await instance?.notify(grant, phase);
+      },
+      trim: async (id) => {
+        await find(id)?.trim();
+      },
+      connections: (id) => find(id)?.connections ?? { open: 0, closedByClient: 0, closedByServer: 0 },
+    };
+  }
+
+  async #ensureTenant(spec: TenantSpec): Promise<void> {
+    const { cgroup } = this.#cgroups;
+    const group = groupOfTenant(spec.tenant);
+    cgroup.create(group);
+    const { memoryBytes, cpuMillicores } = cgroup.limits(group);
+    // A new agent or controller repeats what holds. Less than that may be in use: lowering is a resize.
+    await cgroup.setLimits(group, {
+      cpuWeight: spec.weight,
+      ...(isLess(memoryBytes, spec.memoryBytes) || isUnused(cgroup, spec.tenant)
+        ? { memoryBytes: spec.memoryBytes }
+        : {}),
+      ...(isLess(cpuMillicores, spec.cpuMillicores) || isUnused(cgroup, spec.tenant)
+        ? { cpuMillicores: spec.cpuMillicores }
+        : {}),
+    });
+  }
+
+  #tellUntold(): void {
+    const untold = this.#untold;
+    this.#untold = [];
+    for (const data of untold) this.#options.emit({ event: 'exited', data });
+  }
+}
+
+/** Whether limit `a` allows less than limit `b`; null allows anything. */
+function isLess(a: number | null, b: number | null): boolean {
+  return (a ?? Number.POSITIVE_INFINITY) < (b ?? Number.POSITIVE_INFINITY);
+}
+
+function isUnused(cgroup: Cgroup, tenant: TenantId): boolean {
+  return cgroup.children(groupOfTenant(tenant)).length === 0;
+}

@@ -1,0 +1,37 @@
+// What this unit can enforce, and how much of each resource it has.
+import { statfs } from 'node:fs/promises';
+import { availableParallelism, totalmem } from 'node:os';
+import type { Bytes, Millicores } from '../base/quantity.ts';
+import { defaultBandwidth } from '../model/workload.ts';
+import type { Resources } from '../model/resources.ts';
+import type { AgentCapabilities } from '../protocol/agent.ts';
+import type { Detected } from './cgroup/detect.ts';
+import type { DetectedSandbox } from './sandbox/detect.ts';
+
+export function capabilitiesOf(cgroups: Detected, sandboxes: DetectedSandbox): AgentCapabilities {
+  const { capabilities } = cgroups.cgroup;
+  return {
+    cgroup: capabilities.version,
+    sandbox: sandboxes.sandbox.name,
+    memoryLimit: capabilities.memoryLimit,
+    cpuLimit: capabilities.cpuLimit,
+    freeze: capabilities.freeze,
+    separateUsers: sandboxes.sandbox.separateUsers,
+    warmPool: true,
+    notEnforced: [...cgroups.notEnforced, ...sandboxes.notEnforced],
+  };
+}
+
+export async function capacityOf(dataDirectory: string): Promise<Resources> {
+  const { bsize, blocks } = await statfs(dataDirectory);
+  // Itself in a container, Bellows has what the container has.
+  const constrained = process.constrainedMemory();
+  const memory = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+  return {
+    memory: memory as Bytes,
+    cpu: (availableParallelism() * 1000) as Millicores,
+    storage: (bsize * blocks) as Bytes,
+    // The speed of a link is not known for certain (virtual devices report none): the commonest.
+    bandwidth: defaultBandwidth,
+  };
+}

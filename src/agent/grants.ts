@@ -1,0 +1,73 @@
+// What an instance may use, as it is told (MISSION E5): the file, the Runtime API and the frame say the same.
+// Owns the count of notices and the file. Does not own what is enforced (resize/).
+import { join } from 'node:path';
+import { formatResources, type Resources } from '../model/resources.ts';
+import { grantFileName, type GrantNotice } from '../protocol/instance.ts';
+import { writeFileAtomic } from '../sys/atomic-file.ts';
+
+export type GrantPhase = GrantNotice['phase'];
+
+export function grantNotice(grant: Resources, generation: number, phase: GrantPhase): GrantNotice {
+  return {
+    generation,
+    phase,
+    ...formatResources(grant),
+    memoryBytes: grant.memory,
+    cpuMillicores: grant.cpu,
+    storageBytes: grant.storage,
+    bandwidthBytesPerSecond: grant.bandwidth,
+  };
+}
+
+export class GrantBook {
+  readonly #file: string;
+  #notice: GrantNotice;
+  #writing: Promise<void> = Promise.resolve();
+  readonly #readers = new Set<() => void>();
+
+  constructor(runDirectory: string, grant: Resources, generation: number) {
+    this.#file = join(runDirectory, grantFileName);
+    this.#notice = grantNotice(grant, generation, 'current');
+  }
+
+  get notice(): GrantNotice {
+    return this.#notice;
+  }
+
+  /** Writes the present notice: at the start, and after a crash between a change and its file. */
+  write(): Promise<void> {
+    // One after the other, so that the file never goes back to an older notice.
+    this.#writing = this.#writing.then(() =>
+      writeFileAtomic(this.#file, `${JSON.stringify(this.#notice)}\n`),
+    );
+    return this.#writing;
+  }
+
+  /** Counts up, wakes readers, and begins to write the file. */
+  change(grant: Resources, phase: GrantPhase): { notice: GrantNotice; written: Promise<void> } {
+    this.#notice = grantNotice(grant, this.#notice.generation + 1, phase);
+    for (const wake of [...this.#readers]) wake();
+    return { notice: this.#notice, written: this.write() };
+  }
+
+  /** Resolves when there is a notice after `generation`, or after `waitMs`. */
+  after(generation: number, waitMs: number, signal: AbortSignal): Promise<GrantNotice> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#readers.delete(done);
+        resolve(this.#notice);
+      };
+      const timer = setTimeout(done, waitMs);
+      if (this.#notice.generation > generation || signal.aborted) done();
+      else this.#readers.add(done);
+      signal.addEventListener('abort', done, { once: true });
+    });
+  }
+
+  /** Nobody reads any more, and the file is not written any more. */
+  async close(): Promise<void> {
+    for (const wake of [...this.#readers]) wake();
+    await this.#writing.catch(() => undefined);
+  }
+}

@@ -1,0 +1,296 @@
+// A cell: one slot with what runs in it and everything the agent holds of it. A pooled process has its cell long before
+// it is an instance. Owns making and ending cells, completely: processes, groups, mounts, files, sockets.
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BellowsError } from '../../base/errors.ts';
+import type { ConnectionCounts } from '../../model/instance.ts';
+import { maxInstanceMemory, type NetworkMode } from '../../model/workload.ts';
+import { instanceSockets } from '../../protocol/instance.ts';
+import type { LaunchPlaces, LaunchPlan } from '../../runtime/port.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { Cgroup, GroupPath } from '../cgroup/port.ts';
+import { runtimeStartTimeoutMs } from '../config.ts';
+import { LogPipe, type LineSink } from '../logs/log-pipe.ts';
+import { RuntimeApi } from '../runtime-api.ts';
+import {
+  anyAlive,
+  type InsidePaths,
+  type Launched,
+  type ProcessExit,
+  type Sandbox,
+  type SandboxCommand,
+  type SandboxProcesses,
+} from '../sandbox/port.ts';
+import { makeSlot, newSlotName, removeSlot, slotAt, type Slot, type SlotName } from '../slot.ts';
+import { InstanceLink } from './link.ts';
+import { endOf, forget } from './watch.ts';
+
+/** A killed process is gone when its memory is given back; longer than this and the kernel itself is stuck. */
+const endTimeoutMs = 10_000;
+
+export interface Cell {
+  readonly slot: Slot;
+  readonly network: NetworkMode;
+  readonly processes: SandboxProcesses;
+  /** When the main process ended. */
+  readonly exited: Promise<ProcessExit>;
+  /** Null for programs that speak no frames. */
+  readonly link: InstanceLink | null;
+  readonly log: LogPipe;
+  readonly api: RuntimeApi | null;
+  /** Where its processes are: the pool's, then the instance's. */
+  group: GroupPath;
+  storageBytes: number;
+  /** Told of the connections that the runtime inside counts. */
+  onConnections: (counts: ConnectionCounts) => void;
+}
+
+export interface CommandCell {
+  readonly slot: Slot;
+  readonly api: RuntimeApi | null;
+  readonly log: LogPipe;
+}
+
+export interface CellsOptions {
+  readonly slotsDirectory: string;
+  readonly sandbox: Sandbox;
+  readonly cgroup: Cgroup;
+  readonly log: Logger;
+}
+
+export class Cells {
+  readonly #options: CellsOptions;
+
+  constructor(options: CellsOptions) {
+    this.#options = options;
+  }
+
+  get sandbox(): Sandbox {
+    return this.#options.sandbox;
+  }
+
+  slot(name: SlotName): Slot {
+    return slotAt(this.#options.slotsDirectory, name);
+  }
+
+  /** A place for a process, with its log already open. */
+  async make(storageBytes: number): Promise<CommandCell> {
+    const slot = this.slot(newSlotName());
+    try {
+      makeSlot(slot);
+      this.#options.sandbox.prepare(slot, storageBytes);
+      return {
+        slot,
+        api: await RuntimeApi.listen(0),
+        log: new LogPipe(slot.logFifo, this.#unboundSink(slot.name)),
+      };
+    } catch (thrown) {
+      this.#options.sandbox.clear(slot);
+      removeSlot(slot);
+      throw thrown;
+    }
+  }
+
+  /** Starts a runtime's unbound process in `group`, and waits until it can be bound. @throws BellowsError */
+  async startRuntime(
+    plan: (places: LaunchPlaces) => LaunchPlan,
+    group: (slot: SlotName) => GroupPath,
+    network: NetworkMode,
+    storageBytes: number,
+  ): Promise<Cell> {
+    const made = await this.make(storageBytes);
+    const inside = this.#options.sandbox.inside(made.slot, '/');
+    const { command, args, env } = plan(launchPlaces(inside));
+    const launch: SandboxCommand = {
+      argv: [command, ...args],
+      env: { ...baseEnvironment(inside), ...env },
+      workingDirectory: inside.temporary,
+      network,
+      uid: null,
+    };
+    const cell = await this.launch(made, async () => launch, group(made.slot.name), storageBytes, true);
+    try {
+      const ended = cell.exited.then(() =>
+        Promise.reject(new BellowsError('StartFailed', 'The runtime ended before it was ready.')),
+      );
+      await Promise.race([cell.link?.connected(runtimeStartTimeoutMs), ended]);
+      return cell;
+    } catch (thrown) {
+      await this.end(cell);
+      throw thrown;
+    }
+  }
+
+  /** Starts a program in a made place, after `prepare` has furnished it. On failure nothing of the place is left. @throws BellowsError StartFailed */
+  async launch(
+    made: CommandCell,
+    prepare: () => Promise<SandboxCommand>,
+    group: GroupPath,
+    storageBytes: number,
+    speaksFrames: boolean,
+  ): Promise<Cell> {
+    const { sandbox, cgroup } = this.#options;
+    let launched: Launched;
+    let command: SandboxCommand;
+    try {
+      cgroup.create(group);
+      command = await prepare();
+      launched = await sandbox.launch(made.slot, command, (pids) => this.#attach(group, pids));
+    } catch (thrown) {
+      made.log.start();
+      await this.#clear(made, group);
+      throw thrown;
+    }
+    made.log.start();
+    return this.#cell(made, launched.processes, launched.exited, {
+      network: command.network,
+      group,
+      storageBytes,
+      speaksFrames,
+    });
+  }
+
+  /** Takes over what an earlier agent started. */
+  async adopt(
+    slot: Slot,
+    processes: SandboxProcesses,
+    runtimeApiPort: number | null,
+    rest: {
+      readonly network: NetworkMode;
+      readonly group: GroupPath;
+      readonly storageBytes: number;
+      readonly speaksFrames: boolean;
+    },
+  ): Promise<Cell> {
+    const log = new LogPipe(slot.logFifo, this.#unboundSink(slot.name));
+    log.start();
+    const api = runtimeApiPort === null ? null : await RuntimeApi.listen(runtimeApiPort);
+    if (api === null && runtimeApiPort !== null) {
+      this.#options.log.warn(
+        { slot: slot.name, port: runtimeApiPort },
+        'the port of a Runtime API is taken; the grant file still says the same',
+      );
+    }
+    const exited = endOf(processes.main).then((): ProcessExit => ({ code: null, signal: null }));
+    return this.#cell({ slot, api, log }, processes, exited, rest);
+  }
+
+  /** Moves all processes of a cell into another group, and removes the one they were in. */
+  async move(cell: Cell, group: GroupPath): Promise<void> {
+    const { cgroup } = this.#options;
+    const from = cell.group;
+    cell.group = group;
+    await this.#attach(group, cgroup.processes(from));
+    // Nobody waits for this: the kernel takes its time to let a group go.
+    void cgroup
+      .remove(from)
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'a pool group is left'));
+  }
+
+  /** Ends everything of a cell. Resolves when nothing is left, its last lines are read, and its group is gone. */
+  async end(cell: Cell): Promise<void> {
+    const { sandbox, cgroup } = this.#options;
+    sandbox.kill(cell.processes);
+    forget(cell.processes.main);
+    // Frozen ones die here too, and what left the sandbox's process group.
+    await cgroup.kill(cell.group);
+    for (let waitedMs = 0; anyAlive(cell.processes); waitedMs += 1) {
+      if (waitedMs > endTimeoutMs)
+        throw new BellowsError(
+          'Unavailable',
+          `Processes of ${cell.slot.name} did not end within ${endTimeoutMs} ms of SIGKILL.`,
+        );
+      await sleep(1);
+    }
+    cell.link?.close();
+    await this.#clear(cell, cell.group);
+  }
+
+  /** Stops holding a cell whose processes go on: the next agent adopts them. */
+  release(cell: Cell): void {
+    cell.link?.close();
+    cell.api?.close();
+    cell.log.close();
+    forget(cell.processes.main);
+  }
+
+  /** Removes what is left of a slot that nothing runs in. */
+  clearSlot(name: SlotName): void {
+    const slot = this.slot(name);
+    this.#options.sandbox.clear(slot);
+    removeSlot(slot);
+  }
+
+  #cell(
+    made: CommandCell,
+    processes: SandboxProcesses,
+    exited: Promise<ProcessExit>,
+    rest: {
+      readonly network: NetworkMode;
+      readonly group: GroupPath;
+      readonly storageBytes: number;
+      readonly speaksFrames: boolean;
+    },
+  ): Cell {
+    const socketPath = join(made.slot.runDirectory, instanceSockets.frames);
+    const link = rest.speaksFrames
+      ? new InstanceLink(socketPath, { onConnections: (counts) => cell.onConnections(counts) })
+      : null;
+    const cell: Cell = {
+      ...made,
+      processes,
+      exited,
+      link,
+      network: rest.network,
+      group: rest.group,
+      storageBytes: rest.storageBytes,
+      onConnections: () => {},
+    };
+    return cell;
+  }
+
+  async #clear(made: CommandCell, group: GroupPath): Promise<void> {
+    await made.log.drain();
+    made.api?.close();
+    this.#options.sandbox.clear(made.slot);
+    removeSlot(made.slot);
+    await this.#options.cgroup.remove(group);
+  }
+
+  async #attach(group: GroupPath, pids: readonly number[]): Promise<void> {
+    for (const pid of pids) {
+      try {
+        this.#options.cgroup.attach(group, pid);
+      } catch (error) {
+        // It ended meanwhile.
+        if (existsSync(`/proc/${pid}`)) throw error;
+      }
+    }
+    await Promise.resolve();
+  }
+
+  #unboundSink(slot: SlotName): LineSink {
+    return (line) =>
+      this.#options.log.warn({ slot, line: line.slice(0, 1000) }, 'a process without a workload printed');
+  }
+}
+
+export function launchPlaces(inside: InsidePaths): LaunchPlaces {
+  return {
+    node: inside.node,
+    runtimeDirectory: `${inside.runtime}/runtime`,
+    runDirectory: inside.run,
+    ceilingBytes: maxInstanceMemory,
+  };
+}
+
+/** What every program may expect of its environment. */
+export function baseEnvironment(inside: InsidePaths): Record<string, string> {
+  return {
+    PATH: `${dirname(inside.node)}:/usr/local/bin:/usr/bin:/bin`,
+    HOME: inside.temporary,
+    TMPDIR: inside.temporary,
+    LANG: 'C.UTF-8',
+  };
+}

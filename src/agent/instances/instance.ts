@@ -1,0 +1,240 @@
+// One instance as the agent holds it: its state, its grant, and what can be asked of it while it runs.
+// Does not own starting (starter.ts), nor ending it (instances.ts), nor which limits are right (resize/).
+//
+//   bound ──ready──▶ idle ◀──thaw── frozen          (busy is what the gateway knows)
+//     │               │ └───freeze───▶ │
+//     └───────────────┴── stopping ◀───┘ ──▶ gone
+import type { ConnectionCounts, InstanceInfo, InstanceState } from '../../model/instance.ts';
+import type { Resources } from '../../model/resources.ts';
+import { hostUnitId, type InstanceId } from '../../base/ids.ts';
+import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
+import { frameType } from '../../protocol/instance.ts';
+import type { Cgroup } from '../cgroup/port.ts';
+import type { GrantBook, GrantPhase } from '../grants.ts';
+import type { Cell } from './cells.ts';
+import type { Handle } from './handle.ts';
+
+/** User code may compute without a pause; the notice then reaches it later, and nobody waits longer for it. */
+const noticeTimeoutMs = 1000;
+/** A collection of a heap of several GiB takes a second or two. */
+const trimTimeoutMs = 5000;
+
+export interface InstanceOptions {
+  readonly spec: InstanceSpec;
+  readonly cell: Cell;
+  readonly grants: GrantBook;
+  readonly endpoint: Endpoint;
+  readonly pooled: boolean;
+  readonly startedAtMs: number;
+  readonly runtimeDirectory: string;
+  readonly grant: Resources;
+  readonly desired: Resources;
+  readonly cgroup: Cgroup;
+  readonly sandboxName: 'bubblewrap' | 'none';
+  readonly save: (handle: Handle) => Promise<void>;
+  readonly onChange: (info: InstanceInfo) => void;
+}
+
+export class Instance {
+  readonly spec: InstanceSpec;
+  readonly cell: Cell;
+  readonly grants: GrantBook;
+  readonly endpoint: Endpoint;
+  readonly pooled: boolean;
+  readonly #options: InstanceOptions;
+  #phase: 'bound' | 'ready' | 'stopping' | 'gone' = 'bound';
+  #grant: Resources;
+  #desired: Resources;
+  #connections: ConnectionCounts = { open: 0, closedByClient: 0, closedByServer: 0 };
+  /** What the gateway wants, and how many trims need it to run all the same. */
+  #wantFrozen = false;
+  #trims = 0;
+  #frozen = false;
+  #converging: Promise<void> = Promise.resolve();
+  #saving: Promise<void> = Promise.resolve();
+
+  constructor(options: InstanceOptions) {
+    this.#options = options;
+    this.spec = options.spec;
+    this.cell = options.cell;
+    this.grants = options.grants;
+    this.endpoint = options.endpoint;
+    this.pooled = options.pooled;
+    this.#grant = options.grant;
+    this.#desired = options.desired;
+    this.cell.onConnections = (counts) => {
+      this.#connections = counts;
+      this.#changed();
+    };
+  }
+
+  get id(): InstanceId {
+    return this.spec.id;
+  }
+
+  get state(): InstanceState {
+    if (this.#phase === 'ready') return this.#wantFrozen ? 'frozen' : 'idle';
+    return this.#phase;
+  }
+
+  get grant(): Resources {
+    return this.#grant;
+  }
+
+  get connections(): ConnectionCounts {
+    return this.#connections;
+  }
+
+  info(): InstanceInfo {
+    const { spec } = this;
+    return {
+      id: spec.id,
+      tenant: spec.tenant,
+      workload: spec.workload,
+      generation: spec.generation,
+      kind: spec.kind,
+      unit: hostUnitId,
+      state: this.state,
+      pid: this.cell.processes.main.pid,
+      startedAtMs: this.#options.startedAtMs,
+      grant: this.#grant,
+      desired: this.#desired,
+      connections: this.#connections,
+    };
+  }
+
+  /** Writes the handle; later writes wait for earlier ones, and the last state wins. */
+  save(): Promise<void> {
+    this.#saving = this.#saving
+      .catch(() => undefined)
+      .then(() => (this.#phase === 'gone' ? undefined : this.#options.save(this.#handle())));
+    return this.#saving;
+  }
+
+  async becomeReady(): Promise<void> {
+    this.#phase = 'ready';
+    await this.save();
+    this.#changed();
+  }
+
+  /** Of an adopted instance that was frozen. */
+  foundFrozen(): void {
+    this.#frozen = true;
+    this.#wantFrozen = true;
+  }
+
+  beginStop(): void {
+    if (this.#phase === 'gone') return;
+    this.#phase = 'stopping';
+    this.#wantFrozen = false;
+    this.#changed();
+  }
+
+  /** Nothing of it is left; its handle is not written again. */
+  async becomeGone(): Promise<void> {
+    this.#phase = 'gone';
+    await this.#saving.catch(() => undefined);
+    await this.grants.close();
+    this.#changed();
+  }
+
+  /** Resolves when every process stands still. Does nothing while it starts or stops. */
+  async freeze(): Promise<void> {
+    if (this.#phase !== 'ready' || !this.#options.cgroup.capabilities.freeze || this.#wantFrozen)
+      return this.#converging;
+    this.#wantFrozen = true;
+    await this.#converge();
+    this.#changed();
+  }
+
+  async thaw(): Promise<void> {
+    if (!this.#wantFrozen) return this.#converging;
+    this.#wantFrozen = false;
+    await this.#converge();
+    this.#changed();
+  }
+
+  /** Collects garbage inside and drops clean cache. A frozen instance runs for that, and stands still again after it. */
+  async trim(): Promise<{ beforeBytes: number; afterBytes: number }> {
+    const { cgroup } = this.#options;
+    const { group, link } = this.cell;
+    const beforeBytes = cgroup.usage(group).memoryBytes;
+    this.#trims += 1;
+    try {
+      await this.#converge();
+      // What it answers is its own word; the group's figures count.
+      if (link !== null && this.#phase === 'ready') await link.request(frameType.trim, '', trimTimeoutMs);
+      await cgroup.dropCache(group);
+    } finally {
+      this.#trims -= 1;
+      await this.#converge();
+    }
+    return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
+  }
+
+  /** Tells the application; resolves when it has heard, or can not hear now: one that stands still reads it later. */
+  async notify(grant: Resources, phase: GrantPhase): Promise<void> {
+    const { notice, written } = this.grants.change(grant, phase);
+    const payload = JSON.stringify(notice);
+    const { link } = this.cell;
+    if (link === null || this.#frozen) {
+      link?.tell(frameType.grant, payload);
+      return written;
+    }
+    const heard = link.request(frameType.grant, payload, noticeTimeoutMs).catch(() => undefined);
+    await Promise.all([heard, written]);
+  }
+
+  /** What is asked for, granted or not yet. */
+  setDesired(desired: Resources): void {
+    this.#desired = desired;
+    void this.save().catch(() => undefined);
+  }
+
+  /** What the kernel enforces now. */
+  setGrant(grant: Resources): void {
+    this.#grant = grant;
+    void this.save().catch(() => undefined);
+    this.#changed();
+  }
+
+  /** One after the other, each towards what is wanted by then. */
+  #converge(): Promise<void> {
+    this.#converging = this.#converging
+      .catch(() => undefined)
+      .then(async () => {
+        const wanted = this.#wantFrozen && this.#trims === 0;
+        if (wanted === this.#frozen) return;
+        const { cgroup } = this.#options;
+        if (wanted) await cgroup.freeze(this.cell.group);
+        else await cgroup.thaw(this.cell.group);
+        this.#frozen = wanted;
+      });
+    return this.#converging;
+  }
+
+  #handle(): Handle {
+    const { spec, cell, endpoint, pooled } = this;
+    const { startedAtMs, runtimeDirectory, sandboxName } = this.#options;
+    return {
+      version: 1,
+      spec,
+      slot: cell.slot.name,
+      processes: cell.processes,
+      sandbox: sandboxName,
+      endpoint,
+      runtimeApiPort: cell.api?.port ?? null,
+      runtimeDirectory,
+      startedAtMs,
+      ready: this.#phase === 'ready' || this.#phase === 'stopping',
+      pooled,
+      grant: this.#grant,
+      desired: this.#desired,
+      grantGeneration: this.grants.notice.generation,
+    };
+  }
+
+  #changed(): void {
+    this.#options.onChange(this.info());
+  }
+}

@@ -1,0 +1,195 @@
+// All instances of this unit: starts each id once, stops, notices ends, and tells. Owns the table of instances and the
+// order in which one ends. How one starts is starter.ts, what one is instance.ts.
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
+import type { AgentProtocol, InstanceSpec } from '../../protocol/agent.ts';
+import { frameType } from '../../protocol/instance.ts';
+import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../sys/log.ts';
+import { sendSignal } from '../../sys/process.ts';
+import type { Cgroup } from '../cgroup/port.ts';
+import type { ProcessExit } from '../sandbox/port.ts';
+import type { Cells } from './cells.ts';
+import type { Handles } from './handle.ts';
+import type { Instance } from './instance.ts';
+import { StartFailure, type Starter } from './starter.ts';
+
+export type StartResult = ResultOf<AgentProtocol['methods']['start']>;
+export type Exit = Extract<EventOf<AgentProtocol>, { event: 'exited' }>['data'];
+
+export interface InstancesOptions {
+  readonly cells: Cells;
+  readonly starter: Starter;
+  readonly handles: Handles;
+  readonly cgroup: Cgroup;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onExit: (exit: Exit) => void;
+}
+
+export class Instances {
+  readonly #options: InstancesOptions;
+  readonly #byId = new Map<InstanceId, Instance>();
+  readonly #starting = new Map<InstanceId, Promise<StartResult>>();
+  readonly #ending = new Map<InstanceId, Promise<void>>();
+  #closed = false;
+
+  constructor(options: InstancesOptions) {
+    this.#options = options;
+  }
+
+  all(): Instance[] {
+    return [...this.#byId.values()];
+  }
+
+  ofTenant(tenant: TenantId): Instance[] {
+    return this.all().filter((instance) => instance.spec.tenant === tenant);
+  }
+
+  find(id: InstanceId): Instance | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** @throws BellowsError NotFound */
+  get(id: InstanceId): Instance {
+    const instance = this.#byId.get(id);
+    if (instance === undefined)
+      throw new BellowsError('NotFound', `There is no instance ${id} in this unit.`);
+    return instance;
+  }
+
+  /** An id that exists is answered with what it is: whoever asks twice, after a lost answer, does not start twice. */
+  start(spec: InstanceSpec): Promise<StartResult> {
+    const starting = this.#starting.get(spec.id);
+    if (starting !== undefined) return starting;
+    const running = this.#byId.get(spec.id);
+    if (running !== undefined) return Promise.resolve(started(running, 0));
+    if (this.#closed) return Promise.reject(new BellowsError('Unavailable', 'The agent is stopping.'));
+    const result = this.#start(spec).finally(() => this.#starting.delete(spec.id));
+    this.#starting.set(spec.id, result);
+    return result;
+  }
+
+  /** Resolves when the instance and all that was made for it are gone; at once when there is none. */
+  async stop(id: InstanceId, graceMs: number, reason: string): Promise<void> {
+    const instance = this.#byId.get(id);
+    if (instance === undefined) return;
+    const ending = this.#ending.get(id);
+    if (ending !== undefined) return ending;
+    instance.beginStop();
+    if (graceMs > 0) await this.#ask(instance, graceMs);
+    await this.#end(instance, reason);
+  }
+
+  /** Takes over an instance that an earlier agent started. */
+  adopt(instance: Instance): void {
+    this.#byId.set(instance.id, instance);
+    this.#watch(instance);
+  }
+
+  /** Nothing starts any more; what runs is stopped. */
+  async close(graceMs: number): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.all().map((instance) => this.stop(instance.id, graceMs, 'the agent is stopping')));
+    await Promise.allSettled(this.#starting.values());
+    await Promise.all(this.#ending.values());
+  }
+
+  async #start(spec: InstanceSpec): Promise<StartResult> {
+    const { starter, clock, log } = this.#options;
+    const startedMs = clock.monotonicMs();
+    try {
+      const instance = await starter.start(spec, (registered) => this.#byId.set(spec.id, registered));
+      this.#watch(instance);
+      return started(instance, clock.monotonicMs() - startedMs);
+    } catch (thrown) {
+      const instance = this.#byId.get(spec.id);
+      if (instance !== undefined) await this.#end(instance, null);
+      if (thrown instanceof StartFailure) {
+        log.info(
+          { instance: spec.id, workload: spec.workload, error: thrown.error },
+          'an instance could not start',
+        );
+        return { outcome: 'failed', error: { ...thrown.error, trace: [...thrown.error.trace] } };
+      }
+      throw thrown;
+    }
+  }
+
+  #watch(instance: Instance): void {
+    void instance.cell.exited.then((exit) => this.#end(instance, endReason(exit)));
+  }
+
+  /** Asks it to end by itself, and waits. */
+  async #ask(instance: Instance, graceMs: number): Promise<void> {
+    const { cell } = instance;
+    await instance.thaw();
+    if (cell.link?.tell(frameType.shutdown, JSON.stringify({ graceMs })) !== true)
+      sendSignal(cell.processes.main, 'SIGTERM');
+    const waiting = new AbortController();
+    const grace = new Promise((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      waiting.signal.addEventListener('abort', () => clearTimeout(timer));
+    });
+    await Promise.race([cell.exited, grace]);
+    waiting.abort();
+  }
+
+  /** Ends it once, whoever asks. `reason` null: the start's own answer tells. */
+  #end(instance: Instance, reason: string | null): Promise<void> {
+    const known = this.#ending.get(instance.id);
+    if (known !== undefined) return known;
+    const ending = this.#finish(instance, reason)
+      .catch((error: unknown) =>
+        this.#options.log.error(
+          { err: error, instance: instance.id },
+          'an instance could not be ended completely',
+        ),
+      )
+      .finally(() => this.#ending.delete(instance.id));
+    this.#ending.set(instance.id, ending);
+    return ending;
+  }
+
+  async #finish(instance: Instance, reason: string | null): Promise<void> {
+    const { cells, handles, cgroup, onExit } = this.#options;
+    instance.beginStop();
+    const { cell, spec } = instance;
+    let exit: ProcessExit | undefined;
+    void cell.exited.then((known) => (exit = known));
+    // Before its group goes.
+    const oomKilled = cgroup.usage(cell.group).oomKills > 0;
+    try {
+      await cells.end(cell);
+    } finally {
+      await instance.becomeGone();
+      await handles.remove(spec.id);
+      this.#byId.delete(spec.id);
+    }
+    if (reason === null) return;
+    onExit({
+      id: spec.id,
+      workload: spec.workload,
+      code: exit?.code ?? null,
+      signal: exit?.signal ?? null,
+      oomKilled,
+      reason: oomKilled ? 'it needed more memory than it was granted' : reason,
+    });
+  }
+}
+
+function started(instance: Instance, durationMs: number): StartResult {
+  return {
+    outcome: 'started',
+    instance: instance.info(),
+    pooled: instance.pooled,
+    durationMs,
+    endpoint: instance.endpoint,
+  };
+}
+
+function endReason(exit: ProcessExit): string {
+  if (exit.signal !== null) return `it was ended by ${exit.signal}`;
+  return exit.code === null ? 'it ended' : `it exited with status ${exit.code}`;
+}

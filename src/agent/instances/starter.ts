@@ -1,0 +1,357 @@
+// Turns a specification into a running instance: takes an unbound process or starts one, gives it its group, its code and
+// its grant, and has it load user code. Owns the order of these steps. On failure nothing is left.
+import { existsSync } from 'node:fs';
+import { z } from 'zod';
+import { BellowsError } from '../../base/errors.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { InstanceInfo } from '../../model/instance.ts';
+import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
+import { frameType, type BindRequest, type InvocationError } from '../../protocol/instance.ts';
+import { runtimes } from '../../runtime/runtimes.ts';
+import type { Launch, LaunchPlan } from '../../runtime/port.ts';
+import type { Cgroup, GroupPath } from '../cgroup/port.ts';
+import { appStartTimeoutMs, functionStartTimeoutMs, instancePids } from '../config.ts';
+import { GrantBook } from '../grants.ts';
+import { groupOfInstance, groupOfTenant } from '../groups.ts';
+import type { LogStore } from '../logs/log-store.ts';
+import type { Pool } from '../pool.ts';
+import type { ProcessExit, Sandbox, SandboxCommand } from '../sandbox/port.ts';
+import { giveLog, nameUser, type Slot } from '../slot.ts';
+import { baseEnvironment, launchPlaces, type Cell, type Cells } from './cells.ts';
+import type { Handle } from './handle.ts';
+import { Instance } from './instance.ts';
+import { freePort, whenServed } from './ports.ts';
+
+/** What an app in a frames runtime is told to listen on; nobody does, so that every app can have the same. */
+const framesPort = 8080;
+
+const invocationError = z.object({
+  errorType: z.string(),
+  errorMessage: z.string(),
+  trace: z.array(z.string()),
+});
+
+/** A start that failed in user code, as Lambda words it. */
+export class StartFailure extends Error {
+  readonly error: InvocationError;
+
+  constructor(errorType: string, errorMessage: string, trace: readonly string[] = []) {
+    super(errorMessage);
+    this.error = { errorType, errorMessage, trace: [...trace] };
+  }
+}
+
+export interface StarterOptions {
+  readonly cells: Cells;
+  readonly pool: Pool;
+  readonly cgroup: Cgroup;
+  readonly sandbox: Sandbox;
+  readonly logs: LogStore;
+  readonly clock: Clock;
+  readonly runtimeDirectory: string;
+  readonly save: (handle: Handle) => Promise<void>;
+  readonly onChange: (info: InstanceInfo) => void;
+}
+
+export class Starter {
+  readonly #options: StarterOptions;
+
+  constructor(options: StarterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * `register` is called as soon as there is something that could be stopped; the promise resolves when it is usable.
+   * Whoever registered it also ends it when this throws.
+   * @throws StartFailure when user code failed, BellowsError when Bellows did
+   */
+  async start(spec: InstanceSpec, register: (instance: Instance) => void): Promise<Instance> {
+    const { sandbox } = this.#options;
+    if (spec.network === 'none' && !sandbox.networkNone) {
+      throw new BellowsError(
+        'NotSupportedHere',
+        'Network "none" needs a sandbox, and there is none here.',
+        'Run Bellows as root with bubblewrap installed, or use network "host".',
+      );
+    }
+    if (!existsSync(spec.codeDirectory))
+      throw new BellowsError(
+        'NotFound',
+        `The code of ${spec.workload} is not there: ${spec.codeDirectory}.`,
+        'Deploy it again.',
+      );
+    const startedMs = this.#options.clock.monotonicMs();
+    const port = spec.runtime === 'custom' ? await this.#portFor(spec) : framesPort;
+    // Plans are made before anything is started: a command that no runtime takes leaves nothing behind.
+    const planFor = (slot: Slot, env: Readonly<Record<string, string>>): Launch => {
+      const inside = sandbox.inside(slot, spec.codeDirectory);
+      const input = { kind: spec.kind, start: spec.start, env, taskDirectory: inside.task };
+      return runtimes[spec.runtime].launch(input, launchPlaces(inside), port);
+    };
+    const timeoutMs = spec.kind === 'function' ? functionStartTimeoutMs : appStartTimeoutMs;
+    const deadlineMs = startedMs + timeoutMs;
+    const instance =
+      spec.runtime === 'custom'
+        ? await this.#exec(spec, port, planFor, register)
+        : await this.#bind(spec, planFor, register, deadlineMs);
+    await this.#whenUsable(instance, port, deadlineMs);
+    await instance.becomeReady();
+    return instance;
+  }
+
+  async #portFor(spec: InstanceSpec): Promise<number> {
+    if (spec.network === 'host') return freePort();
+    throw new BellowsError(
+      'NotSupportedHere',
+      'A custom command with network "none" could not be reached: it listens on a TCP port, and that network has only itself.',
+      'Use network "host" for it, or start it with node, whose connections are handed over.',
+    );
+  }
+
+  async #bind(
+    spec: InstanceSpec,
+    planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
+    register: (instance: Instance) => void,
+    deadlineMs: number,
+  ): Promise<Instance> {
+    const { pool, cells, cgroup } = this.#options;
+    // Refused before a process is spent on it.
+    planFor(cells.slot('s-none' as Slot['name']), {});
+    const pooled = pool.take(spec.network);
+    const cell = pooled ?? (await pool.start(spec.network, spec.grant.storage));
+    const instance = this.#instance(spec, cell, pooled !== undefined, { mode: 'frames', port: null });
+    register(instance);
+    const env = this.#environment(
+      spec,
+      cell.slot,
+      cell.api?.port ?? null,
+      spec.kind === 'app' ? framesPort : null,
+    );
+    const launch = planFor(cell.slot, env);
+    if (launch.way !== 'bind') throw new TypeError(`${spec.runtime} is not bound`);
+    const group = groupOfInstance(spec.tenant, spec.id);
+    await this.#makeGroup(spec, group);
+    // The kernel lets go of a process's old group in some milliseconds when it has not for a while: all else runs meanwhile.
+    await Promise.all([cells.move(cell, group), this.#furnish(instance, group)]);
+    const bind: BindRequest = {
+      instance: spec.id,
+      kind: spec.kind,
+      ...this.#identity(spec),
+      handler: spec.handler,
+      argv: launch.argv,
+      env,
+      taskDirectory: this.#options.sandbox.inside(cell.slot, spec.codeDirectory).task,
+      timeoutMs: spec.timeoutMs,
+      grant: instance.grants.notice,
+      function: spec.function,
+    };
+    cgroup.resetPeak(group);
+    const answered =
+      cell.link?.request(frameType.bind, JSON.stringify(bind), this.#leftMs(deadlineMs)) ??
+      Promise.reject(new Error('no link'));
+    const answer = await this.#unlessItEnds(instance, answered, deadlineMs);
+    if (answer.type === frameType.bindFailed) {
+      const error = invocationError.safeParse(JSON.parse(answer.payload.toString()));
+      if (!error.success)
+        throw new StartFailure(
+          'Runtime.Unknown',
+          'Error: the code failed to load, and its error could not be read.',
+        );
+      throw new StartFailure(error.data.errorType, error.data.errorMessage, error.data.trace);
+    }
+    return instance;
+  }
+
+  async #exec(
+    spec: InstanceSpec,
+    port: number,
+    planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
+    register: (instance: Instance) => void,
+  ): Promise<Instance> {
+    const { cells } = this.#options;
+    planFor(cells.slot('s-none' as Slot['name']), {});
+    const made = await cells.make(spec.grant.storage);
+    const group = groupOfInstance(spec.tenant, spec.id);
+    const { plan } = planFor(
+      made.slot,
+      this.#environment(spec, made.slot, made.api?.port ?? null, null),
+    ) as Extract<Launch, { way: 'exec' }>;
+    made.log.sink = this.#options.logs.sinkOf(spec.workload, spec.id);
+    const cell = await cells.launch(
+      made,
+      () => this.#command(spec, made.slot, group, plan),
+      group,
+      spec.grant.storage,
+      false,
+    );
+    const instance = this.#instance(spec, cell, false, { mode: 'tcp', port });
+    register(instance);
+    cell.api?.serve({ uid: this.#ownerUid(spec), grants: instance.grants });
+    await instance.save();
+    return instance;
+  }
+
+  /** Everything that a custom command finds when it starts. */
+  async #command(
+    spec: InstanceSpec,
+    slot: Slot,
+    group: GroupPath,
+    plan: LaunchPlan,
+  ): Promise<SandboxCommand> {
+    const { sandbox, cgroup } = this.#options;
+    await this.#makeGroup(spec, group);
+    sandbox.showCode(slot, spec.codeDirectory);
+    sandbox.showMemory(slot, cgroup.memoryDirectory(group));
+    const { uid } = this.#identity(spec);
+    if (uid !== 0) {
+      nameUser(slot, uid);
+      await giveLog(slot, uid);
+    }
+    await new GrantBook(slot.runDirectory, spec.grant, 1).write();
+    const inside = sandbox.inside(slot, spec.codeDirectory);
+    return {
+      argv: [plan.command, ...plan.args],
+      env: plan.env,
+      workingDirectory: inside.task,
+      network: spec.network,
+      uid,
+    };
+  }
+
+  /** What a pooled process must have before user code loads. */
+  async #furnish(instance: Instance, group: GroupPath): Promise<void> {
+    const { sandbox, cgroup, logs } = this.#options;
+    const { spec, cell } = instance;
+    const { uid } = this.#identity(spec);
+    cell.log.sink = logs.sinkOf(spec.workload, spec.id);
+    sandbox.showCode(cell.slot, spec.codeDirectory);
+    sandbox.showMemory(cell.slot, cgroup.memoryDirectory(group));
+    if (spec.grant.storage !== cell.storageBytes) {
+      sandbox.resizeStorage(cell.slot, spec.grant.storage);
+      cell.storageBytes = spec.grant.storage;
+    }
+    if (uid !== 0) nameUser(cell.slot, uid);
+    cell.api?.serve({ uid: this.#ownerUid(spec), grants: instance.grants });
+    await Promise.all([
+      uid === 0 ? undefined : giveLog(cell.slot, uid),
+      instance.grants.write(),
+      instance.save(),
+    ]);
+  }
+
+  async #makeGroup(spec: InstanceSpec, group: GroupPath): Promise<void> {
+    const { cgroup } = this.#options;
+    cgroup.create(group);
+    // Cgroup v1 refuses a CPU quota above the tenant's; under it the effect is the same.
+    const tenantCpu = cgroup.limits(groupOfTenant(spec.tenant)).cpuMillicores;
+    await cgroup.setLimits(group, {
+      memoryBytes: spec.grant.memory,
+      cpuMillicores: tenantCpu === null ? spec.grant.cpu : Math.min(spec.grant.cpu, tenantCpu),
+      pids: instancePids,
+    });
+  }
+
+  /** A function is usable when it is bound, an app when it listens. */
+  async #whenUsable(instance: Instance, port: number, deadlineMs: number): Promise<void> {
+    const { spec, cell } = instance;
+    if (spec.kind === 'function') return;
+    const listening =
+      cell.link?.listening(this.#leftMs(deadlineMs)) ??
+      whenServed(port, this.#ownerUid(spec), this.#leftMs(deadlineMs));
+    await this.#unlessItEnds(instance, listening, deadlineMs);
+  }
+
+  /** The promise's value; a StartFailure when the process ends first, or the time is over. */
+  async #unlessItEnds<T>(instance: Instance, promise: Promise<T>, deadlineMs: number): Promise<T> {
+    const { spec, cell } = instance;
+    const ended = cell.exited.then((exit): never => {
+      throw exitFailure(exit, this.#options.cgroup.usage(cell.group).oomKills > 0);
+    });
+    // An answer may be on its way when the process has ended: it says more.
+    const answer = promise.catch(() => {
+      if (this.#leftMs(deadlineMs) > 0) return ended;
+      const seconds = (spec.kind === 'function' ? functionStartTimeoutMs : appStartTimeoutMs) / 1000;
+      throw spec.kind === 'function'
+        ? new StartFailure(
+            'Sandbox.Timedout',
+            `Error: the code did not finish loading within ${seconds} seconds`,
+          )
+        : new StartFailure(
+            'App.NotListening',
+            `Error: the app did not listen within ${seconds} seconds; it must listen on the port in PORT`,
+          );
+    });
+    const lateExit = ended.catch(async (thrown: unknown) => {
+      await new Promise((resolve) => setTimeout(resolve, lastAnswerMs));
+      throw thrown;
+    });
+    return Promise.race([answer, lateExit]);
+  }
+
+  #instance(
+    spec: InstanceSpec,
+    cell: Cell,
+    pooled: boolean,
+    rest: Pick<Endpoint, 'mode' | 'port'>,
+  ): Instance {
+    const { cgroup, sandbox, clock, save, onChange, runtimeDirectory } = this.#options;
+    return new Instance({
+      spec,
+      cell,
+      pooled,
+      cgroup,
+      save,
+      onChange,
+      runtimeDirectory,
+      sandboxName: sandbox.name,
+      endpoint: { runDirectory: cell.slot.runDirectory, ...rest },
+      grants: new GrantBook(cell.slot.runDirectory, spec.grant, 1),
+      startedAtMs: clock.nowMs(),
+      grant: spec.grant,
+      desired: spec.grant,
+    });
+  }
+
+  /** Who the instance becomes; 0 is "stay who you are". */
+  #identity(spec: InstanceSpec): { uid: number; gid: number } {
+    return this.#options.sandbox.separateUsers ? { uid: spec.uid, gid: spec.uid } : { uid: 0, gid: 0 };
+  }
+
+  #ownerUid(spec: InstanceSpec): number {
+    return this.#options.sandbox.separateUsers ? spec.uid : (process.getuid?.() ?? 0);
+  }
+
+  #environment(
+    spec: InstanceSpec,
+    slot: Slot,
+    apiPort: number | null,
+    port: number | null,
+  ): Record<string, string> {
+    const inside = this.#options.sandbox.inside(slot, spec.codeDirectory);
+    return {
+      ...baseEnvironment(inside),
+      ...spec.env,
+      ...(apiPort === null ? {} : { AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${apiPort}` }),
+      BELLOWS_GRANT_FILE: `${inside.run}/grant.json`,
+      BELLOWS_INSTANCE_ID: spec.id,
+      ...(port === null ? {} : { PORT: String(port) }),
+    };
+  }
+
+  #leftMs(deadlineMs: number): number {
+    return Math.max(0, deadlineMs - this.#options.clock.monotonicMs());
+  }
+}
+
+/** What a process says last may reach us after the news of its end. */
+const lastAnswerMs = 50;
+
+function exitFailure(exit: ProcessExit, oomKilled: boolean): StartFailure {
+  if (oomKilled)
+    return new StartFailure(
+      'Runtime.OutOfMemory',
+      'Error: Runtime exited with error: signal: killed (it needed more memory than it was granted)',
+    );
+  const how = exit.signal === null ? `exit status ${exit.code ?? 'unknown'}` : `signal: ${exit.signal}`;
+  return new StartFailure('Runtime.ExitError', `Error: Runtime exited with error: ${how}`);
+}

@@ -1,0 +1,43 @@
+// The agent's process: reads its configuration, starts, serves, and stops in order on SIGTERM.
+import { systemClock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import { layoutOf } from '../sys/layout.ts';
+import { createLogger } from '../sys/log.ts';
+import { Agent } from './agent.ts';
+import { agentConfig } from './config.ts';
+import { AgentServer } from './server.ts';
+
+/** Without `shutdown` before it, a SIGTERM ends everything in the time that service managers give by default (90 s), and less. */
+const stopGraceMs = 5000;
+
+process.title = 'bellows-agent';
+const log = createLogger('agent');
+
+async function main(): Promise<void> {
+  const config = agentConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}'));
+  const server = new AgentServer(layoutOf(config.dataDirectory).agentSocket, log);
+  await server.checkFree();
+  const agent = new Agent({ config, clock: systemClock, log, emit: (event) => server.emit(event) });
+  const stop = (): void => {
+    agent.close(stopGraceMs).then(
+      () => {
+        server.close();
+        process.exit(0);
+      },
+      (error: unknown) => {
+        log.error({ err: error }, 'the agent could not stop in order');
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+  await agent.open();
+  await server.listen(agent.handlers);
+  log.info('ready');
+}
+
+main().catch((error: unknown) => {
+  log.fatal({ err: error }, messageOf(error));
+  process.exit(1);
+});

@@ -1,0 +1,49 @@
+// What is used now: by instances, tenants, the pool and the machine. Reads, decides nothing.
+import { readFileSync } from 'node:fs';
+import { freemem, totalmem } from 'node:os';
+import type { TenantId } from '../base/ids.ts';
+import type { AgentProtocol } from '../protocol/agent.ts';
+import type { ResultOf } from '../protocol/rpc.ts';
+import type { Cgroup } from './cgroup/port.ts';
+import { groupOfTenant, poolGroup, tenantsGroup } from './groups.ts';
+import type { Instance } from './instances/instance.ts';
+
+export type Measurement = ResultOf<AgentProtocol['methods']['measure']>;
+
+export function measure(
+  cgroup: Cgroup,
+  instances: readonly Instance[],
+  poolReady: number,
+  atMs: number,
+): Measurement {
+  return {
+    atMs,
+    instances: instances.map((instance) => ({ id: instance.id, usage: cgroup.usage(instance.cell.group) })),
+    tenants: cgroup.children(tenantsGroup).map((name) => {
+      const tenant = name as TenantId;
+      const { memoryBytes, cpuUsageMicros } = cgroup.usage(groupOfTenant(tenant));
+      return {
+        tenant,
+        memoryBytes,
+        memoryLimitBytes: cgroup.limits(groupOfTenant(tenant)).memoryBytes,
+        cpuUsageMicros,
+      };
+    }),
+    pool: { ready: poolReady, memoryBytes: cgroup.usage(poolGroup).memoryBytes },
+    host: hostMemory(),
+  };
+}
+
+function hostMemory(): Measurement['host'] {
+  let text = '';
+  try {
+    text = readFileSync('/proc/meminfo', 'latin1');
+  } catch {
+    // Not Linux: the rougher figure, which leaves out what caches could give back.
+  }
+  const availableKib = /^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1];
+  return {
+    memoryAvailableBytes: availableKib === undefined ? freemem() : Number(availableKib) * 1024,
+    memoryTotalBytes: totalmem(),
+  };
+}

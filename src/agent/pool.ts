@@ -1,0 +1,161 @@
+// Processes that were started ahead and belong to nobody yet. Owns how many there are; who takes one owns it then.
+// Refills in the background, one at a time, in a group of little weight. A process that ended is replaced.
+import type { NetworkMode } from '../model/workload.ts';
+import { nodeRuntime } from '../runtime/node-runtime.ts';
+import type { Logger } from '../sys/log.ts';
+import type { Cgroup } from './cgroup/port.ts';
+import { poolCpuWeight, pooledMemoryBytes, instancePids } from './config.ts';
+import { poolGroup, slotGroup } from './groups.ts';
+import type { Cell, Cells } from './instances/cells.ts';
+import type { LaunchPlaces, LaunchPlan } from '../runtime/port.ts';
+
+/** After a start that failed, or a process that ended by itself: not to spin when every one does. */
+const retryMs = { first: 500, longest: 30_000 } as const;
+
+export interface PoolOptions {
+  readonly cells: Cells;
+  readonly cgroup: Cgroup;
+  readonly network: NetworkMode;
+  readonly storageBytes: number;
+  readonly log: Logger;
+  readonly onChange: (ready: number) => void;
+}
+
+export class Pool {
+  readonly #options: PoolOptions;
+  /** The newest last: it is taken first, its memory is still in the processor's caches. */
+  readonly #ready: Cell[] = [];
+  /** Cells that are being ended. */
+  readonly #ending = new Set<Promise<void>>();
+  #size = 0;
+  #pauseMs: number = retryMs.first;
+  #refilling: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  get ready(): number {
+    return this.#ready.length;
+  }
+
+  async open(): Promise<void> {
+    this.#options.cgroup.create(poolGroup);
+    await this.#options.cgroup.setLimits(poolGroup, { cpuWeight: poolCpuWeight });
+  }
+
+  setSize(size: number): void {
+    this.#size = size;
+    while (this.#ready.length > size) {
+      const cell = this.#ready.shift();
+      if (cell !== undefined) this.#end(cell);
+    }
+    this.#changed();
+    this.#refill();
+  }
+
+  /** A process that waits to be bound, or undefined. */
+  take(network: NetworkMode): Cell | undefined {
+    if (network !== this.#options.network) return undefined;
+    const cell = this.#ready.pop();
+    if (cell !== undefined) {
+      this.#changed();
+      this.#refill();
+    }
+    return cell;
+  }
+
+  /** An unbound process that the pool does not keep, for whoever found it empty or wants another network. */
+  async start(network: NetworkMode, storageBytes: number): Promise<Cell> {
+    const cell = await this.#options.cells.startRuntime(unboundPlan, slotGroup, network, storageBytes);
+    await this.#limit(cell);
+    return cell;
+  }
+
+  /** Ends every process that waits. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#refilling;
+    for (const cell of this.#ready.splice(0)) this.#end(cell);
+    await Promise.all(this.#ending);
+  }
+
+  #refill(): void {
+    if (
+      this.#refilling !== undefined ||
+      this.#timer !== undefined ||
+      this.#closed ||
+      this.#ready.length >= this.#size
+    )
+      return;
+    this.#refilling = this.#addOne().finally(() => {
+      this.#refilling = undefined;
+      // In a later turn, so that starts which wait for the machine go first.
+      setImmediate(() => this.#refill());
+    });
+  }
+
+  async #addOne(): Promise<void> {
+    try {
+      const cell = await this.start(this.#options.network, this.#options.storageBytes);
+      if (this.#closed || this.#ready.length >= this.#size) return this.#end(cell);
+      this.#ready.push(cell);
+      void cell.exited.then(() => this.#lost(cell));
+      this.#pauseMs = retryMs.first;
+      this.#changed();
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'no process could be started ahead');
+      this.#pause();
+    }
+  }
+
+  /** It ended by itself, or somebody killed it. */
+  #lost(cell: Cell): void {
+    const at = this.#ready.indexOf(cell);
+    if (at < 0) return;
+    this.#ready.splice(at, 1);
+    this.#options.log.warn({ slot: cell.slot.name }, 'a process of the pool ended');
+    this.#end(cell);
+    this.#changed();
+    this.#pause();
+  }
+
+  #pause(): void {
+    if (this.#closed) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#refill();
+    }, this.#pauseMs);
+    this.#pauseMs = Math.min(this.#pauseMs * 2, retryMs.longest);
+  }
+
+  #end(cell: Cell): void {
+    const ending: Promise<void> = this.#options.cells
+      .end(cell)
+      .catch((error: unknown) =>
+        this.#options.log.error(
+          { err: error, slot: cell.slot.name },
+          'a process of the pool could not be ended',
+        ),
+      )
+      .finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+  }
+
+  async #limit(cell: Cell): Promise<void> {
+    await this.#options.cgroup.setLimits(cell.group, { memoryBytes: pooledMemoryBytes, pids: instancePids });
+  }
+
+  #changed(): void {
+    this.#options.onChange(this.#ready.length);
+  }
+}
+
+function unboundPlan(places: LaunchPlaces): LaunchPlan {
+  const plan = nodeRuntime.pooled(places);
+  if (plan === null) throw new Error('the Node runtime can not be pooled');
+  return plan;
+}
