@@ -1,7 +1,7 @@
 // Answers that the gateway itself gives: errors as JSON, over a response or over a bare socket. Owns their shape.
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { BellowsError, type ErrorRecord } from '../base/errors.ts';
+import type { BellowsError, ErrorRecord } from '../base/errors.ts';
 
 /** Sends a whole JSON answer; nothing when the client is gone or an answer has begun. */
 export function sendJson(

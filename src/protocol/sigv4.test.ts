@@ -82,15 +82,12 @@ function onTheWire(
 
 async function signed(input: Input = {}): Promise<SignedRequest> {
   const { signer, request, signingDate } = prepare(input);
-  return onTheWire((await signer.sign(request, { signingDate })) as typeof request, request.body);
+  return onTheWire(await signer.sign(request, { signingDate }), request.body);
 }
 
 async function presigned(input: Input = {}, expiresIn = 60): Promise<SignedRequest> {
   const { signer, request, signingDate } = prepare(input);
-  return onTheWire(
-    (await signer.presign(request, { signingDate, expiresIn })) as typeof request,
-    request.body,
-  );
+  return onTheWire(await signer.presign(request, { signingDate, expiresIn }), request.body);
 }
 
 function verifier(atMs = nowMs) {

@@ -54,7 +54,7 @@ export class AppPool {
   }
 
   close(): void {
-    for (const id of [...this.#instances.keys()]) this.remove(id);
+    for (const id of this.#instances.keys()) this.remove(id);
     for (const waiter of this.#waiters) waiter.take(undefined);
   }
 

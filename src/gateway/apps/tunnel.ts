@@ -15,7 +15,10 @@ export function tunnel(
 ): Promise<'passed' | 'instanceGone' | 'clientGone'> {
   return new Promise((resolve) => {
     const { address } = instance.upstream;
-    const app = connect({ ...address, allowHalfOpen: true });
+    const app =
+      'port' in address
+        ? connect({ ...address, allowHalfOpen: true })
+        : connect({ path: address.socketPath, allowHalfOpen: true });
     app.setNoDelay(true);
     client.setNoDelay(true);
     const onClientGone = (): void => {

@@ -18,12 +18,15 @@ export interface InstanceLinkHandlers {
 
 /** The instance serves before its route is sent, so refusals are rare; half a second covers a full backlog of a busy one. */
 const retryPausesMs = [5, 10, 20, 50, 100, 300];
+/** A link that held so long was a good one; an instance that accepts and closes again and again is given up. */
+const goodLinkMs = 1_000;
 
 export class InstanceLink {
   readonly #path: string;
   readonly #handlers: InstanceLinkHandlers;
   #link: FrameLink | undefined;
   #attempts = 0;
+  #openedAtMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -76,7 +79,7 @@ export class InstanceLink {
         return;
       }
       this.#link = link;
-      this.#attempts = 0;
+      this.#openedAtMs = performance.now();
       this.#handlers.onOpen();
     });
   }
@@ -85,6 +88,7 @@ export class InstanceLink {
     if (this.#closed) return;
     if (this.#link === link) {
       this.#link = undefined;
+      if (performance.now() - this.#openedAtMs >= goodLinkMs) this.#attempts = 0;
       this.#handlers.onLost();
       // The handler may have closed it.
       if (this.#closed) return;
