@@ -98,13 +98,14 @@ export function makeUnit() {
     const group = groupOfInstance(id);
     cgroup.create(group);
     await cgroup.setLimits(group, { memoryBytes: grant.memory, cpuMillicores: grant.cpu });
-    const child = spawn(process.execPath, ['--expose-gc', '-e', program], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    // In the group from its first page on, as an instance is.
+    const command = ['-c', 'read go; exec "$0" --expose-gc -e "$1"', process.execPath, program];
+    const child = spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'] });
     if (child.pid === undefined) throw new Error('the process did not start');
+    cgroup.attach(group, child.pid);
+    child.stdin.write('go\n');
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     await lines.next();
-    cgroup.attach(group, child.pid);
     let turn: Promise<unknown> = Promise.resolve();
     const tell = async (line: string): Promise<void> => {
       turn = turn.then(() => {

@@ -13,7 +13,7 @@ import type { ConnectionCounts } from '../../model/instance.ts';
 import { formatResource, type Resources } from '../../model/resources.ts';
 import type { ResizeRequest, ResizeResult } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { Cgroup } from '../cgroup/port.ts';
+import type { Cgroup, GroupPath } from '../cgroup/port.ts';
 import type { InstanceControl } from './control.ts';
 import { Deferrals, type Deferral } from './deferrals.ts';
 import { Notices } from './notices.ts';
@@ -118,18 +118,23 @@ export class Resizer {
 
   /**
    * After the death of an agent that had just lowered limits: ends holds that nobody watches any more. A group that
-   * stands at such a limit is given as much again; the next request decides anew.
+   * stands at such a limit is given twice as much, an instance at least what its record grants it; the next request
+   * decides anew.
    */
   async adopt(ids: readonly InstanceId[], tenants: readonly TenantId[]): Promise<void> {
-    const { cgroup, groupOfInstance, groupOfTenant } = this.#options;
-    for (const group of [...ids.map(groupOfInstance), ...tenants.map(groupOfTenant)]) {
-      const { held, memoryBytes, limitBytes } = cgroup.memoryStrain(group);
-      if (!held) continue;
-      // Who waits wakes up now and then to try, so that `waiting` alone could be missed.
-      const atLimit = limitBytes !== null && memoryBytes >= limitBytes - nearBytes;
-      if (atLimit) await cgroup.setLimits(group, { memoryBytes: limitBytes * 2 });
-      cgroup.holdOutOfMemory(group, false);
-    }
+    const { control, groupOfInstance, groupOfTenant } = this.#options;
+    for (const id of ids) await this.#endHold(groupOfInstance(id), control.describe(id)?.grant.memory ?? 0);
+    for (const tenant of tenants) await this.#endHold(groupOfTenant(tenant), 0);
+  }
+
+  async #endHold(group: GroupPath, grantedBytes: number): Promise<void> {
+    const { cgroup } = this.#options;
+    const { held, memoryBytes, limitBytes } = cgroup.memoryStrain(group);
+    if (!held) return;
+    // Who waits wakes up now and then to try, so that `waiting` alone could be missed.
+    const atLimit = limitBytes !== null && memoryBytes >= limitBytes - nearBytes;
+    if (atLimit) await cgroup.setLimits(group, { memoryBytes: Math.max(limitBytes * 2, grantedBytes) });
+    cgroup.holdOutOfMemory(group, false);
   }
 
   /** Ends retries and watches; limits stay as they are. */
