@@ -1,0 +1,130 @@
+// What commands read of /v1's answers: no more than they show, so that a newer Bellows with more fields is no stranger.
+// The whole shapes are src/api/v1/views; `--json` prints answers as they came.
+import { z } from 'zod';
+import { changeStatuses } from '../model/change.ts';
+
+const holding = z.object({ demand: z.string(), grant: z.string(), used: z.string(), claimed: z.string() });
+
+export const instances = z.array(
+  z.looseObject({
+    id: z.string(),
+    tenant: z.string(),
+    workload: z.string(),
+    unit: z.string(),
+    state: z.string(),
+    pid: z.number(),
+    connections: z.number(),
+    memory: holding,
+    cpu: holding,
+  }),
+);
+export type Instances = z.infer<typeof instances>;
+
+export const workload = z.looseObject({
+  kind: z.string(),
+  tenant: z.string(),
+  name: z.string(),
+  path: z.string(),
+});
+
+const limit = z.string().nullable();
+const limits = z.object({
+  memory: limit,
+  cpu: limit,
+  storage: limit,
+  bandwidth: limit,
+  connections: z.number().nullable(),
+  concurrency: z.number().nullable(),
+});
+
+export const tenant = z.looseObject({
+  id: z.string(),
+  weight: z.number(),
+  limits,
+  accessKeyId: z.string(),
+  secretAccessKey: z.string().optional(),
+});
+export type Tenant = z.infer<typeof tenant>;
+export const tenants = z.array(tenant);
+
+const change = z.looseObject({
+  resource: z.string(),
+  before: limit,
+  after: limit,
+  wanted: limit,
+  status: z.enum(changeStatuses),
+  reason: z.string(),
+});
+
+export const transaction = z.looseObject({
+  status: z.enum(changeStatuses),
+  reason: z.string(),
+  plan: z.boolean(),
+  durationMs: z.number(),
+  connections: z.object({ open: z.number(), kept: z.number(), dropped: z.number() }),
+  tenants: z.array(z.looseObject({ tenant: z.string(), changes: z.array(change) })),
+  instances: z.array(z.looseObject({ instance: z.string(), workload: z.string(), changes: z.array(change) })),
+});
+export type Transaction = z.infer<typeof transaction>;
+
+const size = z.looseObject({ memory: z.string(), cpu: z.string() });
+
+export const units = z.array(
+  z.looseObject({
+    id: z.string(),
+    driver: z.string(),
+    state: z.string(),
+    instances: z.number(),
+    provisioned: size,
+    granted: size,
+    used: size,
+    capabilities: z
+      .looseObject({
+        cgroup: z.string(),
+        sandbox: z.string(),
+        notEnforced: z.array(z.object({ what: z.string(), why: z.string(), solve: z.string() })),
+      })
+      .nullable(),
+  }),
+);
+export type Units = z.infer<typeof units>;
+
+export const ledger = z.array(
+  z.looseObject({
+    resource: z.string(),
+    capacity: z.string(),
+    granted: z.string(),
+    used: z.string(),
+    claimed: z.string(),
+    unallocated: z.string(),
+    tenants: z.array(z.looseObject({ tenant: z.string(), limit, granted: z.string(), used: z.string() })),
+  }),
+);
+
+export const reclaimReport = z.looseObject({
+  found: z.string(),
+  claimed: z.string(),
+  freed: z.string(),
+  from: z.array(
+    z.looseObject({
+      instance: z.string(),
+      workload: z.string(),
+      how: z.string(),
+      before: z.string(),
+      after: z.string(),
+    }),
+  ),
+});
+
+export const logs = z.object({
+  entries: z.array(z.looseObject({ time: z.string(), instance: z.string(), line: z.string() })),
+  cursor: z.string(),
+});
+
+export const event = z.looseObject({
+  time: z.string(),
+  type: z.string(),
+  tenant: z.string().nullable(),
+  workload: z.string().nullable(),
+  message: z.string(),
+});

@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { tenant as tenantAnswer, tenants } from '../answers.ts';
+import { command } from '../command.ts';
+import { exitCode } from '../exit-code.ts';
+import { given, quantity, tenantArgument } from '../fields.ts';
+
+const tenantWord = { name: '<tenant>', description: 'lower-case letters, digits and hyphens' };
+
+export const tenantsList = command({
+  name: 'tenants list',
+  isDefault: true,
+  summary: 'list tenants and their limits',
+  args: z.object({}),
+  handler: async (_, { client, out, options }) => {
+    const list = await client.call({ method: 'GET', path: '/v1/tenants' }, tenants);
+    if (options.json) out.json(list);
+    else
+      out.table(
+        ['TENANT', 'WEIGHT', 'MEMORY', 'CPU', 'STORAGE', 'BANDWIDTH', 'ACCESS KEY'],
+        list.map(({ id, weight, limits, accessKeyId }) => [
+          id,
+          String(weight),
+          limits.memory ?? 'none',
+          limits.cpu ?? 'none',
+          limits.storage ?? 'none',
+          limits.bandwidth ?? 'none',
+          accessKeyId,
+        ]),
+        'There are no tenants.',
+      );
+    return exitCode.ok;
+  },
+});
+
+export const tenantsCreate = command({
+  name: 'tenants create',
+  summary: 'make a tenant, or change its weight; prints the keys of a new one',
+  arguments: [tenantWord],
+  options: [
+    { flags: '--memory <quantity>', description: 'the most it may be allocated, such as 1GiB' },
+    { flags: '--cpu <quantity>', description: 'such as 2' },
+    { flags: '--weight <number>', description: 'its share of what is scarce (default: 1)' },
+  ],
+  args: z.object({
+    tenant: tenantArgument,
+    memory: quantity('memory').optional(),
+    cpu: quantity('cpu').optional(),
+    weight: z
+      .string()
+      .regex(/^\d{1,5}(\.\d{1,3})?$/, 'expected a number, such as 2')
+      .transform(Number)
+      .optional(),
+  }),
+  handler: async ({ tenant, memory, cpu, weight }, { client, out, options }) => {
+    const limits = given({ memory, cpu });
+    const json = given({ weight, limits: Object.keys(limits).length === 0 ? undefined : limits });
+    const answer = await client.call({ method: 'PUT', path: `/v1/tenants/${tenant}`, json }, tenantAnswer);
+    if (options.json) out.json(answer);
+    else if (answer.secretAccessKey === undefined) out.line(`Changed tenant ${tenant}.`);
+    else {
+      out.line(`Created tenant ${tenant}. Its keys, for the AWS tools (also in credentials.json):`);
+      out.line(`AWS_ACCESS_KEY_ID=${answer.accessKeyId}`);
+      out.line(`AWS_SECRET_ACCESS_KEY=${answer.secretAccessKey}`);
+    }
+    return exitCode.ok;
+  },
+});
+
+export const tenantsDelete = command({
+  name: 'tenants delete',
+  summary: 'end what a tenant runs, and remove it with all it deployed',
+  arguments: [tenantWord],
+  args: z.object({ tenant: tenantArgument }),
+  handler: async ({ tenant }, { client, out, options }) => {
+    await client.call({ method: 'DELETE', path: `/v1/tenants/${tenant}` }, z.null());
+    if (options.json) out.json({ deleted: tenant });
+    else out.line(`Deleted tenant ${tenant}.`);
+    return exitCode.ok;
+  },
+});

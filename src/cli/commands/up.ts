@@ -1,0 +1,137 @@
+import { z } from 'zod';
+import { messageOf } from '../../base/errors.ts';
+import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
+import { ensureBubblewrap } from '../../supervisor/system-packages.ts';
+import { units } from '../answers.ts';
+import { Client } from '../client.ts';
+import { command } from '../command.ts';
+import type { Context } from '../context.ts';
+import { deployExamples } from '../examples.ts';
+import { exitCode, type ExitCode } from '../exit-code.ts';
+import { CommandError } from '../failure.ts';
+import { wholeNumber } from '../fields.ts';
+import { dataDirectoryOf, defaultPort, Installation } from '../installation.ts';
+import { welcome } from '../welcome.ts';
+
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export const up = command({
+  name: 'up',
+  summary: 'start Bellows and keep it running, until Ctrl-C',
+  options: [
+    { flags: '--port <number>', description: `the one port (default: ${defaultPort})` },
+    {
+      flags: '--data <directory>',
+      description: 'where everything is kept (default: BELLOWS_DATA, ~/.bellows)',
+    },
+    { flags: '--host <address>', description: 'what to listen on (default: 127.0.0.1, this machine alone)' },
+    { flags: '--unit <kind>', description: 'where instances run: host, vm or auto (default: auto)' },
+    { flags: '--network <mode>', description: "instances' network: host, or none (default: host)" },
+    { flags: '--no-examples', description: 'do not deploy the examples at the first start' },
+    { flags: '--verbose', description: 'show every log line' },
+  ],
+  examples: ['bellows up', 'bellows up --port 9000 --data /var/lib/bellows --no-examples'],
+  args: z.object({
+    port: wholeNumber(1, 65_535).default(defaultPort),
+    data: z.string().min(1).optional(),
+    host: z.string().min(1).max(253).default('127.0.0.1'),
+    unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
+    network: z.enum(['host', 'none'], 'expected host or none').default('host'),
+    examples: z.boolean().default(true),
+    verbose: z.boolean().optional(),
+  }),
+  handler: async ({ port, data, host, unit, network, examples, verbose }, ctx) => {
+    if (unit === 'vm')
+      throw new CommandError(
+        exitCode.failed,
+        'Virtual machine units are not yet supported in this version.',
+        'Use --unit host: instances are sandboxed processes on this machine.',
+      );
+    if (process.platform !== 'linux')
+      throw new CommandError(
+        exitCode.failed,
+        `Bellows runs on Linux, and this is ${process.platform}: its sandboxes and limits are the Linux kernel's.`,
+        'Run it in a Linux virtual machine or container.',
+      );
+    const say = (text: string): void => ctx.out.line(text);
+    const dataDirectory = dataDirectoryOf(data ?? ctx.options.dataDir, ctx.env);
+    const sandbox = await ensureBubblewrap(say);
+    if (sandbox.outcome === 'missing')
+      say(`warning: Instances are not sandboxed: ${sandbox.why} ${sandbox.solve}`);
+    if (!['127.0.0.1', '::1', 'localhost'].includes(host))
+      say(
+        `warning: Listening on ${host}: others can reach it, and nothing is encrypted. Put a TLS proxy in front.`,
+      );
+    return serve({ dataDirectory, port, host, network, verbose: verbose === true, say }, examples, ctx);
+  },
+});
+
+async function serve(options: SupervisorOptions, examples: boolean, ctx: Context): Promise<ExitCode> {
+  const { say } = options;
+  const asked = new AbortController();
+  let supervisor: Supervisor | undefined;
+  let stopped: Promise<void> | undefined;
+  const onSignal = (): void => {
+    say(
+      asked.signal.aborted
+        ? 'Stopping at once…'
+        : 'Stopping: letting what runs finish (again to stop at once)…',
+    );
+    asked.abort();
+    stopped = supervisor?.stop();
+  };
+  for (const signal of stopSignals) process.on(signal, onSignal);
+  try {
+    await Supervisor.start(options, (created) => {
+      supervisor = created;
+      // The wish came while there was nothing to stop.
+      if (ctx.signal.aborted) onSignal();
+    });
+    if (supervisor !== undefined && !asked.signal.aborted)
+      await greet(supervisor, examples, asked.signal, options, ctx);
+    if (!asked.signal.aborted)
+      await new Promise((resolve) => asked.signal.addEventListener('abort', resolve, { once: true }));
+    await stopped;
+    say('Stopped.');
+    return exitCode.ok;
+  } catch (thrown) {
+    // Told to stop while it started.
+    if (asked.signal.aborted) return exitCode.ok;
+    throw thrown;
+  } finally {
+    for (const signal of stopSignals) process.off(signal, onSignal);
+  }
+}
+
+async function greet(
+  { url, layout, logPath }: Supervisor,
+  examples: boolean,
+  signal: AbortSignal,
+  { say }: SupervisorOptions,
+  { env }: Context,
+): Promise<void> {
+  const client = new Client(new Installation({ json: false, url, dataDir: layout.root }, {}), signal);
+  if (examples) await deployExamples(client, layout.root, signal, say);
+  await tellWhatIsNotEnforced(client, say, signal);
+  if (signal.aborted) return;
+  say(welcome({ url, layout, logPath, isDefaultData: dataDirectoryOf(undefined, env) === layout.root }));
+}
+
+async function tellWhatIsNotEnforced(
+  client: Client,
+  say: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const list = await client.call({ method: 'GET', path: '/v1/units' }, units);
+    const missing = list.flatMap(
+      ({ capabilities }) => capabilities?.notEnforced.map(({ what }) => what) ?? [],
+    );
+    if (missing.length > 0)
+      say(
+        `warning: Not enforced on this machine: ${missing.join(', ')}. \`bellows doctor\` says why and what to do.`,
+      );
+  } catch (thrown) {
+    if (!signal.aborted) say(`warning: What is enforced here could not be asked: ${messageOf(thrown)}`);
+  }
+}
