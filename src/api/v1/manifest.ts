@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { BellowsError } from '../../base/errors.ts';
 import type { WorkloadName } from '../../base/ids.ts';
+import { resourceKinds, type PartialResources } from '../../model/resources.ts';
 import type { RuntimeName } from '../../model/workload.ts';
 import type { Deployment, SubmittedCode } from '../../controller/control-plane.ts';
 import { maxManifestBytes } from '../archive/limits.ts';
@@ -164,12 +165,15 @@ async function missing(directory: string): Promise<BellowsError> {
 }
 
 export function deploymentOf(name: WorkloadName, manifest: Manifest, code: SubmittedCode): Deployment {
-  const { memory, cpu, storage, bandwidth } = manifest;
+  // Only what is named: the rest has the model's defaults.
+  const size = resourceKinds.flatMap((kind) =>
+    manifest[kind] === undefined ? [] : [[kind, manifest[kind]] as const],
+  );
   const base = {
     name,
     runtime: manifest.runtime,
     code,
-    request: { memory, cpu, storage, bandwidth },
+    request: Object.fromEntries(size) as PartialResources,
     env: manifest.env,
     ...(manifest.network === undefined ? {} : { network: manifest.network }),
     ...(manifest.tags === undefined ? {} : { tags: manifest.tags }),

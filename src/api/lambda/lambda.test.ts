@@ -1,0 +1,582 @@
+// Every call here is made by the unmodified AWS SDK; what it can not be made to send is in bad-input.test.ts.
+import {
+  CreateFunctionCommand,
+  CreateFunctionUrlConfigCommand,
+  DeleteFunctionCommand,
+  DeleteFunctionConcurrencyCommand,
+  DeleteFunctionUrlConfigCommand,
+  GetFunctionCommand,
+  GetFunctionConcurrencyCommand,
+  GetFunctionConfigurationCommand,
+  GetFunctionUrlConfigCommand,
+  LambdaClient,
+  ListFunctionsCommand,
+  ListTagsCommand,
+  ListVersionsByFunctionCommand,
+  PutFunctionConcurrencyCommand,
+  TagResourceCommand,
+  UntagResourceCommand,
+  UpdateFunctionCodeCommand,
+  UpdateFunctionConfigurationCommand,
+  paginateListFunctions,
+  waitUntilFunctionActiveV2,
+  waitUntilFunctionUpdatedV2,
+  type CreateFunctionCommandInput,
+} from '@aws-sdk/client-lambda';
+import { createHash } from 'node:crypto';
+import { access, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { TenantId, WorkloadName } from '../../base/ids.ts';
+import { startApi, type ApiUnderTest } from '../testing/api-under-test.ts';
+import { rawZip, zipOf } from '../testing/archives.ts';
+
+let api: ApiUnderTest;
+let lambda: LambdaClient;
+let zip: Buffer;
+
+function clientFor(accessKeyId: string, secretAccessKey: string): LambdaClient {
+  return new LambdaClient({
+    endpoint: api.url,
+    region: 'us-east-1',
+    credentials: { accessKeyId, secretAccessKey },
+    maxAttempts: 1,
+  });
+}
+
+beforeAll(async () => {
+  api = await startApi();
+  lambda = clientFor('AKIAACME', 'secret of acme');
+  zip = await zipOf({ 'index.js': 'exports.handler = async () => 1' });
+});
+afterAll(async () => {
+  lambda.destroy();
+  await api[Symbol.asyncDispose]();
+});
+beforeEach(() => api.control.workloads.clear());
+
+const create = (
+  name: string,
+  more: Partial<CreateFunctionCommandInput> = {},
+): Promise<{ RevisionId?: string | undefined }> =>
+  lambda.send(
+    new CreateFunctionCommand({
+      FunctionName: name,
+      Runtime: 'nodejs26.x',
+      Handler: 'index.handler',
+      Role: 'arn:aws:iam::123456789012:role/lambda',
+      Code: { ZipFile: zip },
+      ...more,
+    }),
+  );
+
+describe('M-D1: the AWS SDK manages functions', () => {
+  test('create, wait until active, read, download, delete', async () => {
+    const created = await create('hello', {
+      Description: 'says hello',
+      Timeout: 30,
+      MemorySize: 256,
+      Environment: { Variables: { STAGE: 'test' } },
+      Tags: { team: 'a' },
+      EphemeralStorage: { Size: 1024 },
+    });
+    const configuration = {
+      FunctionName: 'hello',
+      FunctionArn: 'arn:aws:lambda:us-east-1:100000000000:function:hello',
+      Runtime: 'nodejs26.x',
+      Role: 'arn:aws:iam::123456789012:role/lambda',
+      Handler: 'index.handler',
+      CodeSize: zip.length,
+      Description: 'says hello',
+      Timeout: 30,
+      MemorySize: 256,
+      LastModified: '2026-01-01T00:00:01.234+0000',
+      CodeSha256: createHash('sha256').update(zip).digest('base64'),
+      Version: '$LATEST',
+      Environment: { Variables: { STAGE: 'test' } },
+      TracingConfig: { Mode: 'PassThrough' },
+      State: 'Active',
+      LastUpdateStatus: 'Successful',
+      PackageType: 'Zip',
+      Architectures: [process.arch === 'arm64' ? 'arm64' : 'x86_64'],
+      EphemeralStorage: { Size: 1024 },
+      SnapStart: { ApplyOn: 'None', OptimizationStatus: 'Off' },
+      LoggingConfig: { LogFormat: 'Text', LogGroup: '/aws/lambda/hello' },
+    };
+    expect(created).toMatchObject(configuration);
+    const waited = await waitUntilFunctionActiveV2(
+      { client: lambda, maxWaitTime: 10 },
+      { FunctionName: 'hello' },
+    );
+    expect(waited.state).toBe('SUCCESS');
+    const read = await lambda.send(new GetFunctionCommand({ FunctionName: 'hello' }));
+    expect(read).toMatchObject({
+      Configuration: configuration,
+      Tags: { team: 'a' },
+      Code: { RepositoryType: 'S3' },
+    });
+    const download = await fetch(read.Code!.Location!);
+    expect(Buffer.from(await download.arrayBuffer()).equals(zip)).toBe(true);
+    const sha256 = createHash('sha256').update(zip).digest('hex');
+    expect(await readFile(join(api.layout.codeOf('acme', sha256), 'index.js'), 'utf8')).toContain(
+      'exports.handler',
+    );
+
+    await lambda.send(new DeleteFunctionCommand({ FunctionName: 'hello' }));
+    await expect(lambda.send(new GetFunctionCommand({ FunctionName: 'hello' }))).rejects.toMatchObject({
+      name: 'ResourceNotFoundException',
+      message: 'Function not found: arn:aws:lambda:us-east-1:100000000000:function:hello',
+      $metadata: { httpStatusCode: 404 },
+    });
+  });
+
+  test("Lambda's defaults are 128 MB, 3 seconds and no environment", async () => {
+    await create('plain');
+    const configuration = await lambda.send(new GetFunctionConfigurationCommand({ FunctionName: 'plain' }));
+    expect(configuration).toMatchObject({
+      MemorySize: 128,
+      Timeout: 3,
+      Description: '',
+      EphemeralStorage: { Size: 512 },
+    });
+    expect(configuration.Environment).toBeUndefined();
+    const { Versions } = await lambda.send(new ListVersionsByFunctionCommand({ FunctionName: 'plain' }));
+    expect(Versions).toMatchObject([{ Version: '$LATEST' }]);
+  });
+
+  test('handlers for an older Node are taken, and the answer says what runs', async () => {
+    for (const Runtime of ['nodejs20.x', 'nodejs22.x', 'nodejs24.x'] as const) {
+      expect(await create(`old-${Runtime.slice(6, 8)}`, { Runtime })).toMatchObject({
+        Runtime: 'nodejs26.x',
+      });
+    }
+  });
+
+  test('a function is found by name, partial ARN and ARN', async () => {
+    await create('hello');
+    const names = [
+      'hello',
+      'function:hello',
+      '100000000000:function:hello',
+      'arn:aws:lambda:us-east-1:100000000000:function:hello',
+      'arn:aws:lambda:us-east-1:100000000000:function:hello:$LATEST',
+    ];
+    for (const FunctionName of names) {
+      expect((await lambda.send(new GetFunctionConfigurationCommand({ FunctionName }))).FunctionName).toBe(
+        'hello',
+      );
+    }
+  });
+
+  test('lists are paged, and hold only the own functions', async () => {
+    for (let index = 0; index < 7; index += 1) await create(`f${index}`);
+    await api.control.putTenant('other' as TenantId, {});
+    const names: (string | undefined)[] = [];
+    let pages = 0;
+    for await (const page of paginateListFunctions({ client: lambda, pageSize: 3 }, {})) {
+      pages += 1;
+      names.push(...(page.Functions ?? []).map((one) => one.FunctionName));
+    }
+    expect(pages).toBe(3);
+    expect(names).toEqual(['f0', 'f1', 'f2', 'f3', 'f4', 'f5', 'f6']);
+    const other = clientFor('AKIAOTHER', 'secret of other');
+    expect((await other.send(new ListFunctionsCommand({}))).Functions).toEqual([]);
+    other.destroy();
+  });
+
+  test('code is replaced, and a dry run replaces nothing', async () => {
+    const { RevisionId } = await create('hello');
+    const next = await zipOf({ 'index.mjs': 'export const handler = () => 2' });
+    const sha256 = createHash('sha256').update(next);
+    const dry = await lambda.send(
+      new UpdateFunctionCodeCommand({ FunctionName: 'hello', ZipFile: next, DryRun: true }),
+    );
+    const hex = sha256.copy().digest('hex');
+    expect(dry.CodeSha256).toBe(sha256.digest('base64'));
+    expect(dry.RevisionId).toBe(RevisionId);
+    await expect(access(api.layout.codeOf('acme', hex))).rejects.toThrow('ENOENT');
+    const wet = await lambda.send(
+      new UpdateFunctionCodeCommand({
+        FunctionName: 'hello',
+        ZipFile: next,
+        ...(RevisionId === undefined ? {} : { RevisionId }),
+      }),
+    );
+    expect(wet.CodeSha256).toBe(dry.CodeSha256);
+    expect(wet.RevisionId).not.toBe(RevisionId);
+    await access(api.layout.codeOf('acme', hex));
+    expect(
+      (await waitUntilFunctionUpdatedV2({ client: lambda, maxWaitTime: 10 }, { FunctionName: 'hello' }))
+        .state,
+    ).toBe('SUCCESS');
+    await expect(
+      lambda.send(
+        new UpdateFunctionCodeCommand({ FunctionName: 'hello', ZipFile: next, RevisionId: 'stale' }),
+      ),
+    ).rejects.toMatchObject({ name: 'PreconditionFailedException', $metadata: { httpStatusCode: 412 } });
+  });
+
+  test('configuration is changed member by member, memory and timeout as a live resize', async () => {
+    await create('hello', { Environment: { Variables: { ONE: '1', TWO: '2' } } });
+    const changed = await lambda.send(
+      new UpdateFunctionConfigurationCommand({ FunctionName: 'hello', MemorySize: 512, Timeout: 60 }),
+    );
+    expect(changed).toMatchObject({
+      MemorySize: 512,
+      Timeout: 60,
+      Environment: { Variables: { ONE: '1', TWO: '2' } },
+    });
+    expect(api.control.calls.at(-1)?.args[2]).toEqual({
+      timeoutMs: 60_000,
+      request: { memory: 536_870_912 },
+    });
+    const more = await lambda.send(
+      new UpdateFunctionConfigurationCommand({
+        FunctionName: 'hello',
+        Handler: 'other.handler',
+        Description: '',
+        Runtime: 'nodejs24.x',
+        Environment: { Variables: {} },
+        TracingConfig: { Mode: 'PassThrough' },
+        VpcConfig: { SubnetIds: [], SecurityGroupIds: [] },
+      }),
+    );
+    expect(more).toMatchObject({ Handler: 'other.handler', MemorySize: 512 });
+    expect(more.Environment).toBeUndefined();
+    await expect(
+      lambda.send(
+        new UpdateFunctionConfigurationCommand({ FunctionName: 'hello', Timeout: 9, RevisionId: 'stale' }),
+      ),
+    ).rejects.toMatchObject({ name: 'PreconditionFailedException' });
+  });
+
+  test('reserved concurrency is put, read and deleted', async () => {
+    await create('hello');
+    const FunctionName = 'hello';
+    await lambda.send(new PutFunctionConcurrencyCommand({ FunctionName, ReservedConcurrentExecutions: 5 }));
+    expect(
+      (await lambda.send(new GetFunctionConcurrencyCommand({ FunctionName }))).ReservedConcurrentExecutions,
+    ).toBe(5);
+    expect((await lambda.send(new GetFunctionCommand({ FunctionName }))).Concurrency).toEqual({
+      ReservedConcurrentExecutions: 5,
+    });
+    await lambda.send(new DeleteFunctionConcurrencyCommand({ FunctionName }));
+    expect(
+      (await lambda.send(new GetFunctionConcurrencyCommand({ FunctionName }))).ReservedConcurrentExecutions,
+    ).toBeUndefined();
+  });
+
+  test('tags are added, listed and removed', async () => {
+    await create('hello', { Tags: { a: '1' } });
+    const Resource = 'arn:aws:lambda:us-east-1:100000000000:function:hello';
+    await lambda.send(new TagResourceCommand({ Resource, Tags: { b: '2', 'c d': '3' } }));
+    await lambda.send(new UntagResourceCommand({ Resource, TagKeys: ['a', 'c d'] }));
+    expect((await lambda.send(new ListTagsCommand({ Resource }))).Tags).toEqual({ b: '2' });
+  });
+
+  test('a function URL is made, read and deleted', async () => {
+    await create('hello');
+    const FunctionName = 'hello';
+    const made = await lambda.send(new CreateFunctionUrlConfigCommand({ FunctionName, AuthType: 'NONE' }));
+    expect(made.FunctionUrl).toBe(`http://hello.acme.localhost:${new URL(api.url).port}/`);
+    expect(await lambda.send(new GetFunctionUrlConfigCommand({ FunctionName }))).toMatchObject({
+      AuthType: 'NONE',
+      InvokeMode: 'BUFFERED',
+    });
+    await expect(
+      lambda.send(new CreateFunctionUrlConfigCommand({ FunctionName, AuthType: 'NONE' })),
+    ).rejects.toMatchObject({
+      name: 'ResourceConflictException',
+    });
+    await lambda.send(new DeleteFunctionUrlConfigCommand({ FunctionName }));
+    await expect(lambda.send(new GetFunctionUrlConfigCommand({ FunctionName }))).rejects.toMatchObject({
+      name: 'ResourceNotFoundException',
+    });
+  });
+});
+
+test('a link to code is good for that code only, and only as it was signed', async () => {
+  await create('hello');
+  const { Code } = await lambda.send(new GetFunctionCommand({ FunctionName: 'hello' }));
+  const link = new URL(Code!.Location!);
+  const forged = new URL(link);
+  forged.searchParams.set('expires', String(Date.now() + 1e9));
+  expect((await fetch(forged)).status).toBe(403);
+  const over = new URL(link);
+  over.searchParams.delete('signature');
+  expect((await fetch(over)).status).toBe(403);
+  expect((await fetch(String(link).replace('hello', 'other'))).status).toBe(403);
+  const next = await zipOf({ 'index.js': 'other' });
+  await lambda.send(new UpdateFunctionCodeCommand({ FunctionName: 'hello', ZipFile: next }));
+  expect((await fetch(link)).status).toBe(404);
+});
+
+interface Refusal {
+  readonly what: string;
+  readonly call: () => Promise<unknown>;
+  readonly name: string;
+  readonly message: RegExp;
+}
+
+const refusals: Refusal[] = [
+  {
+    what: 'MemorySize 64',
+    call: () => create('x', { MemorySize: 64 }),
+    name: 'ValidationException',
+    message:
+      /^1 validation error detected: Value '64' at 'memorySize' failed to satisfy constraint: Member must have value greater than or equal to 128$/,
+  },
+  {
+    what: 'MemorySize 10241',
+    call: () => create('x', { MemorySize: 10_241 }),
+    name: 'ValidationException',
+    message: /'10241' at 'memorySize' .* less than or equal to 10240$/,
+  },
+  {
+    what: 'Timeout 0 and MemorySize 1',
+    call: () => create('x', { Timeout: 0, MemorySize: 1 }),
+    name: 'ValidationException',
+    message: /^2 validation errors detected: .*'timeout'.*; .*'memorySize'/,
+  },
+  {
+    what: 'Timeout 901',
+    call: () => create('x', { Timeout: 901 }),
+    name: 'ValidationException',
+    message: /'901' at 'timeout' .* less than or equal to 900/,
+  },
+  {
+    what: 'a long description',
+    call: () => create('x', { Description: 'd'.repeat(257) }),
+    name: 'ValidationException',
+    message: /'description' .* Member must have length less than or equal to 256/,
+  },
+  {
+    what: 'a handler with a space',
+    call: () => create('x', { Handler: 'a b' }),
+    name: 'ValidationException',
+    message: /'handler' .* regular expression pattern: \[\^\\s\]\+/,
+  },
+  {
+    what: 'a role that is no ARN',
+    call: () => create('x', { Role: 'me' }),
+    name: 'ValidationException',
+    message: /Value 'me' at 'role' .* regular expression pattern: arn:/,
+  },
+  {
+    what: 'no role',
+    call: () => create('x', { Role: undefined as unknown as string }),
+    name: 'ValidationException',
+    message: /Value null at 'role' .* Member must not be null/,
+  },
+  {
+    what: 'a name with spaces',
+    call: () => create('a b'),
+    name: 'ValidationException',
+    message: /'a b' at 'functionName'/,
+  },
+  {
+    what: 'an unknown runtime',
+    call: () => create('x', { Runtime: 'python3.13' }),
+    name: 'InvalidParameterValueException',
+    message: /python3\.13 at 'runtime' .* \[nodejs20\.x, .*nodejs26\.x\]/,
+  },
+  {
+    what: 'no runtime',
+    call: () => create('x', { Runtime: undefined }),
+    name: 'InvalidParameterValueException',
+    message: /Runtime is mandatory/,
+  },
+  {
+    what: 'no handler',
+    call: () => create('x', { Handler: undefined }),
+    name: 'InvalidParameterValueException',
+    message: /Handler is mandatory/,
+  },
+  {
+    what: 'an image',
+    call: () => create('x', { PackageType: 'Image', Code: { ImageUri: 'a' } }),
+    name: 'InvalidParameterValueException',
+    message: /images are not supported/,
+  },
+  {
+    what: 'code in S3',
+    call: () => create('x', { Code: { S3Bucket: 'bucket', S3Key: 'k' } }),
+    name: 'InvalidParameterValueException',
+    message: /no S3/,
+  },
+  {
+    what: 'no code',
+    call: () => create('x', { Code: {} }),
+    name: 'InvalidParameterValueException',
+    message: /Please provide a source/,
+  },
+  {
+    what: 'layers',
+    call: () => create('x', { Layers: ['arn:aws:lambda:us-east-1:1:layer:a:1'] }),
+    name: 'InvalidParameterValueException',
+    message: /Layers is not supported/,
+  },
+  {
+    what: 'Publish',
+    call: () => create('x', { Publish: true }),
+    name: 'InvalidParameterValueException',
+    message: /Publish .* no versions but \$LATEST/,
+  },
+  {
+    what: 'a reserved variable',
+    call: () => create('x', { Environment: { Variables: { AWS_REGION: 'x' } } }),
+    name: 'InvalidParameterValueException',
+    message: /reserved keys .* AWS_REGION$/,
+  },
+  {
+    what: 'a variable with a dash',
+    call: () => create('x', { Environment: { Variables: { 'A-B': 'x' } } }),
+    name: 'ValidationException',
+    message: /environment\.variables/,
+  },
+  {
+    what: 'an environment over 4 KB',
+    call: () => create('x', { Environment: { Variables: { BIG: 'x'.repeat(4_100) } } }),
+    name: 'InvalidParameterValueException',
+    message: /exceeded the 4KB limit/,
+  },
+  {
+    what: 'text as a zip',
+    call: () => create('x', { Code: { ZipFile: Buffer.from('hello') } }),
+    name: 'InvalidParameterValueException',
+    message: /^Could not unzip uploaded file\./,
+  },
+  {
+    what: 'an empty zip',
+    call: () => create('x', { Code: { ZipFile: rawZip([]) } }),
+    name: 'InvalidParameterValueException',
+    message: /^Uploaded file must be a non-empty zip$/,
+  },
+  {
+    what: 'a zip that leads out',
+    call: () => create('x', { Code: { ZipFile: rawZip([{ name: '../x', content: 'x' }]) } }),
+    name: 'InvalidParameterValueException',
+    message: /^Could not unzip .* leads out of the archive/,
+  },
+  {
+    what: 'a zip bomb',
+    call: () => create('x', { Code: { ZipFile: rawZip([{ name: 'x', content: 'x', saysSize: 3e9 }]) } }),
+    name: 'InvalidParameterValueException',
+    message: /^Unzipped size must be smaller than 262144000 bytes/,
+  },
+  {
+    what: 'a zip of 51 MB',
+    call: () => create('x', { Code: { ZipFile: Buffer.alloc(52_428_801) } }),
+    name: 'RequestEntityTooLargeException',
+    message: /^Zipped size must be smaller than 52428800 bytes$/,
+  },
+  {
+    what: 'a request of 70 MB',
+    call: () => create('x', { Code: { ZipFile: Buffer.alloc(53_000_000) } }),
+    name: 'RequestEntityTooLargeException',
+    message: /^Request must be smaller than 70167211 bytes for the CreateFunction operation$/,
+  },
+  {
+    what: 'a second function of the name',
+    call: () => create('twice').then(() => create('twice')),
+    name: 'ResourceConflictException',
+    message: /^Function already exist: twice$/,
+  },
+  {
+    what: "another account's ARN",
+    call: () =>
+      lambda.send(
+        new GetFunctionCommand({ FunctionName: 'arn:aws:lambda:us-east-1:999999999999:function:x' }),
+      ),
+    name: 'AccessDeniedException',
+    message: /account 100000000000, not to 999999999999/,
+  },
+  {
+    what: 'a version',
+    call: () =>
+      create('v').then(() => lambda.send(new GetFunctionCommand({ FunctionName: 'v', Qualifier: '7' }))),
+    name: 'ResourceNotFoundException',
+    message: /function:v:7$/,
+  },
+  {
+    what: 'MaxItems 0',
+    call: () => lambda.send(new ListFunctionsCommand({ MaxItems: 0 })),
+    name: 'ValidationException',
+    message: /'0' at 'maxItems'/,
+  },
+  {
+    what: 'MaxItems 10001',
+    call: () => lambda.send(new ListFunctionsCommand({ MaxItems: 10_001 })),
+    name: 'ValidationException',
+    message: /less than or equal to 10000/,
+  },
+  {
+    what: 'tags of what is no ARN',
+    call: () => lambda.send(new ListTagsCommand({ Resource: 'hello' })),
+    name: 'ValidationException',
+    message: /'hello' at 'resource'/,
+  },
+  {
+    what: 'negative concurrency',
+    call: () =>
+      create('c').then(() =>
+        lambda.send(
+          new PutFunctionConcurrencyCommand({ FunctionName: 'c', ReservedConcurrentExecutions: -1 }),
+        ),
+      ),
+    name: 'ValidationException',
+    message: /'reservedConcurrentExecutions'/,
+  },
+  {
+    what: 'a URL with IAM',
+    call: () =>
+      create('u').then(() =>
+        lambda.send(new CreateFunctionUrlConfigCommand({ FunctionName: 'u', AuthType: 'AWS_IAM' })),
+      ),
+    name: 'InvalidParameterValueException',
+    message: /AuthType AWS_IAM is not supported/,
+  },
+  {
+    what: 'a wrong secret',
+    call: () => clientFor('AKIAACME', 'wrong').send(new ListFunctionsCommand({})),
+    name: 'InvalidSignatureException',
+    message: /does not match the signature you provided/,
+  },
+  {
+    what: 'an unknown key',
+    call: () => clientFor('AKIANOBODY', 'x').send(new ListFunctionsCommand({})),
+    name: 'UnrecognizedClientException',
+    message: /security token .* is invalid/,
+  },
+];
+
+describe('what AWS refuses is refused in its words', () => {
+  test.each(refusals)('$what', async ({ call, name, message }) => {
+    const thrown = await call().catch((error: unknown) => error);
+    expect(thrown).toMatchObject({ name, message: expect.stringMatching(message) });
+    expect(JSON.stringify(thrown)).not.toMatch(/\.ts:\d+|node_modules/);
+    expect(api.defects).toEqual([]);
+  });
+
+  test('an app is no function', async () => {
+    await api.control.deploy(
+      'acme' as TenantId,
+      {
+        kind: 'app',
+        name: 'chat' as WorkloadName,
+        runtime: 'custom',
+        code: { sha256: '0'.repeat(64), sizeBytes: 1 },
+        request: {},
+        env: {},
+        start: 'x',
+        scale: 1,
+      },
+      { mustCreate: false },
+    );
+    await expect(lambda.send(new GetFunctionCommand({ FunctionName: 'chat' }))).rejects.toMatchObject({
+      name: 'ResourceNotFoundException',
+    });
+    await expect(create('chat')).rejects.toMatchObject({ name: 'ResourceConflictException' });
+    expect((await lambda.send(new ListFunctionsCommand({}))).Functions).toEqual([]);
+  });
+});

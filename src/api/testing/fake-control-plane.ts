@@ -1,0 +1,405 @@
+// A ControlPlane in memory: enough of the real one's rules to show what the APIs make of them. Tests only.
+import { createHash, randomUUID } from 'node:crypto';
+import { BellowsError } from '../../base/errors.ts';
+import {
+  newTransactionId,
+  workloadKey,
+  type InstanceId,
+  type TenantId,
+  type UnitId,
+  type WorkloadKey,
+  type WorkloadName,
+} from '../../base/ids.ts';
+import { mib, type Bytes } from '../../base/quantity.ts';
+import type {
+  AuditEvent,
+  ControlPlane,
+  Deployment,
+  InstanceView,
+  LogEntry,
+  SubmittedCode,
+} from '../../controller/control-plane.ts';
+import type { ChangeStatus, Transaction } from '../../model/change.ts';
+import { resourceKinds, type PartialResources, type Resources } from '../../model/resources.ts';
+import { unlimited, type Tenant } from '../../model/tenant.ts';
+import { defaultRequest, type FunctionWorkload, type Workload } from '../../model/workload.ts';
+
+const emptyResources = { memory: 0, cpu: 0, storage: 0, bandwidth: 0 } as Resources;
+
+/** Laid over one another; what is undefined changes nothing. */
+function sized(base: Resources, change: PartialResources): Resources {
+  const { memory = base.memory, cpu = base.cpu, storage = base.storage, bandwidth = base.bandwidth } = change;
+  return { memory, cpu, storage, bandwidth };
+}
+
+export class FakeControlPlane implements ControlPlane {
+  readonly startedAtMs = Date.UTC(2026, 0, 1);
+  readonly tenants = new Map<TenantId, Tenant>();
+  readonly workloads = new Map<WorkloadKey, Workload>();
+  readonly blobs = new Map<string, Buffer>();
+  readonly events: AuditEvent[] = [];
+  readonly listeners = new Set<(event: AuditEvent) => void>();
+  readonly logs: LogEntry[] = [];
+  /** What was called with which options, for tests that look. */
+  readonly calls: { readonly method: string; readonly args: readonly unknown[] }[] = [];
+  /** How the next changes end. */
+  nextStatus: ChangeStatus = 'applied';
+  /** Thrown by the next invocation. */
+  failNext: unknown;
+
+  async putTenant(
+    id: TenantId,
+    change: Parameters<ControlPlane['putTenant']>[1],
+  ): Promise<{ tenant: Tenant; created: boolean }> {
+    const old = this.tenants.get(id);
+    const base: Tenant = old ?? {
+      id,
+      uid: 100_000 + this.tenants.size,
+      accountId: String(100_000_000_000 + this.tenants.size),
+      limits: unlimited,
+      weight: 1,
+      credentials: { accessKeyId: `AKIA${id.toUpperCase()}`, secretAccessKey: `secret of ${id}` },
+      createdAtMs: this.startedAtMs,
+    };
+    const tenant = {
+      ...base,
+      limits: { ...base.limits, ...change.limits },
+      weight: change.weight ?? base.weight,
+    };
+    this.tenants.set(id, tenant);
+    return { tenant, created: old === undefined };
+  }
+
+  getTenant(id: TenantId): Tenant {
+    const tenant = this.tenants.get(id);
+    if (tenant === undefined)
+      throw new BellowsError('NotFound', `There is no tenant ${id}.`, 'List them with GET /v1/tenants.');
+    return tenant;
+  }
+
+  listTenants(): Tenant[] {
+    return [...this.tenants.values()];
+  }
+
+  async deleteTenant(id: TenantId): Promise<void> {
+    this.getTenant(id);
+    this.tenants.delete(id);
+  }
+
+  tenantByAccessKey(accessKeyId: string): Tenant | undefined {
+    return this.listTenants().find((tenant) => tenant.credentials.accessKeyId === accessKeyId);
+  }
+
+  async setLimits(...args: Parameters<ControlPlane['setLimits']>): Promise<Transaction> {
+    this.calls.push({ method: 'setLimits', args });
+    const [id, limits, options] = args;
+    const tenant = this.getTenant(id);
+    return this.#transaction(options.plan, {
+      tenants: [
+        {
+          tenant: id,
+          changes: resourceKinds
+            .filter((resource) => limits[resource] !== undefined)
+            .map((resource) => this.#change(resource, tenant.limits[resource], limits[resource] ?? null)),
+        },
+      ],
+    });
+  }
+
+  #change(
+    resource: (typeof resourceKinds)[number],
+    before: number | null,
+    wanted: number | null,
+  ): Transaction['tenants'][number]['changes'][number] {
+    const applied = this.nextStatus === 'applied';
+    return {
+      resource,
+      before,
+      after: applied ? wanted : before,
+      wanted,
+      status: this.nextStatus,
+      reason: applied ? '' : 'in use',
+      durationMs: 0.5,
+    };
+  }
+
+  #transaction(planned: boolean, parts: Partial<Transaction>): Transaction {
+    return {
+      id: newTransactionId(),
+      planned,
+      status: this.nextStatus,
+      reason: this.nextStatus === 'applied' ? '' : 'in use',
+      tenants: [],
+      instances: [],
+      durationMs: 1,
+      connections: { open: 3, kept: 3, dropped: 0 },
+      ...parts,
+    };
+  }
+
+  async deploy(
+    tenant: TenantId,
+    deployment: Deployment,
+    { mustCreate }: { readonly mustCreate: boolean },
+  ): Promise<Workload> {
+    this.getTenant(tenant);
+    const key = workloadKey(tenant, deployment.name);
+    const old = this.workloads.get(key);
+    if (old !== undefined && mustCreate) throw new BellowsError('Conflict', `${key} exists.`);
+    const base = {
+      key,
+      tenant,
+      name: deployment.name,
+      runtime: deployment.runtime,
+      codeSha256: deployment.code.sha256,
+      codeSizeBytes: deployment.code.sizeBytes,
+      generation: randomUUID(),
+      request: sized(defaultRequest, deployment.request),
+      env: deployment.env,
+      network: deployment.network ?? 'host',
+      tags: deployment.tags ?? {},
+      createdAtMs: this.startedAtMs,
+      modifiedAtMs: this.startedAtMs + 1_234,
+    } as const;
+    const workload: Workload =
+      deployment.kind === 'app'
+        ? { kind: 'app', ...base, start: deployment.start, scale: deployment.scale }
+        : {
+            kind: 'function',
+            ...base,
+            handler: deployment.handler,
+            timeoutMs: deployment.timeoutMs,
+            description: deployment.description ?? '',
+            revisionId: randomUUID(),
+            role: deployment.role ?? '',
+            url: deployment.url ?? false,
+            websocketRoutes: deployment.websocketRoutes ?? [],
+            reservedConcurrency: null,
+            maxRetries: 2,
+          };
+    this.workloads.set(key, workload);
+    return workload;
+  }
+
+  #changeFunction(tenant: TenantId, name: WorkloadName, change: Partial<FunctionWorkload>): FunctionWorkload {
+    const workload = this.getWorkload(tenant, name);
+    if (workload.kind !== 'function') throw new BellowsError('NotFound', 'It is no function.');
+    const changed = { ...workload, ...change, revisionId: randomUUID() };
+    this.workloads.set(workload.key, changed);
+    return changed;
+  }
+
+  async updateFunction(
+    ...[tenant, name, update]: Parameters<ControlPlane['updateFunction']>
+  ): Promise<FunctionWorkload> {
+    this.calls.push({ method: 'updateFunction', args: [tenant, name, update] });
+    const { request, code, expectedRevision, ...rest } = update;
+    const workload = this.getWorkload(tenant, name);
+    if (
+      workload.kind === 'function' &&
+      expectedRevision !== undefined &&
+      expectedRevision !== workload.revisionId
+    ) {
+      throw new BellowsError('Conflict', 'Another revision is the present one.');
+    }
+    return this.#changeFunction(tenant, name, {
+      ...rest,
+      ...(request === undefined ? {} : { request: sized(workload.request, request) }),
+      ...(code === undefined ? {} : { codeSha256: code.sha256, codeSizeBytes: code.sizeBytes }),
+    });
+  }
+
+  async setReservedConcurrency(
+    tenant: TenantId,
+    name: WorkloadName,
+    reserved: number | null,
+  ): Promise<FunctionWorkload> {
+    return this.#changeFunction(tenant, name, { reservedConcurrency: reserved });
+  }
+
+  async setTags(
+    tenant: TenantId,
+    name: WorkloadName,
+    tags: Readonly<Record<string, string>>,
+  ): Promise<Workload> {
+    const workload = { ...this.getWorkload(tenant, name), tags };
+    this.workloads.set(workload.key, workload);
+    return workload;
+  }
+
+  getWorkload(tenant: TenantId, name: WorkloadName): Workload {
+    const workload = this.workloads.get(workloadKey(tenant, name));
+    if (workload === undefined) throw new BellowsError('NotFound', `There is no workload ${tenant}/${name}.`);
+    return workload;
+  }
+
+  listWorkloads(tenant?: TenantId): Workload[] {
+    return [...this.workloads.values()].filter(
+      (workload) => tenant === undefined || workload.tenant === tenant,
+    );
+  }
+
+  async deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void> {
+    this.workloads.delete(this.getWorkload(tenant, name).key);
+  }
+
+  async resizeWorkload(...args: Parameters<ControlPlane['resizeWorkload']>): Promise<Transaction> {
+    this.calls.push({ method: 'resizeWorkload', args });
+    const [tenant, name, change, { plan }] = args;
+    const { key, request } = this.getWorkload(tenant, name);
+    const size: PartialResources = change;
+    return this.#transaction(plan, {
+      instances: [
+        {
+          instance: 'i-0123456789ab' as InstanceId,
+          workload: key,
+          tenant,
+          changes: resourceKinds
+            .filter((resource) => size[resource] !== undefined)
+            .map((resource) => this.#change(resource, request[resource], size[resource] ?? null)),
+          connections: { open: 3, kept: 3, dropped: 0 },
+        },
+      ],
+    });
+  }
+
+  async storeArchive(_tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode> {
+    const sha256 = createHash('sha256').update(archive).digest('hex');
+    this.blobs.set(sha256, Buffer.from(archive));
+    return { sha256, sizeBytes: archive.length };
+  }
+
+  async codeArchive(workload: Workload): Promise<Buffer> {
+    return this.blobs.get(workload.codeSha256) ?? Buffer.alloc(0);
+  }
+
+  async instances(): Promise<InstanceView[]> {
+    return this.listWorkloads().map((workload) => ({
+      id: 'i-0123456789ab' as InstanceId,
+      tenant: workload.tenant,
+      workload: workload.key,
+      generation: workload.generation,
+      kind: workload.kind,
+      unit: 'host' as UnitId,
+      state: 'idle',
+      pid: 4_321,
+      startedAtMs: this.startedAtMs,
+      grant: workload.request,
+      desired: { ...workload.request, memory: (64 * mib) as Bytes },
+      connections: { open: 2, closedByClient: 1, closedByServer: 0 },
+      usage: {
+        memoryBytes: 90 * mib,
+        workingSetBytes: 80 * mib,
+        memoryPeakBytes: 100 * mib,
+        cpuUsageMicros: 1,
+        cpuThrottledMicros: 0,
+        pids: 7,
+        ioReadBytes: 0,
+        ioWriteBytes: 0,
+        oomKills: 0,
+      },
+      demand: { ...emptyResources, memory: (81 * mib + 5) as Bytes },
+      used: { ...emptyResources, memory: (80 * mib) as Bytes },
+      claimed: emptyResources,
+    }));
+  }
+
+  async units(): ReturnType<ControlPlane['units']> {
+    return [
+      {
+        id: 'host',
+        driver: 'host',
+        state: 'ready',
+        pid: null,
+        instances: 1,
+        capabilities: null,
+        provisioned: defaultRequest,
+        claimed: emptyResources,
+        granted: defaultRequest,
+        used: emptyResources,
+      },
+    ];
+  }
+
+  async ledger(): ReturnType<ControlPlane['ledger']> {
+    return resourceKinds.map((resource) => ({
+      resource,
+      capacity: 1_000_000,
+      granted: 1_500_000,
+      used: 250_000,
+      claimed: 0,
+      unallocated: -500_000,
+      tenants: this.listTenants().map(({ id }) => ({
+        tenant: id,
+        limit: null,
+        granted: 1_500_000,
+        used: 250_000,
+      })),
+    }));
+  }
+
+  async reclaim(request: Parameters<ControlPlane['reclaim']>[0]): ReturnType<ControlPlane['reclaim']> {
+    this.calls.push({ method: 'reclaim', args: [request] });
+    const workload = this.listWorkloads()[0];
+    return {
+      foundBytes: 10 * mib,
+      claimedBytes: 10 * mib,
+      freedBytes: 8 * mib,
+      from:
+        workload === undefined
+          ? []
+          : [
+              {
+                instance: 'i-0123456789ab' as InstanceId,
+                workload: workload.key,
+                how: 'trim',
+                beforeBytes: 90 * mib,
+                afterBytes: 82 * mib,
+              },
+            ],
+    };
+  }
+
+  async enqueue(): Promise<void> {}
+
+  async invoke(_workload: FunctionWorkload, event: string): ReturnType<ControlPlane['invoke']> {
+    if (this.failNext !== undefined) {
+      const thrown = this.failNext;
+      this.failNext = undefined;
+      throw thrown;
+    }
+    const { outcome = 'ok' } = JSON.parse(event) as {
+      outcome?: 'ok' | 'functionError' | 'throttled' | 'unavailable';
+    };
+    return { outcome, payload: event };
+  }
+
+  async readLogs(...args: Parameters<ControlPlane['readLogs']>): ReturnType<ControlPlane['readLogs']> {
+    this.calls.push({ method: 'readLogs', args });
+    return { entries: this.logs.slice(0, args[1].limit), cursor: 'next' };
+  }
+
+  async eventsSince(sequence: number, limit: number): Promise<AuditEvent[]> {
+    return this.events.filter((event) => event.sequence > sequence).slice(0, limit);
+  }
+
+  subscribeEvents(listener: (event: AuditEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  happen(message: string): void {
+    const event: AuditEvent = {
+      sequence: this.events.length + 1,
+      timeMs: this.startedAtMs,
+      type: 'test.happened',
+      tenant: 'acme' as TenantId,
+      workload: 'acme/hello' as WorkloadKey,
+      instance: null,
+      message,
+      data: {},
+    };
+    this.events.push(event);
+    for (const listener of this.listeners) listener(event);
+  }
+}

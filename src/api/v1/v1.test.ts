@@ -1,0 +1,363 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { zipOf, tarGzOf } from '../testing/archives.ts';
+import { startApi, testToken, type ApiUnderTest } from '../testing/api-under-test.ts';
+import { v1Routes } from './serve.ts';
+
+let api: ApiUnderTest;
+beforeAll(async () => {
+  api = await startApi();
+});
+afterAll(() => api[Symbol.asyncDispose]());
+beforeEach(() => {
+  api.control.nextStatus = 'applied';
+  api.control.calls.length = 0;
+});
+
+const app = (more: object = {}): Promise<Buffer> =>
+  zipOf({
+    'bellows.json': JSON.stringify({ kind: 'app', start: 'node server.js', ...more }),
+    'server.js': '',
+  });
+
+async function deploy(name: string, archive: Buffer): Promise<Response> {
+  return await api.fetch(`/v1/workloads/acme/${name}`, { method: 'PUT', body: new Uint8Array(archive) });
+}
+
+/** Calls, and checks that the answer is one that the route's own description promises. */
+async function call(
+  operationId: string,
+  path: string,
+  init: RequestInit = {},
+): Promise<{ status: number; body: any }> {
+  const route = v1Routes.find((candidate) => candidate.operationId === operationId);
+  if (route === undefined) throw new Error(`no route ${operationId}`);
+  const response = await api.fetch(path, { method: route.method, ...init });
+  const text = await response.text();
+  expect(Object.keys(route.statuses), text).toContain(String(response.status));
+  const body: unknown = text === '' ? null : JSON.parse(text);
+  if (route.answer !== null) {
+    const strict = route.answer instanceof z.ZodObject ? route.answer.strict() : route.answer;
+    expect(strict.safeParse(body).error).toBeUndefined();
+  }
+  return { status: response.status, body };
+}
+
+const json = (value: unknown): RequestInit => ({ body: JSON.stringify(value) });
+
+describe('tenants', () => {
+  test('a new tenant comes with its secret, once', async () => {
+    const created = await call(
+      'putTenant',
+      '/v1/tenants/globex',
+      json({ limits: { memory: '1GiB', cpu: 500 }, weight: 2 }),
+    );
+    expect(created.status).toBe(201);
+    expect(created.body).toMatchObject({
+      id: 'globex',
+      weight: 2,
+      accessKeyId: 'AKIAGLOBEX',
+      secretAccessKey: 'secret of globex',
+      limits: {
+        memory: '1GiB',
+        cpu: '500m',
+        storage: null,
+        bandwidth: null,
+        connections: null,
+        concurrency: null,
+      },
+    });
+    const again = await call('putTenant', '/v1/tenants/globex');
+    expect(again.status).toBe(200);
+    expect(again.body).not.toHaveProperty('secretAccessKey');
+    expect((await call('getTenant', '/v1/tenants/globex')).body).not.toHaveProperty('secretAccessKey');
+    expect((await call('listTenants', '/v1/tenants')).body).toHaveLength(2);
+    expect((await call('deleteTenant', '/v1/tenants/globex')).status).toBe(204);
+  });
+
+  test('limits take notation, numbers and null, and answer with the transaction in notation', async () => {
+    const { status, body } = await call(
+      'putLimits',
+      '/v1/tenants/acme/limits?plan=true&wait=2.5',
+      json({ memory: '512MiB', cpu: '1.5', storage: 1024, bandwidth: null, connections: 10 }),
+    );
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      status: 'applied',
+      plan: true,
+      connections: { open: 3, kept: 3, dropped: 0 },
+    });
+    expect(
+      body.tenants[0].changes.map((change: any) => [change.resource, change.before, change.wanted]),
+    ).toEqual([
+      ['memory', null, '512MiB'],
+      ['cpu', null, '1500m'],
+      ['storage', null, '1KiB'],
+      ['bandwidth', null, null],
+    ]);
+    expect(api.control.calls[0]?.args).toEqual([
+      'acme',
+      { memory: 536_870_912, cpu: 1_500, storage: 1_024, bandwidth: null, connections: 10 },
+      { plan: true, waitMs: 2_500 },
+    ]);
+  });
+
+  test.each([
+    ['deferred', 202],
+    ['infeasible', 422],
+  ] as const)(
+    'a transaction that is %s answers with %i and still says everything',
+    async (nextStatus, status) => {
+      api.control.nextStatus = nextStatus;
+      const answer = await call('putLimits', '/v1/tenants/acme/limits', json({ memory: '1MiB' }));
+      expect(answer.status).toBe(status);
+      expect(answer.body).toMatchObject({ status: nextStatus, reason: 'in use', plan: false });
+    },
+  );
+});
+
+describe('workloads', () => {
+  test('an app is deployed from a zip, read, resized and removed', async () => {
+    expect((await deploy('chat', await app({ memory: '64MiB', cpu: '500m', env: { A: 'b' } }))).status).toBe(
+      201,
+    );
+    expect((await deploy('chat', await app({ memory: '64MiB', scale: 2 }))).status).toBe(200);
+    const { body } = await call('getWorkload', '/v1/workloads/acme/chat');
+    expect(body).toMatchObject({
+      kind: 'app',
+      start: 'node server.js',
+      scale: 2,
+      memory: '64MiB',
+      cpu: '1',
+      runtime: 'nodejs26.x',
+      path: '/w/acme/chat/',
+    });
+    const resized = await call(
+      'resizeWorkload',
+      '/v1/workloads/acme/chat',
+      json({ memory: '256MiB', scale: 3 }),
+    );
+    expect(resized.body.instances[0]).toMatchObject({
+      instance: 'i-0123456789ab',
+      tenant: 'acme',
+      workload: 'chat',
+      changes: [
+        { resource: 'memory', before: '64MiB', after: '256MiB', wanted: '256MiB', status: 'applied' },
+      ],
+    });
+    expect(api.control.calls[0]?.args[2]).toEqual({ memory: 268_435_456, scale: 3 });
+    const [instance] = (await call('listInstances', '/v1/instances')).body;
+    expect(instance).toMatchObject({
+      tenant: 'acme',
+      workload: 'chat',
+      pid: 4321,
+      connections: 2,
+      connectionCounts: { open: 2, closedByClient: 1 },
+      memory: { grant: '64MiB', used: '80MiB', demand: '84934661', claimed: '0' },
+    });
+    expect(instance.cpu).not.toHaveProperty('desired');
+    expect((await call('deleteWorkload', '/v1/workloads/acme/chat')).status).toBe(204);
+    expect((await api.fetch('/v1/workloads/acme/chat')).status).toBe(404);
+  });
+
+  test('a function is deployed from a tar.gz and invoked', async () => {
+    const manifest = {
+      kind: 'function',
+      handler: 'index.handler',
+      timeout: 10,
+      url: true,
+      runtime: 'nodejs22.x',
+      websocket: { routes: ['$connect'] },
+    };
+    const archive = await tarGzOf([
+      { name: './', type: 'directory' },
+      { name: './bellows.json', content: `\u{feff}${JSON.stringify(manifest)}` },
+    ]);
+    expect((await deploy('hello', archive)).status).toBe(201);
+    expect((await call('listTenantWorkloads', '/v1/workloads/acme')).body).toMatchObject([
+      {
+        kind: 'function',
+        handler: 'index.handler',
+        timeout: 10,
+        url: true,
+        runtime: 'nodejs26.x',
+        websocket: { routes: ['$connect'] },
+      },
+    ]);
+    expect((await call('listWorkloads', '/v1/workloads')).body).toHaveLength(1);
+    const ran = await call('invokeWorkload', '/v1/workloads/acme/hello/invoke', json({ a: 1 }));
+    expect(ran.body).toEqual({ outcome: 'ok', payload: { a: 1 } });
+    expect((await call('invokeWorkload', '/v1/workloads/acme/hello/invoke')).body).toEqual({
+      outcome: 'ok',
+      payload: {},
+    });
+  });
+
+  test('logs are read from a cursor on, with a long poll', async () => {
+    api.control.logs.push({ timeMs: 0, instance: 'i-1', line: 'START' });
+    const { body } = await call('getLogs', '/v1/workloads/acme/hello/logs?cursor=abc&limit=5&wait=20');
+    expect(body).toEqual({
+      entries: [{ time: '1970-01-01T00:00:00.000Z', instance: 'i-1', line: 'START' }],
+      cursor: 'next',
+    });
+    expect(api.control.calls[0]?.args).toEqual(['acme/hello', { cursor: 'abc', limit: 5, waitMs: 20_000 }]);
+  });
+});
+
+describe('the machine', () => {
+  test('units, the ledger and a reclaim come in notation', async () => {
+    expect((await call('listUnits', '/v1/units')).body[0]).toMatchObject({
+      id: 'host',
+      provisioned: { memory: '128MiB', bandwidth: '125MB/s' },
+    });
+    const { body } = await call('getLedger', '/v1/ledger');
+    expect(body[1]).toMatchObject({ resource: 'cpu', capacity: '1000', unallocated: '-500' });
+    expect((await call('reclaim', '/v1/reclaim')).body).toMatchObject({ found: '10MiB', freed: '8MiB' });
+    await call('reclaim', '/v1/reclaim', json({ memory: '1GiB', from: 'acme/hello' }));
+    expect(api.control.calls.at(-1)?.args).toEqual([{ memoryBytes: 1_073_741_824, from: 'acme/hello' }]);
+  });
+
+  test('metrics tell tenants only to the admin', async () => {
+    const open = await (await fetch(`${api.url}/metrics`)).text();
+    expect(open).toMatch(/^bellows_resource_granted\{resource="memory"\} 1500000$/m);
+    expect(open).not.toContain('acme');
+    const detailed = await (await api.fetch('/metrics')).text();
+    expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="memory"\} 250000$/m);
+    expect(detailed).toMatch(/^bellows_workload_connections\{tenant="acme",workload="hello"\} 2$/m);
+  });
+
+  test('health and the dashboard are open, and the page may run nothing but its own script', async () => {
+    expect(await (await fetch(`${api.url}/healthz`)).json()).toMatchObject({
+      status: 'ok',
+      version: '1.2.3',
+    });
+    const page = await fetch(`${api.url}/`);
+    expect(page.headers.get('content-security-policy')).toMatch(/default-src 'none'; script-src 'self';/);
+    const html = await page.text();
+    expect(html).not.toMatch(/<script(?![^>]* src=)|<style|\son[a-z]+=|\sstyle=/);
+    for (const [, path] of html.matchAll(/(?:src|href)="(\/[^"]+)"/g)) {
+      expect((await fetch(api.url + path)).status, path).toBe(200);
+    }
+    expect((await fetch(`${api.url}/`, { method: 'HEAD' })).status).toBe(200);
+    expect((await fetch(`${api.url}/`, { method: 'POST' })).status).toBe(405);
+    expect((await fetch(`${api.url}/assets/../package.json`)).status).toBe(404);
+  });
+});
+
+describe('events', () => {
+  /** Reads until `count` events have come. */
+  async function readEvents(
+    count: number,
+    headers: Record<string, string> = {},
+    query = '',
+    onOpen?: () => void,
+  ): Promise<any[]> {
+    const abort = new AbortController();
+    const response = await api.fetch(`/v1/events${query}`, { headers, signal: abort.signal });
+    expect(response.headers.get('content-type')).toBe('text/event-stream');
+    onOpen?.();
+    const events: any[] = [];
+    let text = '';
+    for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      const blocks = text.split('\n\n');
+      text = blocks.pop() ?? '';
+      for (const block of blocks) {
+        const id = /^id: (.*)$/m.exec(block)?.[1];
+        const data = /^data: (.*)$/m.exec(block)?.[1];
+        if (data !== undefined) events.push({ id, ...JSON.parse(data) });
+      }
+      if (events.length >= count) break;
+    }
+    abort.abort();
+    return events;
+  }
+
+  test('what was missed comes first, then what happens, in order and once', async () => {
+    for (let index = 1; index <= 1_200; index += 1) api.control.happen(`old ${index}`);
+    const events = await readEvents(1_198, { 'last-event-id': '4' }, '', () => {
+      api.control.happen('new 1');
+      api.control.happen('new 2');
+    });
+    expect(events.map((event) => Number(event.id))).toEqual(
+      Array.from({ length: 1_198 }, (_, index) => index + 5),
+    );
+    expect(events[0]).toMatchObject({
+      type: 'test.happened',
+      tenant: 'acme',
+      workload: 'hello',
+      message: 'old 5',
+    });
+    expect(events.at(-1)).toMatchObject({ message: 'new 2' });
+  });
+
+  test('without Last-Event-ID only what happens from now on comes', async () => {
+    const events = await readEvents(1, {}, '', () => setTimeout(() => api.control.happen('now'), 20));
+    expect(events).toMatchObject([{ message: 'now' }]);
+  });
+
+  test('what is kept can be read without waiting for more', async () => {
+    const kept = api.control.events.length;
+    const events = await readEvents(Infinity, {}, `?after=${kept - 2}&follow=false`);
+    expect(events).toHaveLength(2);
+  });
+
+  test('a reader who left is not kept', async () => {
+    await readEvents(1, { 'last-event-id': '0' });
+    await expect.poll(() => api.control.listeners.size).toBe(0);
+  });
+
+  test('a reader who takes nothing is cut off instead of filling our memory', async () => {
+    const { connect } = await import('node:net');
+    const socket = connect(Number(new URL(api.url).port), '127.0.0.1');
+    socket.write(`GET /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${testToken}\r\n\r\n`);
+    await new Promise((resolve) => socket.once('data', resolve));
+    socket.pause();
+    await expect.poll(() => api.control.listeners.size).toBe(1);
+    for (let index = 0; index < 200 && api.control.listeners.size > 0; index += 1) {
+      api.control.happen('x'.repeat(100_000));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await expect.poll(() => api.control.listeners.size).toBe(0);
+    socket.destroy();
+  });
+});
+
+describe('OpenAPI', () => {
+  test('the document names every route with its parameters, bodies and answers, and all references lead somewhere', async () => {
+    const document: any = await (await fetch(`${api.url}/v1/openapi.json`)).json();
+    expect(document.openapi).toBe('3.1.0');
+    for (const route of v1Routes) {
+      const operation = document.paths[route.path]?.[route.method.toLowerCase()];
+      expect(operation, `${route.method} ${route.path}`).toMatchObject({ operationId: route.operationId });
+      const inPath = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+      expect(
+        operation.parameters.filter((one: any) => one.in === 'path').map((one: any) => one.name),
+      ).toEqual(inPath);
+      expect(Object.keys(operation.requestBody?.content ?? {})).toEqual([...route.body.mediaTypes]);
+      for (const status of Object.keys(route.statuses))
+        expect(operation.responses[status].description).not.toBe('');
+    }
+    const text = JSON.stringify(document);
+    for (const [, name] of text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)) {
+      expect(document.components.schemas, name).toHaveProperty(name!);
+    }
+    expect(text).not.toContain('$defs');
+    expect(
+      document.paths['/v1/tenants/{tenant}/limits'].put.requestBody.content['application/json'].schema,
+    ).toMatchObject({
+      additionalProperties: false,
+    });
+  });
+});
+
+test('a defect is answered without its details, which are in the log', async () => {
+  api.control.failNext = new Error('the secret inside');
+  const response = await api.fetch('/v1/workloads/acme/hello/invoke', { method: 'POST' });
+  expect(response.status).toBe(500);
+  const text = await response.text();
+  expect(JSON.parse(text)).toMatchObject({ error: { code: 'Internal' } });
+  expect(text).not.toContain('secret');
+  expect(api.defects.join()).toContain('the secret inside');
+  api.defects.length = 0;
+});
