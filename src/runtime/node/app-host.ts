@@ -1,7 +1,6 @@
 // Runs an app: a script that listens for connections for as long as it lives.
 // Owns its start, the connections it is given, and its orderly end. Does not own the patch of listen (adopt-listen.ts).
-import { chmodSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { runMain } from 'node:module';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
@@ -9,7 +8,7 @@ import { frameType, instanceSockets, type BindRequest } from '../../protocol/ins
 import { adoptListen, giveConnection, type Adoption } from './adopt-listen.ts';
 import { ConnectionCounter } from './connection-counter.ts';
 import { HandoverReceiver } from './handover.ts';
-import type { Link, Links } from './link.ts';
+import { listenPrivately, type Link, type Links } from './link.ts';
 import { emitOnProcess, exitProcess, monotonicMs, startTimer, stringifyJson } from './primordials.ts';
 
 /** An app that has not listened by now is taken for one that does other work; it may still listen later. */
@@ -34,15 +33,17 @@ export class AppHost {
       (socket, early) => this.#onDirect(socket, early),
     );
     const requests = createServer({ allowHalfOpen: true }, (socket) => this.#give(socket, undefined));
-    listenForRoot(requests, join(runDirectory, instanceSockets.http));
-    listenForRoot(this.#handover.server, join(runDirectory, instanceSockets.handover));
+    listenPrivately(requests, join(runDirectory, instanceSockets.http));
+    listenPrivately(this.#handover.server, join(runDirectory, instanceSockets.handover));
+    // Whether the process lives on is the app's matter, as if it had never been wrapped.
+    requests.unref();
+    this.#handover.server.unref();
   }
 
   /** Runs the script as Node's main module. Settles when it listens, or has run for a while without. */
   start(request: BindRequest): Promise<void> {
     const [script = '', ...args] = request.argv;
     process.argv = [process.execPath, resolve(request.taskDirectory, script), ...args];
-    // Whether the process lives on is the app's matter, as if it had never been wrapped.
     this.#links.holdLoop(false);
     return new Promise((started) => {
       this.#adoption = adoptListen(Number(request.env['PORT']) || undefined, {
@@ -112,10 +113,4 @@ export class AppHost {
   #tellCounts(): void {
     this.#links.broadcast(frameType.connections, 0, stringifyJson(this.#counter.counts));
   }
-}
-
-function listenForRoot(server: Server, path: string): void {
-  server.listen(path);
-  chmodSync(path, 0o600);
-  server.unref();
 }

@@ -2,6 +2,7 @@
 // Owns the sockets of `s.sock`. Does not own what frames mean. src/sys/frame-link.ts is its like outside the
 // sandbox; this one sends at once, survives user code's timers, and can step out of the event loop's way.
 import { createServer, type Server, type Socket } from 'node:net';
+import process from 'node:process';
 import { encodeFrame, FrameDecoder, type Frame } from '../../base/frame.ts';
 
 export class Link {
@@ -83,5 +84,15 @@ export class Links {
       if (hold) holder.ref();
       else holder.unref();
     }
+  }
+}
+
+/** Listens on a socket that only root may connect to, or the user that Bellows runs as; from its first moment on. */
+export function listenPrivately(server: Server, path: string): void {
+  const former = process.umask(0o177);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(former);
   }
 }

@@ -5,7 +5,6 @@
 //   unbound ──bind──▶ binding ──┬──▶ function ──┐
 //                               ├──▶ app ───────┴──shutdown, fatal error──▶ exit
 //                               └──▶ exit (bindFailed was sent)
-import { chmodSync } from 'node:fs';
 import process from 'node:process';
 import type { Frame } from '../../base/frame.ts';
 import {
@@ -21,7 +20,7 @@ import { trim } from './collector.ts';
 import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.ts';
 import type { FunctionHost } from './function-host.ts';
 import { Governor } from './governor.ts';
-import { Links, type Link } from './link.ts';
+import { Links, listenPrivately, type Link } from './link.ts';
 import { openMemoryFiles } from './memory.ts';
 import {
   emitOnProcess,
@@ -53,14 +52,8 @@ const links = new Links({ onLink, onFrame, onClose });
 /** Set for an app, before it starts. */
 let app: AppHost | undefined;
 
-listen();
-
-function listen(): void {
-  const path = `${runDirectory}/${instanceSockets.frames}`;
-  links.server.listen(path);
-  // Whoever may connect decides what this process becomes: root alone, or the user that Bellows runs as.
-  chmodSync(path, 0o600);
-}
+// Whoever may connect decides what this process becomes.
+listenPrivately(links.server, `${runDirectory}/${instanceSockets.frames}`);
 
 function onLink(link: Link): void {
   app?.onLink(link);

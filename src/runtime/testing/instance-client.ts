@@ -1,7 +1,7 @@
 // Drives a runtime over its sockets as the agent and the gateway do, for tests. Owns the process, its directory and
 // the links it opens. Does not own what is asserted.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -60,8 +60,8 @@ export class FrameClient {
   #lastId = 0;
   #watchers: (() => void)[] = [];
 
-  constructor(path: string) {
-    this.socket = connect(path);
+  constructor(socket: Socket) {
+    this.socket = socket;
     const decoder = new FrameDecoder(({ type, id, payload }) => {
       this.frames.push({ type, id, payload: Buffer.from(payload) });
       this.#wake();
@@ -137,6 +137,13 @@ export class FrameClient {
   }
 }
 
+function connected(path: string): Promise<Socket | undefined> {
+  return new Promise((done) => {
+    const socket = connect(path, () => done(socket));
+    socket.once('error', () => done(undefined));
+  });
+}
+
 export function grantOf(
   memoryMib: number,
   generation = 1,
@@ -191,12 +198,14 @@ export class TestInstance {
 
   async client(): Promise<FrameClient> {
     const path = join(this.runDirectory, 's.sock');
-    while (!existsSync(path)) {
-      if (this.exitCode !== undefined)
-        throw new Error(`the runtime exited before it listened: ${this.output}`);
-      await sleep(5);
+    // The file is there a moment before it can be connected to.
+    let socket = await connected(path);
+    while (socket === undefined) {
+      if (this.exitCode !== undefined) throw new Error(`the runtime exited too early: ${this.output}`);
+      await sleep(2);
+      socket = await connected(path);
     }
-    const client = new FrameClient(path);
+    const client = new FrameClient(socket);
     this.#clients.push(client);
     return client;
   }
