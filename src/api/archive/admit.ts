@@ -85,13 +85,17 @@ export async function removeUnfinished(layout: Layout): Promise<void> {
   }
 }
 
+export function archiveTooLarge(): BellowsError {
+  return new BellowsError(
+    'ArchiveTooLarge',
+    `The archive has more than ${humanBytes(maxArchiveBytes)}.`,
+    'Leave development dependencies and data out, or bundle the code.',
+  );
+}
+
 function readerOf(archive: Buffer): (archive: Buffer, sink: EntrySink) => Promise<void> {
   if (archive.length > maxArchiveBytes) {
-    throw new BellowsError(
-      'ArchiveTooLarge',
-      `The archive has ${humanBytes(archive.length)}; at most ${humanBytes(maxArchiveBytes)} are accepted.`,
-      'Leave development dependencies and data out, or bundle the code.',
-    );
+    throw archiveTooLarge();
   }
   const magic = archive.toString('latin1', 0, 4);
   if (magic === 'PK\x03\x04') return unpackZip;

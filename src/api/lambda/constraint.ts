@@ -55,6 +55,8 @@ function constraintOf(issue: Issue): string {
       return `Member must satisfy regular expression pattern: ${patternOf(issue.pattern)}`;
     case 'invalid_value':
       return `Member must satisfy enum value set: [${issue.values.map(String).join(', ')}]`;
+    case 'invalid_key':
+      return `Map keys must satisfy constraint: [${issue.issues.map(constraintOf).join(', ')}]`;
     default:
       return issue.message;
   }

@@ -432,7 +432,7 @@ const refusals: Refusal[] = [
     what: 'a variable with a dash',
     call: () => create('x', { Environment: { Variables: { 'A-B': 'x' } } }),
     name: 'ValidationException',
-    message: /environment\.variables/,
+    message: /environment\.variables.* Map keys must satisfy constraint: \[Member must satisfy regular/,
   },
   {
     what: 'an environment over 4 KB',

@@ -50,6 +50,8 @@ function faultOf(issue: Issue, within: string): string {
   }
   if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined'))
     return `"${field}" is missing.`;
+  // The fault of a key says itself what it is; the issue around it says only that there is one.
+  if (issue.code === 'invalid_key') return `${where}${issue.issues[0]?.message ?? issue.message}.`;
   const why = issue.message
     .replace(/^Invalid (input|option|string): /, '')
     .replace(/^./, (letter) => letter.toLowerCase());

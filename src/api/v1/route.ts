@@ -2,6 +2,7 @@
 // Owns the description's types; serve.ts runs routes, openapi.ts documents them.
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
+import type { BellowsError } from '../../base/errors.ts';
 import type { ControlPlane } from '../../controller/control-plane.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { Answer } from '../http/answer.ts';
@@ -18,6 +19,8 @@ export interface RouteContext {
 export interface BodySpec<B> {
   readonly mediaTypes: readonly string[];
   readonly limitBytes: number;
+  /** Says more than that the body is too large. */
+  readonly tooLarge?: () => BellowsError;
   /** For OpenAPI; null means bytes. */
   readonly schema: z.ZodType | null;
   readonly required: boolean;
@@ -136,6 +139,8 @@ export function jsonBody<B>(
   };
 }
 
-export function bytesBody(mediaTypes: readonly string[], limitBytes: number): BodySpec<Buffer> {
-  return { mediaTypes, limitBytes, schema: null, required: true, parse: (bytes) => bytes };
+export function bytesBody(
+  spec: Pick<BodySpec<Buffer>, 'mediaTypes' | 'limitBytes' | 'tooLarge'>,
+): BodySpec<Buffer> {
+  return { ...spec, schema: null, required: true, parse: (bytes) => bytes };
 }

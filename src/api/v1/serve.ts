@@ -3,7 +3,7 @@
 import type { IncomingMessage } from 'node:http';
 import { BellowsError, toErrorRecord } from '../../base/errors.ts';
 import type { Answer } from '../http/answer.ts';
-import type { BodyReader } from '../http/body.ts';
+import { BodyTooLarge, type BodyReader } from '../http/body.ts';
 import { matchPath, pathSegments } from '../http/template.ts';
 import type { AdminToken } from '../admin-token.ts';
 import { openApiDocument } from './openapi.ts';
@@ -41,9 +41,15 @@ export function v1Handler(options: V1Options): Handler {
     adminToken.demand(request);
     const { route, params } = findRoute(request.method ?? '', path);
     const query = parseQuery(search);
-    return await bodies.with(request, route.body.limitBytes, (body) =>
-      route.run({ control, layout, request }, { params, query, body }),
-    );
+    try {
+      return await bodies.with(request, route.body.limitBytes, (body) =>
+        route.run({ control, layout, request }, { params, query, body }),
+      );
+    } catch (thrown) {
+      throw thrown instanceof BodyTooLarge && route.body.tooLarge !== undefined
+        ? route.body.tooLarge()
+        : thrown;
+    }
   };
 }
 

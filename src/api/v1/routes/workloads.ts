@@ -4,7 +4,7 @@ import { BellowsError } from '../../../base/errors.ts';
 import type { TenantId, WorkloadName } from '../../../base/ids.ts';
 import { mib } from '../../../base/quantity.ts';
 import type { ControlPlane } from '../../../controller/control-plane.ts';
-import { admitArchive } from '../../archive/admit.ts';
+import { admitArchive, archiveTooLarge } from '../../archive/admit.ts';
 import { maxArchiveBytes } from '../../archive/limits.ts';
 import {
   changeQuery,
@@ -123,7 +123,11 @@ export const workloadRoutes = [
     summary: 'Deploys a zip or tar.gz that holds bellows.json at its root; answers when the new code serves.',
     params: workloadPath,
     query: noQuery,
-    body: bytesBody(['application/zip', 'application/gzip', 'application/octet-stream'], maxArchiveBytes),
+    body: bytesBody({
+      mediaTypes: ['application/zip', 'application/gzip', 'application/octet-stream'],
+      limitBytes: maxArchiveBytes,
+      tooLarge: archiveTooLarge,
+    }),
     answer: workloadView,
     statuses: { 200: 'Replaced.', 201: 'Created.' },
     handle: async ({ control, layout }, { params: { tenant, name }, body }) => {
