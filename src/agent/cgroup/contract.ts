@@ -95,6 +95,19 @@ export function cgroupContract(name: string, make: () => Cgroup): void {
       await expect(cgroup.remove(tenant)).rejects.toMatchObject({ code: 'Conflict' });
     });
 
+    test('several processes move at once, and one that has ended is left out', async () => {
+      cgroup.create(instance);
+      const pids = [0, 1].map(() => {
+        const child = spawn('sleep', ['60']);
+        processes.push(child);
+        return child.pid ?? 0;
+      });
+      const ended = spawn('true');
+      await new Promise((resolve) => ended.once('exit', resolve));
+      await cgroup.move(instance, [...pids, ended.pid ?? 0]);
+      expect(cgroup.processes(instance).sort()).toEqual(pids.sort());
+    });
+
     test('a new group has no limits of its own', () => {
       cgroup.create(instance);
       expect(cgroup.limits(instance)).toEqual({ memoryBytes: null, cpuMillicores: null, pids: null });

@@ -1,6 +1,7 @@
 // How files of a cgroup mount are read and written, and what their text means. Owns formats that v1 and v2 share.
 // Calls are synchronous: the kernel answers them out of memory in microseconds, less than handing them to a thread costs.
 import { closeSync, constants, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -113,4 +114,21 @@ export async function until(done: () => boolean, timeoutMs: number): Promise<boo
     await sleep(pauseMs);
   }
   return true;
+}
+
+/** Writes each number to the files one after another: the first on a thread, since only that one is slow. */
+export async function writePids(files: readonly string[], pids: readonly number[]): Promise<void> {
+  let first = true;
+  for (const pid of pids) {
+    for (const file of files) {
+      try {
+        if (first) await writeFile(file, String(pid), { flag: existingFile });
+        else writeText(file, String(pid));
+      } catch (error) {
+        // It ended meanwhile.
+        if (!hasCode(error, 'ESRCH')) throw error;
+      }
+      first = false;
+    }
+  }
 }

@@ -77,6 +77,11 @@ export class CgroupNone implements Cgroup {
     target.attached.set(pid, identity);
   }
 
+  async move(group: GroupPath, pids: readonly number[]): Promise<void> {
+    for (const pid of pids) if (identify(pid) !== undefined) this.attach(group, pid);
+    await Promise.resolve();
+  }
+
   processes(group: GroupPath): number[] {
     return this.#identities(group).map((identity) => identity.pid);
   }

@@ -56,6 +56,11 @@ export interface Cgroup {
   children(group: GroupPath): string[];
   /** Moves a process, all its threads, into the group. */
   attach(group: GroupPath, pid: number): void;
+  /**
+   * Moves several processes without holding up this thread: when the kernel has moved none for a while, the first takes it
+   * some 10 ms, for every CPU has to notice. Those that have ended are left out.
+   */
+  move(group: GroupPath, pids: readonly number[]): Promise<void>;
   /** Processes of the group itself, not of its children. */
   processes(group: GroupPath): number[];
   limits(group: GroupPath): EnforcedLimits;

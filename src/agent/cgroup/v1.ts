@@ -15,6 +15,7 @@ import {
   removeDirectory,
   subgroups,
   until,
+  writePids,
   writeText,
   writeTextOnThread,
 } from './files.ts';
@@ -98,6 +99,13 @@ export class CgroupV1 implements Cgroup {
 
   attach(group: GroupPath, pid: number): void {
     for (const directory of this.#directories(group)) writeText(join(directory, 'cgroup.procs'), String(pid));
+  }
+
+  async move(group: GroupPath, pids: readonly number[]): Promise<void> {
+    await writePids(
+      this.#directories(group).map((directory) => join(directory, 'cgroup.procs')),
+      pids,
+    );
   }
 
   processes(group: GroupPath): number[] {

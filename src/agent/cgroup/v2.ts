@@ -19,6 +19,7 @@ import {
   removeDirectory,
   subgroups,
   until,
+  writePids,
   writeText,
   writeTextOnThread,
 } from './files.ts';
@@ -105,6 +106,10 @@ export class CgroupV2 implements Cgroup {
 
   attach(group: GroupPath, pid: number): void {
     writeText(join(this.#directory(group), 'cgroup.procs'), String(pid));
+  }
+
+  async move(group: GroupPath, pids: readonly number[]): Promise<void> {
+    await writePids([join(this.#directory(group), 'cgroup.procs')], pids);
   }
 
   processes(group: GroupPath): number[] {

@@ -1,6 +1,5 @@
 // A cell: one slot with what runs in it and everything the agent holds of it. A pooled process has its cell long before
 // it is an instance. Owns making and ending cells, completely: processes, groups, mounts, files, sockets.
-import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
@@ -136,7 +135,7 @@ export class Cells {
     try {
       cgroup.create(group);
       command = await prepare();
-      launched = await sandbox.launch(made.slot, command, (pids) => this.#attach(group, pids));
+      launched = await sandbox.launch(made.slot, command, (pids) => cgroup.move(group, pids));
     } catch (thrown) {
       made.log.start();
       await this.#clear(made, group);
@@ -181,7 +180,7 @@ export class Cells {
     const { cgroup } = this.#options;
     const from = cell.group;
     cell.group = group;
-    await this.#attach(group, cgroup.processes(from));
+    await cgroup.move(group, cgroup.processes(from));
     // Nobody waits for this: the kernel takes its time to let a group go.
     void cgroup
       .remove(from)
@@ -256,18 +255,6 @@ export class Cells {
     this.#options.sandbox.clear(made.slot);
     removeSlot(made.slot);
     await this.#options.cgroup.remove(group);
-  }
-
-  async #attach(group: GroupPath, pids: readonly number[]): Promise<void> {
-    for (const pid of pids) {
-      try {
-        this.#options.cgroup.attach(group, pid);
-      } catch (error) {
-        // It ended meanwhile.
-        if (existsSync(`/proc/${pid}`)) throw error;
-      }
-    }
-    await Promise.resolve();
   }
 
   #unboundSink(slot: SlotName): LineSink {

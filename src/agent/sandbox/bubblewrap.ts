@@ -1,7 +1,7 @@
 // Sandboxes made by bubblewrap as real root: own mount, pid, ipc, uts, cgroup and on demand network namespaces, a user per
 // tenant, no capabilities, a system call filter. Owns starting and ending them. Mounts are mounts.ts, the command line is
 // bubblewrap-arguments.ts.
-import { closeSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -66,6 +66,7 @@ export class BubblewrapSandbox implements Sandbox {
 
   close(): void {
     this.#mounts.close();
+    rmSync(this.#filterFile, { force: true });
   }
 
   leftovers(): string[] {
