@@ -12,6 +12,9 @@ import { FakeControlPlane } from './fake-control-plane.ts';
 
 export const testToken = 'a-token-of-at-least-twenty-letters';
 
+/** As fetch takes it, with its headers as a plain object. */
+export type Call = Omit<RequestInit, 'headers'> & { readonly headers?: Readonly<Record<string, string>> };
+
 export interface ApiUnderTest extends AsyncDisposable {
   readonly control: FakeControlPlane;
   readonly layout: Layout;
@@ -19,7 +22,7 @@ export interface ApiUnderTest extends AsyncDisposable {
   /** What the server logged as a defect; a test of bad input expects none. */
   readonly defects: string[];
   /** With the admin's token, unless `headers` has another Authorization. */
-  fetch(path: string, init?: RequestInit): Promise<Response>;
+  fetch(path: string, init?: Call): Promise<Response>;
 }
 
 export async function startApi(): Promise<ApiUnderTest> {

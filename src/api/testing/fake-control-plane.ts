@@ -45,7 +45,7 @@ export class FakeControlPlane implements ControlPlane {
   /** How the next changes end. */
   nextStatus: ChangeStatus = 'applied';
   /** Thrown by the next invocation. */
-  failNext: unknown;
+  failNext: Error | undefined;
 
   async putTenant(
     id: TenantId,
