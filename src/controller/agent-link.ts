@@ -47,7 +47,7 @@ export class AgentLink {
           this.#onEvent(event.event);
           return;
         case 'connected':
-          this.requestSync();
+          void this.requestSync();
           return;
         case 'disconnected':
         case 'lost':

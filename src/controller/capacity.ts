@@ -8,6 +8,8 @@ export interface Occupant {
   readonly memoryBytes: number;
   /** Function instances that serve nothing now may be ended for others; null for those that may not. */
   readonly idleSinceMs: number | null;
+  /** It is being ended: its memory is there soon. */
+  readonly leaving: boolean;
 }
 
 export interface Room {
@@ -35,7 +37,8 @@ const leastStartBytes = 64 * mib;
 
 /**
  * Judges a start of `askedBytes` for `tenant` beside `occupants`. The tenant's own limit comes first: ending
- * another tenant's instance can not help it. Least recently used instances are ended first, and no more than needed.
+ * another tenant's instance can not help it. Least recently used instances are ended first, and no more than needed;
+ * while some are being ended already, their room is waited for rather than ending more.
  */
 export function judgeStart(
   askedBytes: number,
@@ -43,6 +46,23 @@ export function judgeStart(
   occupants: readonly Occupant[],
   room: Room,
 ): Verdict {
+  const now = judge(
+    askedBytes,
+    tenant,
+    occupants.map((occupant) => ({ ...occupant, idleSinceMs: null })),
+    room,
+  );
+  if (now.verdict === 'never' || (now.verdict === 'fits' && now.grantBytes === askedBytes)) return now;
+  const soon = judge(
+    askedBytes,
+    tenant,
+    occupants.filter(({ leaving }) => !leaving),
+    room,
+  );
+  return soon.verdict === 'fits' ? now : soon;
+}
+
+function judge(askedBytes: number, tenant: TenantId, occupants: readonly Occupant[], room: Room): Verdict {
   const most = Math.floor(room.capacityBytes * room.oversubscription);
   const limit = room.tenantLimitBytes ?? Number.POSITIVE_INFINITY;
   const leastBytes = Math.min(askedBytes, leastStartBytes);

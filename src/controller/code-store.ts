@@ -29,8 +29,8 @@ export interface CodeStoreParts {
 
 export class CodeStore {
   readonly #parts: CodeStoreParts;
-  /** Directories that are about to be used, by path, and until when. */
-  readonly #leases = new Map<string, number>();
+  /** Directories that are about to be used, by path: how many submissions wait for their deployment, and until when. */
+  readonly #leases = new Map<string, { readonly count: number; readonly untilMs: number }>();
   #sweeping: Promise<void> = Promise.resolve();
 
   constructor(parts: CodeStoreParts) {
@@ -42,8 +42,19 @@ export class CodeStore {
     // A sweep that is under way may be about to remove the very directory.
     await this.#sweeping;
     const sha256 = await store.putBlob(archive);
-    this.#leases.set(layout.codeOf(tenant, sha256), clock.nowMs() + leaseMs);
+    const directory = layout.codeOf(tenant, sha256);
+    const count = (this.#leases.get(directory)?.count ?? 0) + 1;
+    this.#leases.set(directory, { count, untilMs: clock.nowMs() + leaseMs });
     return { sha256, sizeBytes: archive.byteLength };
+  }
+
+  /** A deployment names it from now on, or has failed: it needs no lease any more. */
+  release(tenant: TenantId, sha256: string): void {
+    const directory = this.#parts.layout.codeOf(tenant, sha256);
+    const lease = this.#leases.get(directory);
+    if (lease === undefined) return;
+    if (lease.count > 1) this.#leases.set(directory, { ...lease, count: lease.count - 1 });
+    else this.#leases.delete(directory);
   }
 
   /** @throws BellowsError NotFound */
@@ -81,7 +92,7 @@ export class CodeStore {
   #used(): Set<string> {
     const { desired, actual, layout, clock } = this.#parts;
     const nowMs = clock.nowMs();
-    for (const [directory, untilMs] of this.#leases) if (untilMs < nowMs) this.#leases.delete(directory);
+    for (const [directory, { untilMs }] of this.#leases) if (untilMs < nowMs) this.#leases.delete(directory);
     const used = new Set(this.#leases.keys());
     for (const { current, candidate } of desired.records()) {
       for (const workload of [current, candidate])

@@ -9,7 +9,7 @@ import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
 import { discrepancies, ledgerOf } from './ledger.ts';
 import type { Measures, Sample } from './measures.ts';
 import type { Reclaimer } from './reclaim.ts';
-import type { ActualState } from './state/actual.ts';
+import { knownOf, type ActualState } from './state/actual.ts';
 import type { DesiredState } from './state/desired.ts';
 import { instanceView, resourcesOf } from './views.ts';
 
@@ -94,6 +94,12 @@ export class Observer {
   }
 
   async #sample(): Promise<void> {
-    await this.#parts.measures.sample().catch(() => undefined);
+    const { actual, measures } = this.#parts;
+    await measures.sample().catch(() => undefined);
+    // One that came since the sample was taken would be shown as using nothing.
+    const isMissing = actual
+      .all()
+      .some((tracked) => knownOf(tracked) !== null && measures.usageOf(tracked.spec.id) === undefined);
+    if (isMissing) await measures.sample(0).catch(() => undefined);
   }
 }

@@ -194,6 +194,7 @@ export async function startController(
 
   const tick = setInterval(() => {
     scaleIn.tick();
+    reconciler.tick();
     if (!link.connected) return;
     measures
       .sample(tuning.tickMs)

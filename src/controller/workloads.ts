@@ -49,32 +49,14 @@ export class Workloads {
     this.#parts = parts;
   }
 
-  deploy(tenant: TenantId, deployment: Deployment, mustCreate: boolean): Promise<Workload> {
+  async deploy(tenant: TenantId, deployment: Deployment, mustCreate: boolean): Promise<Workload> {
     const key = workloadKey(tenant, deployment.name);
-    return this.#queue.run(key, async () => {
-      const { desired, resizer, clock, network } = this.#parts;
-      desired.requireTenant(tenant);
-      checkEnv(deployment.kind, deployment.env);
-      const present = desired.workload(key);
-      if (mustCreate && present !== undefined) {
-        throw new BellowsError('Conflict', `${key} exists already.`, 'Update it, or remove it first.');
-      }
-      const workload = deployedWorkload(tenant, deployment, present, {
-        nowMs: clock.nowMs(),
-        network,
-        revisionId: randomUUID(),
-      });
-      resizer.checkFeasible(workload, present?.request ?? null, workload.kind === 'app' ? workload.scale : 1);
-      const deployed = await this.#putInPlace(workload, present);
-      this.#parts.audit.note({
-        type: present === undefined ? 'workload.created' : 'workload.deployed',
-        tenant,
-        workload: key,
-        message: `${key} was deployed.`,
-        data: { kind: workload.kind, generation: workload.generation, codeSha256: workload.codeSha256 },
-      });
-      return deployed;
-    });
+    try {
+      return await this.#queue.run(key, () => this.#deploy(key, tenant, deployment, mustCreate));
+    } finally {
+      this.#parts.code.release(tenant, deployment.code.sha256);
+      this.#sweepLater(key);
+    }
   }
 
   updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload> {
@@ -110,7 +92,8 @@ export class Workloads {
         message: `${key} was updated.`,
         data: { generation: updated.generation },
       });
-      if (updated.codeSha256 !== present.codeSha256) this.#sweepLater(key);
+      if (update.code !== undefined) this.#parts.code.release(tenant, update.code.sha256);
+      this.#sweepLater(key);
       return updated;
     });
   }
@@ -147,7 +130,7 @@ export class Workloads {
     const scale = change.scale ?? (present.kind === 'app' ? present.scale : 0);
     const running = this.#parts.actual.ofWorkload(present.key).filter(isLive).length;
     if (scale > running) {
-      const reason = resizer.infeasibleReason(present, wanted, scale);
+      const reason = resizer.infeasibleReason(present, null, wanted, scale);
       if (reason !== '') return this.#resize(present, wanted, options, reason);
     }
     const transaction = await this.#resize(present, wanted, options);
@@ -185,8 +168,40 @@ export class Workloads {
     );
   }
 
+  async #deploy(
+    key: WorkloadKey,
+    tenant: TenantId,
+    deployment: Deployment,
+    mustCreate: boolean,
+  ): Promise<Workload> {
+    const { desired, resizer, clock, network } = this.#parts;
+    desired.requireTenant(tenant);
+    checkEnv(deployment.kind, deployment.env);
+    const present = desired.workload(key);
+    if (mustCreate && present !== undefined) {
+      throw new BellowsError('Conflict', `${key} exists already.`, 'Update it, or remove it first.');
+    }
+    const workload = deployedWorkload(tenant, deployment, present, {
+      nowMs: clock.nowMs(),
+      network,
+      revisionId: randomUUID(),
+    });
+    const instances = workload.kind === 'app' ? workload.scale : 1;
+    const reason = resizer.infeasibleReason(workload, present?.request ?? null, workload.request, instances);
+    if (reason !== '') throw new BellowsError('Infeasible', reason);
+    const deployed = await this.#putInPlace(workload, present);
+    this.#parts.audit.note({
+      type: present === undefined ? 'workload.created' : 'workload.deployed',
+      tenant,
+      workload: key,
+      message: `${key} was deployed.`,
+      data: { kind: workload.kind, generation: workload.generation, codeSha256: workload.codeSha256 },
+    });
+    return deployed;
+  }
+
   async #putInPlace(workload: Workload, present: Workload | undefined): Promise<Workload> {
-    const { desired, reconciler } = this.#parts;
+    const { desired, reconciler, resizer } = this.#parts;
     const { key, generation } = workload;
     reconciler.resetBackoff(key);
     const serves = present?.kind === 'app' && present.generation === generation;
@@ -199,13 +214,10 @@ export class Workloads {
       deployed.catch(() => undefined);
       await desired.putRecord(key, (now) => ({ current: now?.current ?? null, candidate: workload }));
       reconciler.kick(key);
-      try {
-        await deployed;
-      } finally {
-        this.#sweepLater(key);
-      }
+      await deployed;
     }
-    if (present !== undefined && present.codeSha256 !== workload.codeSha256) this.#sweepLater(key);
+    // What runs on may ask for other amounts now.
+    resizer.rebalanceSoon();
     return workload;
   }
 
@@ -216,7 +228,7 @@ export class Workloads {
     refusal = '',
   ): Promise<Transaction> {
     const { resizer, desired, clock } = this.#parts;
-    const reason = refusal === '' ? resizer.infeasibleReason(present, wanted, 1) : refusal;
+    const reason = refusal === '' ? resizer.infeasibleReason(present, present.request, wanted, 1) : refusal;
     return resizer.change({
       wish: { request: { workload: present.key, wanted } },
       options,

@@ -99,19 +99,52 @@ describe('deploying', () => {
     expect(await harness.control.instances()).toEqual([]);
   });
 
-  test('code of a replaced deployment is deleted when no instance uses it', async () => {
+  test('code of a replaced deployment is deleted when no instance uses it, its archive too', async () => {
     harness = await Harness.start();
     const { layout } = harness.started;
-    const [first, second] = ['1'.repeat(64), '2'.repeat(64)];
-    await mkdir(layout.codeOf(acme, first), { recursive: true });
-    await harness.control.deploy(acme, app('chat', { code: { sha256: first, sizeBytes: 1 } }), {
-      mustCreate: true,
-    });
-    await mkdir(layout.codeOf(acme, second), { recursive: true });
-    await harness.control.deploy(acme, app('chat', { code: { sha256: second, sizeBytes: 1 } }), {
-      mustCreate: false,
-    });
-    await eventually(async () => expect(await readdir(`${layout.code}/acme`)).toEqual([second]));
+    const submit = async (archive: string) => {
+      const code = await harness.control.storeArchive(acme, Buffer.from(archive));
+      await mkdir(layout.codeOf(acme, code.sha256), { recursive: true });
+      return code;
+    };
+    const first = await submit('first');
+    const old = await harness.control.deploy(acme, app('chat', { code: first }), { mustCreate: true });
+    const second = await submit('second');
+    // The lease of an archive that was just submitted ends with the controller; a sweep is part of its start.
+    const next = await harness.control.deploy(acme, app('chat', { code: second }), { mustCreate: false });
+    await eventually(async () => expect(await harness.running()).toHaveLength(1));
+    expect(await readdir(`${layout.code}/acme`)).toContain(second.sha256);
+    await harness.restart();
+    expect(await readdir(`${layout.code}/acme`)).toEqual([second.sha256]);
+    await expect(harness.control.codeArchive(old)).rejects.toMatchObject({ code: 'NotFound' });
+    expect((await harness.control.codeArchive(next)).toString()).toBe('second');
+  });
+
+  test('gateways hear of a workload before its instances, and of a new generation before its own', async () => {
+    harness = await Harness.start();
+    const gateway = await harness.gateway();
+    await harness.control.deploy(acme, app('chat'), { mustCreate: true });
+    await harness.control.deploy(acme, app('chat', { env: { A: '1' } }), { mustCreate: false });
+    const heard = () =>
+      gateway.changes.map((change) =>
+        change.change === 'instance'
+          ? `instance ${change.instance.generation}`
+          : change.change === 'workload'
+            ? `workload ${change.workload.generation}`
+            : change.change,
+      );
+    await eventually(() => expect(heard().at(-1)).toBe('instanceGone'));
+    const workloads = heard().filter((what) => what.startsWith('workload'));
+    expect(workloads).toHaveLength(2);
+    expect(heard()).toEqual([
+      workloads[0],
+      workloads[0]?.replace('workload', 'instance'),
+      workloads[1],
+      workloads[1]?.replace('workload', 'instance'),
+      'instanceGone',
+    ]);
+    expect(gateway.retired).toHaveLength(1);
+    gateway.client.close();
   });
 });
 

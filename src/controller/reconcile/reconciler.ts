@@ -96,6 +96,20 @@ export class Reconciler {
     this.#backoffs.delete(key);
   }
 
+  /** Ends adopted instances that never became usable: nobody waits for their start any more. */
+  tick(): void {
+    const { actual, starter, stopper, clock, log, tuning } = this.#parts;
+    for (const { spec, life, lastUsedMs } of actual.all()) {
+      const isLate = life.phase === 'starting' && clock.nowMs() - lastUsedMs > tuning.startTimeoutMs;
+      if (!isLate || starter.isPending(spec.id)) continue;
+      const why = 'it did not become usable in time';
+      this.#failed(spec.workload, spec.tenant, spec.generation, 0, exitError(why));
+      stopper
+        .stop(spec.id, why)
+        .catch((thrown: unknown) => log.error({ err: thrown, instance: spec.id }, 'it could not be stopped'));
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#unsubscribe();
@@ -125,7 +139,8 @@ export class Reconciler {
       const { id, usable } = starter.start(workload, clock.nowMs() + tuning.startTimeoutMs);
       usable.catch((thrown: unknown) => this.#startFailed(workload, id, thrown));
     }
-    if (plan.promote && record?.candidate != null) await this.#promote(key, record.candidate.generation);
+    const candidate = record?.candidate ?? null;
+    if (plan.promote && candidate !== null) await this.#promote(key, candidate.generation);
     clearTimeout(this.#timers.get(key));
     if (plan.wakeAtMs !== null) {
       this.#timers.set(
@@ -182,10 +197,7 @@ export class Reconciler {
       message: `${spec.workload} ended: ${why}.`,
       data: { reason: why, oomKilled, ranMs, connections: tracked.life.known?.info.connections.open ?? 0 },
     });
-    const error = new BellowsError(
-      'StartFailed',
-      JSON.stringify({ errorType: 'Runtime.ExitError', errorMessage: why, trace: [] }),
-    );
+    const error = exitError(why);
     if (spec.kind === 'app') this.#failed(spec.workload, spec.tenant, spec.generation, ranMs, error);
   }
 
@@ -243,4 +255,11 @@ export class Reconciler {
     this.#settle(key, generation, (waiter) => waiter.reject(error));
     this.kick(key);
   }
+}
+
+function exitError(why: string): BellowsError {
+  return new BellowsError(
+    'StartFailed',
+    JSON.stringify({ errorType: 'Runtime.ExitError', errorMessage: why, trace: [] }),
+  );
 }

@@ -134,6 +134,13 @@ describe('M-A3: a running instance changes its size', () => {
     expect(grantedMemory()).toBe(mebibytes(256));
   });
 
+  test('a redeployment that only asks for another size resizes what runs', async () => {
+    const request = { memory: mebibytes(192) };
+    await harness.control.deploy(acme, app('chat', { request }), { mustCreate: false });
+    await eventually(() => expect(grantedMemory()).toBe(mebibytes(192)));
+    expect(await harness.running()).toEqual([id]);
+  });
+
   test('the wanted size outlives a restart of the controller', async () => {
     await harness.control.resizeWorkload(acme, chat.name, { memory: mebibytes(128) }, now);
     await harness.restart();

@@ -5,7 +5,6 @@ import { findInfeasible } from '../../allocator/feasibility.ts';
 import { planChange, type ChangePlan } from '../../allocator/plan-change.ts';
 import type { PlanInput } from '../../allocator/plan-input.ts';
 import type { Clock } from '../../base/clock.ts';
-import { BellowsError } from '../../base/errors.ts';
 import { newTransactionId, type InstanceId, type TenantId } from '../../base/ids.ts';
 import type { Transaction } from '../../model/change.ts';
 import { resourceKinds, type Resources } from '../../model/resources.ts';
@@ -67,12 +66,6 @@ export class Resizer {
     });
   }
 
-  /** @throws BellowsError Infeasible when an instance of the workload could never be given what it asks for */
-  checkFeasible(workload: Workload, previous: Resources | null, count: number): void {
-    const { reason } = this.#infeasible(workload, previous, workload.request, count);
-    if (reason !== '') throw new BellowsError('Infeasible', reason);
-  }
-
   async change(change: Change): Promise<Transaction> {
     const { audit, clock, measures } = this.#parts;
     const startMs = clock.monotonicMs();
@@ -100,9 +93,15 @@ export class Resizer {
     return transaction;
   }
 
-  /** Why a workload that does not run could never be given `wanted`; empty when it could. */
-  infeasibleReason(workload: Workload, wanted: Resources, count: number): string {
-    return this.#infeasible(workload, workload.request, wanted, count).reason;
+  /**
+   * Why `count` instances of a workload could never be given `wanted`, whether they run or not; empty when they could.
+   * @param previous what was asked for before, which is not judged again; null for a new workload or a larger scale
+   */
+  infeasibleReason(workload: Workload, previous: Resources | null, wanted: Resources, count: number): string {
+    const input = this.#input({});
+    const others = input.instances.filter((instance) => instance.workload !== workload.key);
+    const own = phantoms(workload, previous, wanted, Math.max(1, count));
+    return findInfeasible({ ...input, instances: [...others, ...own] }).reason;
   }
 
   /** Divides anew after instances came or went, once per turn. */
@@ -221,20 +220,6 @@ export class Resizer {
       if (tracked === undefined || knownOf(tracked) === null) return [];
       const asked = this.#asked.get(id) ?? desiredGrant(tracked);
       return resourceKinds.every((kind) => asked[kind] === grant[kind]) ? [] : [{ id, grant }];
-    });
-  }
-
-  #infeasible(
-    workload: Workload,
-    previous: Resources | null,
-    wanted: Resources,
-    count: number,
-  ): ReturnType<typeof findInfeasible> {
-    const input = this.#input({});
-    const others = input.instances.filter((instance) => instance.workload !== workload.key);
-    return findInfeasible({
-      ...input,
-      instances: [...others, ...phantoms(workload, previous, wanted, Math.max(1, count))],
     });
   }
 

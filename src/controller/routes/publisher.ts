@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import type { Tenant } from '../../model/tenant.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { InstanceRoute, routeTable } from '../../protocol/routes.ts';
-import type { ActualState, Change } from '../state/actual.ts';
+import type { ActualState, Change, Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { Gateways } from './gateways.ts';
 import { instanceRouteOf, sameRoute, tenantRouteOf, workloadRouteOf } from './table.ts';
@@ -33,6 +33,8 @@ export class RoutePublisher {
 
   workload(workload: Workload): void {
     this.#gateways.push({ change: 'workload', workload: workloadRouteOf(workload) });
+    // Instances of a deployment that was on trial until now.
+    for (const tracked of this.#actual.ofWorkload(workload.key)) this.#tell(tracked);
   }
 
   workloadGone(key: WorkloadKey): void {
@@ -44,7 +46,7 @@ export class RoutePublisher {
     return {
       tenants: this.#desired.tenants().map(tenantRouteOf),
       workloads: this.#desired.workloads().map(workloadRouteOf),
-      instances: this.#actual.all().flatMap((tracked) => instanceRouteOf(tracked) ?? []),
+      instances: this.#actual.all().flatMap((tracked) => this.#routeOf(tracked) ?? []),
     };
   }
 
@@ -62,10 +64,23 @@ export class RoutePublisher {
       });
       return;
     }
-    const route = instanceRouteOf(change.tracked);
+    this.#tell(change.tracked);
+  }
+
+  #tell(tracked: Tracked): void {
+    const { id } = tracked.spec;
+    const route = this.#routeOf(tracked);
     // One that retires keeps its route in the gateway until it is gone: what is in flight belongs to it.
     if (route === undefined || sameRoute(route, this.#told.get(id))) return;
     this.#told.set(id, route);
     this.#gateways.push({ change: 'instance', instance: route });
+  }
+
+  /** Undefined for what gets nothing yet or any more: a deployment on trial has no workload in the table. */
+  #routeOf(tracked: Tracked): InstanceRoute | undefined {
+    const record = this.#desired.record(tracked.spec.workload);
+    const isOnTrial = record?.candidate?.generation === tracked.spec.generation;
+    const isKnown = this.#desired.workload(tracked.spec.workload) !== undefined;
+    return isKnown && !isOnTrial ? instanceRouteOf(tracked) : undefined;
   }
 }

@@ -131,12 +131,13 @@ export class DesiredState {
 
   /** Changes what clients see of a workload. @throws BellowsError NotFound when it is gone meanwhile */
   async putCurrent(key: WorkloadKey, change: (present: Workload) => Workload): Promise<Workload> {
-    const record = await this.#workloads.update(key, (present) => {
-      if (present?.current == null)
-        throw new BellowsError('NotFound', `The workload ${key} has been removed.`);
-      return { ...present, current: change(present.current) };
+    const removed = (): BellowsError => new BellowsError('NotFound', `The workload ${key} has been removed.`);
+    const record = await this.#workloads.update(key, (present): WorkloadRecord => {
+      const current = present?.current ?? null;
+      if (current === null) throw removed();
+      return { current: change(current), candidate: present?.candidate ?? null };
     });
-    if (record?.current == null) throw new BellowsError('NotFound', `The workload ${key} has been removed.`);
+    if (record.current === null) throw removed();
     return record.current;
   }
 }

@@ -1,0 +1,78 @@
+import { describe, expect, test } from 'vitest';
+import type { TenantId } from '../base/ids.ts';
+import { unlimited, type Tenant } from '../model/tenant.ts';
+import { deployedWorkload } from './deployment.ts';
+import { checkEnv, instanceEnv, logStreamOf, reservedEnv } from './env.ts';
+import { app, fn } from './testing/harness.ts';
+
+const tenant = 'acme' as TenantId;
+const moment = { nowMs: 1, revisionId: 'r', network: 'host' } as const;
+const customer: Tenant = {
+  id: tenant,
+  uid: 1_900_000_000,
+  accountId: '001900000000',
+  limits: unlimited,
+  weight: 1,
+  credentials: { accessKeyId: 'AKIAEXAMPLE', secretAccessKey: 'secret' },
+  createdAtMs: 0,
+};
+const context = { tenant: customer, logStream: 'stream', ownUrl: 'http://127.0.0.1:8080' };
+
+describe('environment', () => {
+  test("a function sees the variables that Lambda documents, and its tenant's keys alone", () => {
+    const env = instanceEnv(
+      deployedWorkload(tenant, fn('f', { env: { MINE: 'x', TZ: 'Europe/Berlin' } }), undefined, moment),
+      context,
+    );
+    expect(env).toMatchObject({
+      _HANDLER: 'index.handler',
+      AWS_LAMBDA_FUNCTION_NAME: 'f',
+      AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+      AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '128',
+      AWS_LAMBDA_LOG_GROUP_NAME: '/aws/lambda/f',
+      AWS_LAMBDA_LOG_STREAM_NAME: 'stream',
+      AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
+      AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs26.x',
+      AWS_REGION: 'us-east-1',
+      LAMBDA_TASK_ROOT: '/var/task',
+      LAMBDA_RUNTIME_DIR: '/var/runtime',
+      AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
+      AWS_ENDPOINT_URL_LAMBDA: 'http://127.0.0.1:8080',
+      TZ: 'Europe/Berlin',
+      MINE: 'x',
+    });
+  });
+
+  test('without a network no endpoint is named', () => {
+    const workload = deployedWorkload(tenant, fn('f'), undefined, { ...moment, network: 'none' });
+    expect(instanceEnv(workload, context)).not.toHaveProperty('AWS_ENDPOINT_URL_LAMBDA');
+    expect(
+      deployedWorkload(tenant, fn('f', { network: 'host' }), undefined, { ...moment, network: 'none' })
+        .network,
+    ).toBe('none');
+  });
+
+  test('an app gets no keys', () => {
+    const env = instanceEnv(
+      deployedWorkload(tenant, app('a', { env: { MINE: 'x' } }), undefined, moment),
+      context,
+    );
+    expect(env['MINE']).toBe('x');
+    expect(Object.keys(env).filter((name) => name.startsWith('AWS_'))).toEqual([]);
+  });
+
+  test.each([...reservedEnv])('a function may not set %s', (name) => {
+    expect(() => checkEnv('function', { [name]: 'x' })).toThrow(
+      expect.objectContaining({ code: 'BadRequest', message: expect.stringContaining(name) }),
+    );
+  });
+
+  test("an app may set Lambda's names, but not the port it is given", () => {
+    expect(() => checkEnv('app', { AWS_REGION: 'eu-west-1' })).not.toThrow();
+    expect(() => checkEnv('app', { PORT: '1' })).toThrow(expect.objectContaining({ code: 'BadRequest' }));
+  });
+
+  test("a log stream has Lambda's form", () => {
+    expect(logStreamOf('i-abc', Date.UTC(2026, 10, 21))).toBe('2026/11/21/[$LATEST]abc');
+  });
+});

@@ -1,0 +1,148 @@
+// Room for one more instance: asked for in turn, waited for, made by ending what is idle. Owns the effects of
+// ../capacity.ts. Does not start anything (./starter.ts).
+import type { Clock } from '../../base/clock.ts';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import type { Bytes } from '../../base/quantity.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { AgentLink } from '../agent-link.ts';
+import { judgeStart, type Occupant, type Room, type Verdict } from '../capacity.ts';
+import type { Tuning } from '../config.ts';
+import type { Measures } from '../measures.ts';
+import { KeyedQueue } from '../serial.ts';
+import { promisedMemory, type ActualState, type Tracked } from '../state/actual.ts';
+import type { DesiredState } from '../state/desired.ts';
+import type { Stopper } from './stopper.ts';
+
+/** The host's free memory moves slowly against a start; a younger figure is not worth a round trip before one. */
+const hostFigureMaxAgeMs = 5_000;
+/** While waiting for room: look again at least so often, for the host's own memory changes without an event. */
+const roomPollMs = 500;
+
+export interface AdmissionParts {
+  readonly link: AgentLink;
+  readonly desired: DesiredState;
+  readonly actual: ActualState;
+  readonly measures: Measures;
+  readonly stopper: Stopper;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: Tuning;
+}
+
+type Answer =
+  | { readonly admitted: true }
+  | { readonly admitted: false; readonly error: BellowsError; readonly final: boolean };
+
+export class Admission {
+  readonly #parts: AdmissionParts;
+  /** Room is given to one start at a time: what one counts as free, another must not. */
+  readonly #turn = new KeyedQueue<'room'>();
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Takes an instance from `waiting` to `starting`; returns at once when it left `waiting` otherwise.
+   * @throws BellowsError NoRoom or LimitReached at the deadline, or at once when it could never fit; Unavailable without a unit
+   */
+  async waitForRoom(id: InstanceId, deadlineMs: number): Promise<void> {
+    const { actual, clock, link } = this.#parts;
+    for (;;) {
+      const answer = await this.#turn.run('room', () => this.#ask(id));
+      if (answer.admitted) return;
+      const leftMs = deadlineMs - clock.nowMs();
+      if (answer.final || leftMs <= 0 || link.closed) throw answer.error;
+      await actual.nextChange(Math.min(roomPollMs, leftMs));
+    }
+  }
+
+  async #ask(id: InstanceId): Promise<Answer> {
+    const { actual, desired } = this.#parts;
+    const room = await this.#room(id);
+    const tracked = actual.get(id);
+    if (tracked?.life.phase !== 'waiting') return { admitted: true };
+    if (room === undefined) return { admitted: false, error: unreachable(), final: false };
+    const { spec } = tracked;
+    const record = desired.record(spec.workload);
+    const workload = record?.candidate?.generation === spec.generation ? record.candidate : record?.current;
+    const request = workload?.request ?? spec.grant;
+    const verdict = judgeStart(request.memory, spec.tenant, occupants(actual.all()), room);
+    if (verdict.verdict === 'fits') {
+      const grant = { ...request, memory: verdict.grantBytes as Bytes };
+      actual.set({
+        ...tracked,
+        spec: { ...spec, grant },
+        life: { phase: 'starting', known: null, unanswered: false },
+      });
+      return { admitted: true };
+    }
+    if (verdict.verdict === 'afterEnding') this.#end(verdict.ids);
+    return { admitted: false, error: refusal(tracked, verdict), final: verdict.verdict === 'never' };
+  }
+
+  /** Not waited for here: what turns out to be in use ends when it is done, and others may ask for room meanwhile. */
+  #end(ids: readonly InstanceId[]): void {
+    const { stopper, log } = this.#parts;
+    for (const id of ids) {
+      stopper
+        .retire(id, 'its memory was needed by another instance')
+        .catch((thrown: unknown) =>
+          log.error({ err: thrown, instance: id }, 'an idle instance could not be retired'),
+        );
+    }
+  }
+
+  /** Undefined while the unit was never reached. */
+  async #room(id: InstanceId): Promise<Room | undefined> {
+    const { link, measures, desired, actual, tuning } = this.#parts;
+    if (link.hello === null) return undefined;
+    const sample = await measures.sample(hostFigureMaxAgeMs).catch(() => measures.last);
+    const tenant = actual.get(id)?.spec.tenant;
+    return {
+      capacityBytes: link.hello.capacity.memory,
+      oversubscription: tuning.oversubscription,
+      hostAvailableBytes: sample?.host.memoryAvailableBytes ?? null,
+      hostReserveBytes: tuning.hostReserveBytes,
+      tenantLimitBytes: (tenant === undefined ? undefined : desired.tenant(tenant)?.limits.memory) ?? null,
+    };
+  }
+}
+
+function unreachable(): BellowsError {
+  return new BellowsError(
+    'Unavailable',
+    'The unit that instances run in can not be reached.',
+    'Look into the log; it is restarted by itself.',
+  );
+}
+
+function refusal({ spec }: Tracked, verdict: Exclude<Verdict, { verdict: 'fits' }>): BellowsError {
+  if (verdict.verdict === 'afterEnding')
+    return new BellowsError('NoRoom', `${spec.workload} waits for idle instances to end.`, 'Try again.');
+  const solve =
+    verdict.code === 'LimitReached'
+      ? "Raise the tenant's memory limit with `bellows limits set`, or lower what its workloads ask for."
+      : 'Remove or shrink workloads, or run Bellows on a machine with more memory.';
+  return new BellowsError(
+    verdict.code,
+    `${spec.workload} can not start one more instance: ${verdict.reason}.`,
+    solve,
+  );
+}
+
+/** Everything that holds memory, and which of it may be ended for others: functions that are idle. */
+function occupants(instances: readonly Tracked[]): Occupant[] {
+  return instances.map((tracked) => {
+    const { spec, life, idle, lastUsedMs } = tracked;
+    const mayEnd = idle && spec.kind === 'function' && life.phase === 'serving';
+    return {
+      id: spec.id,
+      tenant: spec.tenant,
+      memoryBytes: promisedMemory(tracked),
+      idleSinceMs: mayEnd ? lastUsedMs : null,
+      leaving: life.phase === 'retiring' || life.phase === 'stopping',
+    };
+  });
+}
