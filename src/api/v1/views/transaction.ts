@@ -58,6 +58,11 @@ export const transactionStatuses = {
   422: 'Infeasible; nothing was changed.',
 } as const;
 
+/** To the microsecond: further digits are the clock's noise. */
+function roundedMs(durationMs: number): number {
+  return Math.round(durationMs * 1_000) / 1_000;
+}
+
 function showChange(change: ResourceChange): z.infer<typeof changeView> {
   const { resource, before, after, wanted, status, reason, durationMs } = change;
   return {
@@ -67,7 +72,7 @@ function showChange(change: ResourceChange): z.infer<typeof changeView> {
     wanted: showMaybe(resource, wanted),
     status,
     reason,
-    durationMs,
+    durationMs: roundedMs(durationMs),
   };
 }
 
@@ -83,7 +88,7 @@ export function transactionReply(transaction: Transaction): {
       status,
       reason,
       plan: planned,
-      durationMs,
+      durationMs: roundedMs(durationMs),
       connections,
       tenants: transaction.tenants.map(({ tenant, changes }) => ({
         tenant,
