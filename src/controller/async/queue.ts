@@ -29,7 +29,6 @@ interface Waiting {
   readonly workload: WorkloadKey;
   readonly tenant: TenantId;
   readonly notBeforeMs: number;
-  readonly enqueuedAtMs: number;
 }
 
 /** Attempts under way: in all, and of one function, so that a slow one does not hold up the others. */
@@ -55,7 +54,8 @@ export interface AsyncQueueParts {
 
 export class AsyncQueue {
   readonly #parts: AsyncQueueParts;
-  readonly #waiting = new Map<string, Waiting>();
+  /** By function, each in the order of acceptance; a retry goes to the end. */
+  readonly #waiting = new Map<WorkloadKey, Map<string, Waiting>>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #runningOf = new Map<WorkloadKey, number>();
   readonly #queuedOf = new Map<TenantId, number>();
@@ -78,10 +78,6 @@ export class AsyncQueue {
       after = page.at(-1)?.key;
       if (page.length < loadPage) return;
     }
-  }
-
-  get depth(): number {
-    return this.#waiting.size + this.#running.size;
   }
 
   /** Accepted, durably, when it resolves. @throws BellowsError LimitReached when the tenant's queue is full */
@@ -127,11 +123,14 @@ export class AsyncQueue {
     clearTimeout(this.#timer);
     const nowMs = this.#parts.clock.nowMs();
     let nextMs = Number.POSITIVE_INFINITY;
-    // The map is in the order of acceptance; a retry goes to its end.
-    for (const entry of this.#waiting.values()) {
-      if (this.#running.size >= atOnce.all) return;
-      if (entry.notBeforeMs > nowMs) nextMs = Math.min(nextMs, entry.notBeforeMs);
-      else if ((this.#runningOf.get(entry.workload) ?? 0) < atOnce.perFunction) this.#begin(entry);
+    this.#rotate();
+    for (const [workload, entries] of this.#waiting) {
+      for (const entry of entries.values()) {
+        if (this.#running.size >= atOnce.all) return;
+        if ((this.#runningOf.get(workload) ?? 0) >= atOnce.perFunction) break;
+        if (entry.notBeforeMs > nowMs) nextMs = Math.min(nextMs, entry.notBeforeMs);
+        else this.#begin(entry);
+      }
     }
     if (nextMs < Number.POSITIVE_INFINITY) {
       this.#timer = setTimeout(() => this.dispatch(), Math.min(Math.max(1, nextMs - nowMs), longestSleepMs));
@@ -144,14 +143,26 @@ export class AsyncQueue {
     clearTimeout(this.#timer);
   }
 
-  #note(entry: QueuedEvent): void {
-    const { requestId, workload, tenant, notBeforeMs, enqueuedAtMs } = entry;
-    this.#waiting.set(requestId, { requestId, workload, tenant, notBeforeMs, enqueuedAtMs });
+  /** Another function is first each time: a few with long queues must not take every place for ever. */
+  #rotate(): void {
+    const [first] = this.#waiting;
+    if (first === undefined) return;
+    this.#waiting.delete(first[0]);
+    this.#waiting.set(first[0], first[1]);
+  }
+
+  #note(entry: Waiting): void {
+    const { requestId, workload, tenant, notBeforeMs } = entry;
+    const entries = this.#waiting.get(workload) ?? new Map<string, Waiting>();
+    entries.set(requestId, { requestId, workload, tenant, notBeforeMs });
+    this.#waiting.set(workload, entries);
     this.#queuedOf.set(tenant, (this.#queuedOf.get(tenant) ?? 0) + 1);
   }
 
   #begin(entry: Waiting): void {
-    this.#waiting.delete(entry.requestId);
+    const entries = this.#waiting.get(entry.workload);
+    entries?.delete(entry.requestId);
+    if (entries?.size === 0) this.#waiting.delete(entry.workload);
     this.#runningOf.set(entry.workload, (this.#runningOf.get(entry.workload) ?? 0) + 1);
     const attempt = this.#attempt(entry)
       .catch((thrown: unknown) => {
@@ -160,11 +171,10 @@ export class AsyncQueue {
           { err: thrown, requestId: entry.requestId },
           'an asynchronous invocation could not be worked on',
         );
-        this.#waiting.set(entry.requestId, {
+        this.#note({
           ...entry,
           notBeforeMs: this.#parts.clock.nowMs() + this.#parts.tuning.asyncThrottleFirstMs,
         });
-        this.#queuedOf.set(entry.tenant, (this.#queuedOf.get(entry.tenant) ?? 0) + 1);
       })
       .finally(() => {
         this.#running.delete(entry.requestId);

@@ -34,7 +34,3 @@ export const keys = {
   /** Sixteen digits, so that the order of keys is the order of numbers. */
   event: (sequence: number): string => `event/${String(sequence).padStart(16, '0')}`,
 } as const;
-
-export function workloadKeyOf(storeKey: string): WorkloadKey {
-  return storeKey.slice(keys.workloads.length) as WorkloadKey;
-}
