@@ -24,10 +24,11 @@ const checkEveryMs = 10;
 const minBufferBudgetBytes = 2 * mib;
 const maxBufferBudgetBytes = 32 * mib;
 
-/** How far the heap may grow between two collections, in percent of what lives. 0 leaves it to V8 (up to 300). */
+/** How far the heap may grow until V8 begins to collect, in percent of what lives; 0 leaves it to V8 (up to 300).
+ * While its background threads mark, V8 lets a small heap overshoot by another 32 MiB: small grants leave room for it. */
 export function heapGrowingPercent(grantBytes: number): number {
-  if (grantBytes <= 96 * mib) return 15;
-  if (grantBytes <= 256 * mib) return 25;
+  if (grantBytes <= 160 * mib) return 10;
+  if (grantBytes <= 256 * mib) return 20;
   if (grantBytes <= 1024 * mib) return 50;
   if (grantBytes <= 4096 * mib) return 100;
   return 0;
