@@ -1,0 +1,215 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { layoutOf } from '../sys/layout.ts';
+import { identify } from '../sys/process.ts';
+import { readEndpoint, readProcesses, type ChildName } from './records.ts';
+import { endLeftRunning } from './take-over.ts';
+import { Supervisor, type SupervisorOptions } from './supervisor.ts';
+
+const fake = fileURLToPath(new URL('./fixtures/fake-process.ts', import.meta.url));
+
+let data: string;
+let journal: string;
+let port: number;
+let said: string[];
+let running: Supervisor[];
+
+beforeEach(async () => {
+  data = mkdtempSync(join(tmpdir(), 'bellows-sup-'));
+  journal = join(data, 'journal');
+  port = await freePort();
+  said = [];
+  running = [];
+});
+afterEach(async () => {
+  for (const supervisor of running) await supervisor.stop();
+  // What a failed test left of a supervisor that it killed.
+  const record = readProcesses(layoutOf(data));
+  if (record !== undefined) await endLeftRunning(record);
+  rmSync(data, { recursive: true, force: true });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+const programs = (name: ChildName): { command: string; args: string[] } => ({
+  command: process.execPath,
+  args: [fake, name, journal],
+});
+
+const optionsOf = (more: Partial<SupervisorOptions> = {}): SupervisorOptions => ({
+  dataDirectory: data,
+  port,
+  host: '127.0.0.1',
+  network: 'host',
+  verbose: false,
+  say: (line) => said.push(line),
+  programs,
+  shutDownInstances: (_, graceMs) => {
+    writeFileSync(journal, `instances shutdown ${graceMs}\n`, { flag: 'a' });
+    return Promise.resolve();
+  },
+  ...more,
+});
+
+async function start(more: Partial<SupervisorOptions> = {}): Promise<Supervisor> {
+  const supervisor = await Supervisor.start(optionsOf(more), (created) => running.push(created));
+  // The fake gateway is healthy by itself; the others may still be on their way.
+  if (more.programs === undefined) await until(allStarted);
+  return supervisor;
+}
+
+const events = (): string[] => (existsSync(journal) ? readFileSync(journal, 'utf8').trim().split('\n') : []);
+const startsOf = (role: ChildName): number[] =>
+  events()
+    .filter((line) => line.startsWith(`${role} start`))
+    .map((line) => Number(line.split(' ')[2]));
+
+const allStarted = (): boolean =>
+  (['agent', 'controller', 'gateway'] as const).every((role) => startsOf(role).length > 0);
+
+async function until(check: () => boolean): Promise<void> {
+  for (let i = 0; i < 1_000; i += 1) {
+    if (check()) return;
+    await pause(10);
+  }
+  throw new Error(`waited in vain: ${events().join('; ')} | ${said.join('; ')}`);
+}
+
+test('starts the three, writes down where it is, and makes the data directory private', async () => {
+  const supervisor = await start();
+  expect(supervisor.url).toBe(`http://127.0.0.1:${port}`);
+  expect(readEndpoint(data)).toEqual({ url: supervisor.url });
+  expect(statSync(data).mode & 0o777).toBe(0o700);
+  const record = readProcesses(supervisor.layout);
+  expect(record?.supervisor.pid).toBe(process.pid);
+  expect(record?.children.gateway?.pid).toBe(startsOf('gateway')[0]);
+});
+
+test('one that dies is started again, the others are left alone, and the person is told', async () => {
+  const supervisor = await start();
+  const [first = 0] = startsOf('controller');
+  process.kill(first, 'SIGKILL');
+  await until(() => startsOf('controller').length === 2);
+  expect(startsOf('gateway')).toHaveLength(1);
+  expect(startsOf('agent')).toHaveLength(1);
+  await until(() => readProcesses(supervisor.layout)?.children.controller?.pid === startsOf('controller')[1]);
+  await until(() => said.some((line) => line.includes('controller was ended by SIGKILL')));
+});
+
+test('stops in order: gateway, controller, the instances, agent; and leaves nothing on record', async () => {
+  const supervisor = await start();
+  await supervisor.stop();
+  expect(events().filter((line) => !line.includes('start '))).toEqual([
+    'gateway stop',
+    'controller stop',
+    'instances shutdown 10000',
+    'agent stop',
+  ]);
+  expect(readEndpoint(data)).toBeUndefined();
+  expect(readProcesses(supervisor.layout)).toBeUndefined();
+});
+
+test('an agent that is dead when all is stopped is started once more, for only it can end the instances', async () => {
+  // As the real call does: it waits for an agent that answers.
+  const supervisor = await start({ shutDownInstances: () => until(() => startsOf('agent').length === 2) });
+  process.kill(startsOf('agent')[0] ?? 0, 'SIGKILL');
+  await until(() => said.some((line) => line.includes('agent was ended')));
+  await supervisor.stop();
+  expect(startsOf('agent')).toHaveLength(2);
+  expect(events().at(-1)).toBe('agent stop');
+});
+
+test('asked twice, it has no patience with a gateway that does not end', async () => {
+  const stubborn = `process.on('SIGTERM', () => {}); require('node:http').createServer((q, s) => s.end('{"status":"ok"}')).listen(${port}, '127.0.0.1')`;
+  const supervisor = await start({
+    programs: (name) =>
+      name === 'gateway' ? { command: process.execPath, args: ['-e', stubborn] } : programs(name),
+  });
+  const first = supervisor.stop();
+  await supervisor.stop();
+  await first;
+  expect(events()).toContain('instances shutdown 0');
+});
+
+describe('refuses to start, and says why', () => {
+  test('on a data directory that another runs on', async () => {
+    await start();
+    await expect(start({ port: await freePort() })).rejects.toThrow(/already running on .* port/);
+    expect(startsOf('gateway')).toHaveLength(1);
+  });
+
+  test('on a port in use', async () => {
+    const other = createServer().listen(port, '127.0.0.1');
+    await once(other, 'listening');
+    try {
+      await expect(start()).rejects.toThrow(/in use/);
+      expect(events()).toEqual([]);
+    } finally {
+      other.close();
+    }
+    await start();
+  });
+
+  test('when the path is too long for sockets', async () => {
+    await expect(start({ dataDirectory: join(data, 'x'.repeat(80)) })).rejects.toThrow(/bytes too long/);
+  });
+
+  test('when the data directory is a file', async () => {
+    writeFileSync(join(data, 'file'), '');
+    await expect(start({ dataDirectory: join(data, 'file') })).rejects.toThrow(/can not be used/);
+  });
+
+  test('when a process can not start; nothing is left then', async () => {
+    const broken = { command: process.execPath, args: ['-e', 'process.exit(3)'] };
+    const failed = start({
+      programs: (name) =>
+        name === 'controller'
+          ? broken
+          : { command: process.execPath, args: ['-e', 'setInterval(() => {}, 1000)'] },
+    });
+    await expect(failed).rejects.toThrow(/the controller ended 5 times/);
+    expect(said.some((line) => line.includes('controller ended with status 3'))).toBe(true);
+    await start();
+  });
+});
+
+test('after kill -9 of the supervisor its processes serve on; a new one ends them and takes over', async () => {
+  const script = `
+    import { Supervisor } from ${JSON.stringify(new URL('./supervisor.ts', import.meta.url).href)};
+    await Supervisor.start({ dataDirectory: ${JSON.stringify(data)}, port: ${port}, host: '127.0.0.1', network: 'host', verbose: false,
+      say: () => {}, programs: (name) => ({ command: process.execPath, args: [${JSON.stringify(fake)}, name, ${JSON.stringify(journal)}] }) }, () => {});
+    console.log('serving');`;
+  const first = spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  await once(first.stdout, 'data');
+  await until(allStarted);
+  first.kill('SIGKILL');
+  await once(first, 'exit');
+  const old = [...startsOf('agent'), ...startsOf('controller'), ...startsOf('gateway')];
+  expect(old).toHaveLength(3);
+  expect((await fetch(`http://127.0.0.1:${port}/healthz`)).ok).toBe(true);
+  for (const pid of old) expect(identify(pid)).toBeDefined();
+
+  await start();
+  for (const pid of old) expect(identify(pid)).toBeUndefined();
+  expect(startsOf('gateway')).toHaveLength(2);
+  expect(said.join()).toContain('Taking over');
+  // An agent that is asked to stop would end the instances: it is killed instead.
+  expect(events()).not.toContain('agent stop');
+});
