@@ -149,5 +149,10 @@ function mergeChanges(planned: readonly ResourceChange[], done: readonly Resourc
       short ? { ...change, wanted: plan.wanted, status: plan.status, reason: plan.reason } : change,
     );
   }
-  return [...parts.values()];
+  // The agent also tells of what it was asked to leave as it is.
+  return [...parts.values()].filter((part) => !isUnchanged(part));
+}
+
+function isUnchanged({ before, after, wanted, status }: ResourceChange): boolean {
+  return status === 'applied' && before === after && before === wanted;
 }
