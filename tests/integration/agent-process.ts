@@ -1,7 +1,16 @@
 // A real agent in a process of its own, with what tests ask of it and of the machine afterwards.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -10,8 +19,19 @@ import { newInstanceId, type InstanceId, type TenantId, type WorkloadKey } from 
 import { mib } from '../../src/base/quantity.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
 import type { Resources } from '../../src/model/resources.ts';
-import { agentProtocol, type AgentProtocol, type Endpoint, type InstanceSpec } from '../../src/protocol/agent.ts';
-import { decodeResult, frameType, invokePrefixBytes, outcome, writeInvokePrefix } from '../../src/protocol/instance.ts';
+import {
+  agentProtocol,
+  type AgentProtocol,
+  type Endpoint,
+  type InstanceSpec,
+} from '../../src/protocol/agent.ts';
+import {
+  decodeResult,
+  frameType,
+  invokePrefixBytes,
+  outcome,
+  writeInvokePrefix,
+} from '../../src/protocol/instance.ts';
 import { RpcClient } from '../../src/protocol/rpc-client.ts';
 import type { EventOf, Protocol, ResultOf } from '../../src/protocol/rpc.ts';
 import { FrameLink } from '../../src/sys/frame-link.ts';
@@ -33,7 +53,9 @@ export interface TestUnit {
 /** Tenants' users in these tests: a range that no package and no person uses. */
 export const uidOf = (index: number): number => 1_950_000_000 + index;
 
-export async function startUnit(options: { data?: string; env?: Record<string, string>; uid?: number } = {}): Promise<TestUnit> {
+export async function startUnit(
+  options: { data?: string; env?: Record<string, string>; uid?: number } = {},
+): Promise<TestUnit> {
   const data = options.data ?? mkdtempSync(join(tmpdir(), 'bellows-agent-'));
   if (options.uid !== undefined) chmodSync(data, 0o777);
   const cgroupRoot = `bellows-test-${process.pid}-${data.slice(-6)}`;
@@ -57,7 +79,10 @@ export async function startUnit(options: { data?: string; env?: Record<string, s
   return unit;
 }
 
-export async function startAgent(unit: TestUnit, options: { env?: Record<string, string>; uid?: number } = {}): Promise<void> {
+export async function startAgent(
+  unit: TestUnit,
+  options: { env?: Record<string, string>; uid?: number } = {},
+): Promise<void> {
   const config = { dataDirectory: unit.data, network: 'host', cgroupRoot: unit.cgroupRoot };
   unit.log = '';
   unit.agent = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main], {
@@ -66,7 +91,9 @@ export async function startAgent(unit: TestUnit, options: { env?: Record<string,
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
   });
   unit.agent.stderr?.on('data', (chunk: Buffer) => (unit.log += chunk.toString()));
-  const exited = once(unit.agent, 'exit').then(() => Promise.reject(new Error(`the agent ended:\n${unit.log}`)));
+  const exited = once(unit.agent, 'exit').then(() =>
+    Promise.reject(new Error(`the agent ended:\n${unit.log}`)),
+  );
   await Promise.race([eventually(() => unit.log.includes('"msg":"ready"')), exited]);
   exited.catch(() => undefined);
 }
@@ -116,21 +143,36 @@ export function functionSpec(codeDirectory: string, overrides: SpecOverrides = {
     timeoutMs: 10_000,
     env: {},
     network: 'host',
-    function: { name: 'probe', version: '$LATEST', arn: 'arn:aws:lambda:us-east-1:000000000000:function:probe', memoryMb: 128, logGroup: '/aws/lambda/probe', logStream: 's' },
+    function: {
+      name: 'probe',
+      version: '$LATEST',
+      arn: 'arn:aws:lambda:us-east-1:000000000000:function:probe',
+      memoryMb: 128,
+      logGroup: '/aws/lambda/probe',
+      logStream: 's',
+    },
     ...rest,
     grant: { ...defaultRequest, ...grant },
   };
 }
 
 export function appSpec(codeDirectory: string, start: string, overrides: SpecOverrides = {}): InstanceSpec {
-  return functionSpec(codeDirectory, { kind: 'app', handler: null, start, function: null, workload: 'acme/app' as WorkloadKey, ...overrides });
+  return functionSpec(codeDirectory, {
+    kind: 'app',
+    handler: null,
+    start,
+    function: null,
+    workload: 'acme/app' as WorkloadKey,
+    ...overrides,
+  });
 }
 
 export type Started = Extract<ResultOf<AgentProtocol['methods']['start']>, { outcome: 'started' }>;
 
 export async function start(unit: TestUnit, spec: InstanceSpec): Promise<Started> {
   const result = await unit.caller.call('start', spec, { timeoutMs: 60_000 });
-  if (result.outcome === 'failed') throw new Error(`${result.error.errorType}: ${result.error.errorMessage}\n${unit.log}`);
+  if (result.outcome === 'failed')
+    throw new Error(`${result.error.errorType}: ${result.error.errorMessage}\n${unit.log}`);
   return result;
 }
 
@@ -154,7 +196,12 @@ export function invoke(endpoint: Endpoint, event: unknown): Promise<unknown> {
     });
     const payload = Buffer.from(JSON.stringify(event));
     const prefix = Buffer.alloc(invokePrefixBytes(''));
-    writeInvokePrefix(prefix, 0, { deadlineMs: Date.now() + 60_000, flags: 0, requestId: '00000000-0000-4000-8000-000000000000', extra: '' });
+    writeInvokePrefix(prefix, 0, {
+      deadlineMs: Date.now() + 60_000,
+      flags: 0,
+      requestId: '00000000-0000-4000-8000-000000000000',
+      extra: '',
+    });
     link.send(frameType.invoke, 1, Buffer.concat([prefix, payload]));
   });
 }
@@ -174,7 +221,10 @@ export async function run(endpoint: Endpoint, js: string): Promise<{ value?: unk
   return (await invoke(endpoint, { js })) as { value?: unknown; error?: string };
 }
 
-export async function eventually(condition: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+export async function eventually(
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 20_000,
+): Promise<void> {
   const untilMs = performance.now() + timeoutMs;
   while (!(await condition())) {
     if (performance.now() > untilMs) throw new Error(`not within ${timeoutMs} ms: ${condition.toString()}`);
@@ -183,11 +233,20 @@ export async function eventually(condition: () => boolean | Promise<boolean>, ti
 }
 
 /** Everything on this machine that belongs to a unit: processes, groups, mounts, files in its run directory. */
-export function tracesOf(unit: TestUnit): { processes: string[]; groups: string[]; mounts: string[]; files: string[] } {
+export function tracesOf(unit: TestUnit): {
+  processes: string[];
+  groups: string[];
+  mounts: string[];
+  files: string[];
+} {
   const processes = readdirSync('/proc').filter((name) => {
     if (!/^\d+$/.test(name) || Number(name) === unit.agent.pid || Number(name) === process.pid) return false;
     try {
-      return readFileSync(`/proc/${name}/environ`, 'latin1').includes(`${unit.data}/run/i/`) || readFileSync(`/proc/${name}/mountinfo`, 'latin1').includes(`${unit.data}/run/i/`) && readFileSync(`/proc/${name}/cgroup`, 'latin1').includes(unit.cgroupRoot);
+      return (
+        readFileSync(`/proc/${name}/environ`, 'latin1').includes(`${unit.data}/run/i/`) ||
+        (readFileSync(`/proc/${name}/mountinfo`, 'latin1').includes(`${unit.data}/run/i/`) &&
+          readFileSync(`/proc/${name}/cgroup`, 'latin1').includes(unit.cgroupRoot))
+      );
     } catch {
       return false;
     }
@@ -200,7 +259,11 @@ export function tracesOf(unit: TestUnit): { processes: string[]; groups: string[
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '')
     .filter((path) => path.startsWith(`${unit.data}/`));
-  const files = ['run', 'instances'].flatMap((name) => (existsSync(join(unit.data, name)) ? readdirSync(join(unit.data, name), { recursive: true }).map(String) : []));
+  const files = ['run', 'instances'].flatMap((name) =>
+    existsSync(join(unit.data, name))
+      ? readdirSync(join(unit.data, name), { recursive: true }).map(String)
+      : [],
+  );
   return { processes, groups, mounts, files };
 }
 

@@ -23,10 +23,12 @@ import {
 } from '../sandbox/port.ts';
 import { makeSlot, newSlotName, removeSlot, slotAt, type Slot, type SlotName } from '../slot.ts';
 import { InstanceLink } from './link.ts';
-import { endOf, forget } from './watch.ts';
+import { endOf, look } from './watch.ts';
 
 /** A killed process is gone when its memory is given back; longer than this and the kernel itself is stuck. */
 const endTimeoutMs = 10_000;
+/** Giving back a GiB takes some 100 ms. */
+const orderlyEndMs = 2000;
 
 export interface Cell {
   readonly slot: Slot;
@@ -191,27 +193,24 @@ export class Cells {
   async end(cell: Cell): Promise<void> {
     const { sandbox, cgroup } = this.#options;
     sandbox.kill(cell.processes);
-    forget(cell.processes.main);
-    // Frozen ones die here too, and what left the sandbox's process group.
-    await cgroup.kill(cell.group);
-    for (let waitedMs = 0; anyAlive(cell.processes); waitedMs += 1) {
-      if (waitedMs > endTimeoutMs)
-        throw new BellowsError(
-          'Unavailable',
-          `Processes of ${cell.slot.name} did not end within ${endTimeoutMs} ms of SIGKILL.`,
-        );
-      await sleep(1);
+    // On cgroup v1 a frozen process dies when it is thawed, and one that waits for memory may need a page for it.
+    cgroup.holdOutOfMemory(cell.group, false);
+    await cgroup.thaw(cell.group);
+    // The monitor outside ends by itself and takes the news: killed, it would leave a zombie to the machine's init.
+    if (!(await hasEnded(cell.processes, orderlyEndMs))) await cgroup.kill(cell.group);
+    if (!(await hasEnded(cell.processes, endTimeoutMs))) {
+      throw new BellowsError(
+        'Unavailable',
+        `Processes of ${cell.slot.name} did not end within ${endTimeoutMs} ms of SIGKILL.`,
+      );
     }
+    // What left the process group of a process without a sandbox.
+    await cgroup.kill(cell.group);
+    look();
+    // Our own child was waited for when this resolves: not even its number is left.
+    await cell.exited;
     cell.link?.close();
     await this.#clear(cell, cell.group);
-  }
-
-  /** Stops holding a cell whose processes go on: the next agent adopts them. */
-  release(cell: Cell): void {
-    cell.link?.close();
-    cell.api?.close();
-    cell.log.close();
-    forget(cell.processes.main);
   }
 
   /** Removes what is left of a slot that nothing runs in. */
@@ -261,6 +260,15 @@ export class Cells {
     return (line) =>
       this.#options.log.warn({ slot, line: line.slice(0, 1000) }, 'a process without a workload printed');
   }
+}
+
+async function hasEnded(processes: SandboxProcesses, timeoutMs: number): Promise<boolean> {
+  const untilMs = performance.now() + timeoutMs;
+  while (anyAlive(processes)) {
+    if (performance.now() > untilMs) return false;
+    await sleep(1);
+  }
+  return true;
 }
 
 export function launchPlaces(inside: InsidePaths): LaunchPlaces {

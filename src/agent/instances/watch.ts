@@ -15,13 +15,8 @@ export function endOf(identity: ProcessIdentity): Promise<void> {
   });
 }
 
-/** Nobody waits for it any more. */
-export function forget(identity: ProcessIdentity): void {
-  watched.delete(identity);
-  stopWhenIdle();
-}
-
-function look(): void {
+/** Also called by whoever knows that one has just ended. */
+export function look(): void {
   for (const [identity, resolve] of watched) {
     if (isAlive(identity)) continue;
     watched.delete(identity);
