@@ -43,8 +43,10 @@ export interface InvokeTuning {
   readonly maxWaitingBytes: number;
   /** How long a request waits for an instance: Lambda's init phase, which is the longest that a start may take. */
   readonly maxWaitMs: number;
-  /** How many may be sent ahead to one instance: hides the socket's latency; more would only lengthen what a slow one holds up. */
+  /** How many may be sent ahead to one instance; more would only lengthen what a slow one holds up. */
   readonly pipelineDepth: number;
+  /** Only when so few are left of them are more sent, many in one write: a system call costs as much as a short invocation. */
+  readonly pipelineRefillAt: number;
   /** Service times above this are not worth sending ahead for: a free instance is better. */
   readonly pipelineMaxServiceMs: number;
   /** How long an instance idles before it is frozen: freezing costs a call and thawing 1 ms, so a client's pause for thought is waited out. */
@@ -62,7 +64,8 @@ export const defaultInvokeTuning: InvokeTuning = {
   maxWaiting: 1_000,
   maxWaitingBytes: 64 * 1024 * 1024,
   maxWaitMs: 10_000,
-  pipelineDepth: 8,
+  pipelineDepth: 16,
+  pipelineRefillAt: 6,
   pipelineMaxServiceMs: 2,
   freezeAfterMs: 2_000,
   deathReasonMs: 1_000,

@@ -26,13 +26,8 @@ async function invoke(name: string, payload: unknown = {}, more: object = {}) {
   const answer = await client().send(
     new InvokeCommand({ FunctionName: name, Payload: Buffer.from(JSON.stringify(payload)), ...more }),
   );
-  return {
-    ...answer,
-    value:
-      answer.Payload == null || answer.Payload.length === 0
-        ? undefined
-        : (JSON.parse(Buffer.from(answer.Payload).toString()) as unknown),
-  };
+  const text = Buffer.from(answer.Payload ?? []).toString();
+  return { ...answer, value: text === '' ? undefined : (JSON.parse(text) as unknown) };
 }
 
 const echo = {

@@ -83,7 +83,7 @@ export class FunctionPool {
   close(): void {
     clearTimeout(this.#recheckTimer);
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, { kind: 'gone' });
-    for (const id of [...this.#slots.keys()])
+    for (const id of this.#slots.keys())
       this.instanceGone(id, { reason: 'signal: killed', oomKilled: false });
     this.#concurrency.close();
   }
@@ -227,18 +227,30 @@ export class FunctionPool {
 
   /** The most recently used idle instance, so that the others stay idle; else one that works fast, if it has room ahead. */
   #pick(): Slot | undefined {
-    const ahead = this.#times.isShorterThan(this.#tuning.pipelineMaxServiceMs)
-      ? this.#tuning.pipelineDepth
-      : 1;
+    const ahead = this.#times.isShorterThan(this.#tuning.pipelineMaxServiceMs);
     let idle: Slot | undefined;
     let least: Slot | undefined;
     for (const slot of this.#slots.values()) {
       if (slot.state !== 'ready' || !this.#usable(slot)) continue;
-      if (slot.inflight.length === 0) {
+      const { length } = slot.inflight;
+      if (length === 0) {
         if (idle === undefined || slot.idleSinceMs > idle.idleSinceMs) idle = slot;
-      } else if (slot.inflight.length < (least?.inflight.length ?? ahead)) least = slot;
+      } else if (
+        ahead &&
+        this.#hasRoomAhead(slot) &&
+        (least === undefined || length < least.inflight.length)
+      ) {
+        least = slot;
+      }
     }
     return idle ?? least;
+  }
+
+  #hasRoomAhead(slot: Slot): boolean {
+    const { length } = slot.inflight;
+    if (length <= this.#tuning.pipelineRefillAt) slot.filling = true;
+    else if (length >= this.#tuning.pipelineDepth) slot.filling = false;
+    return slot.filling;
   }
 
   #usable(slot: Slot): boolean {
@@ -389,15 +401,14 @@ export class FunctionPool {
       this.#thaw(slot);
       coming += 1;
     }
-    const averageMs = this.#times.averageMs;
     this.#starter.consider({
       generation: this.#route.generation,
       running,
       coming,
       waiting: this.#queue.size,
       oldestWaitMs: nowMs - (this.#queue.peek()?.queuedAtMs ?? nowMs),
-      // One that hangs says more of the present than the average of the past.
-      serviceMs: averageMs === undefined ? null : Math.max(averageMs, longestRunningMs),
+      averageMs: this.#times.averageMs ?? null,
+      longestRunningMs,
       cap: this.#concurrency.cap,
     });
   }

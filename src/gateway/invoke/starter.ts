@@ -20,7 +20,10 @@ export interface Demand {
   readonly coming: number;
   readonly waiting: number;
   readonly oldestWaitMs: number;
-  readonly serviceMs: number | null;
+  /** Usual time of an invocation; null when none has ended yet. */
+  readonly averageMs: number | null;
+  /** How long the longest of the present ones has run. */
+  readonly longestRunningMs: number;
   readonly cap: number;
 }
 
@@ -59,9 +62,12 @@ export class Starter {
   consider(demand: Demand): void {
     const { clock } = this.#effects;
     if (clock.monotonicMs() < this.#pausedUntilMs) return;
-    const { running, waiting, oldestWaitMs, serviceMs } = demand;
+    const { running, waiting, oldestWaitMs, averageMs, longestRunningMs } = demand;
     const starting = this.#underWay + demand.coming;
     const startMs = this.#startMs;
+    // One that hangs says more of the present than the average of the past; a young one says nothing.
+    const known = averageMs !== null || longestRunningMs >= startMs;
+    const serviceMs = known ? Math.max(averageMs ?? 0, longestRunningMs) : null;
     const cap = startBudget({ running, serviceMs, startMs }, demand.cap);
     const more = instancesToStart(
       { busy: running, idle: 0, starting, waiting, oldestWaitMs, serviceMs, startMs },

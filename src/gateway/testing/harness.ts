@@ -149,7 +149,7 @@ export class Harness {
     await closed;
   }
 
-  call<M extends keyof GatewayMethods & string>(
+  call<M extends keyof GatewayMethods>(
     name: M,
     params: Params<GatewayMethods[M]>,
   ): Promise<ResultOf<GatewayMethods[M]>> {

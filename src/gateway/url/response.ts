@@ -1,7 +1,6 @@
 // What a function's answer means at its URL: payload format 2.0, or a bare value. Pure.
 // What the function returns is user code's word: whatever can not be sent safely is no answer at all.
 import { validateHeaderName, validateHeaderValue } from 'node:http';
-import { z } from 'zod';
 
 export interface UrlResponse {
   readonly status: number;
@@ -22,23 +21,33 @@ const serverHeaders = new Set([
   'upgrade',
 ]);
 
-const headerValue = z.union([z.string(), z.number(), z.boolean()]).transform(String);
-/** Null stands for "not there" in many frameworks' answers. */
-const orNothing = <T extends z.ZodType>(schema: T) =>
-  schema.nullish().transform((value) => value ?? undefined);
-const status = z.coerce.number().int().min(200).max(599);
-const shared = {
-  headers: orNothing(z.record(z.string(), orNothing(headerValue))),
-  cookies: orNothing(z.array(z.string())),
-};
-const formatted = z.object({
-  statusCode: status,
-  ...shared,
-  body: orNothing(headerValue),
-  isBase64Encoded: orNothing(z.boolean()),
-});
-/** The head of a streamed answer. */
-const prelude = z.object({ statusCode: orNothing(status), contentType: orNothing(z.string()), ...shared });
+/** A handler's object, after it was found to be one. Checked by hand, since this is on the way of every request. */
+type Loose = Readonly<Record<string, unknown>>;
+
+/** Numbers and booleans are taken as their text; undefined for what is no text at all. */
+function textOf(value: unknown): string | undefined {
+  switch (typeof value) {
+    case 'string':
+      return value;
+    case 'number':
+    case 'boolean':
+      return String(value);
+    default:
+      return undefined;
+  }
+}
+
+/** @returns undefined when it is no final HTTP status */
+function statusOf(value: unknown): number | undefined {
+  const status = typeof value === 'string' && /^\d{3}$/.test(value) ? Number(value) : value;
+  return typeof status === 'number' && Number.isInteger(status) && status >= 200 && status <= 599
+    ? status
+    : undefined;
+}
+
+function isObject(value: unknown): value is Loose {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 /**
  * Reads a handler's value.
@@ -54,23 +63,23 @@ export function readResponse(payload: Buffer): UrlResponse | undefined {
     return undefined;
   }
   // Without a status it is a bare value: sent as it is, as JSON.
-  if (typeof value !== 'object' || value === null || !('statusCode' in value)) {
+  if (!isObject(value) || value['statusCode'] === undefined) {
     return {
       status: 200,
       headers: ['content-type', 'application/json', 'content-length', String(payload.length)],
       body: text,
     };
   }
-  const parsed = formatted.safeParse(value);
-  if (!parsed.success) return undefined;
-  const { statusCode, headers: given, cookies, body: content = '', isBase64Encoded } = parsed.data;
-  const headers = headerList(given, cookies, 'application/json');
-  if (headers === undefined) return undefined;
-  const body = isBase64Encoded === true ? Buffer.from(content, 'base64') : content;
+  const status = statusOf(value['statusCode']);
+  const headers = headerList(value, 'application/json');
+  // Null stands for "not there" in many frameworks' answers.
+  const content = textOf(value['body'] ?? '');
+  if (status === undefined || headers === undefined || content === undefined) return undefined;
+  const body = value['isBase64Encoded'] === true ? Buffer.from(content, 'base64') : content;
   // Neither has a body, and a length would only mislead.
-  if (statusCode === 204 || statusCode === 304) return { status: statusCode, headers, body: '' };
+  if (status === 204 || status === 304) return { status, headers, body: '' };
   headers.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length));
-  return { status: statusCode, headers, body };
+  return { status, headers, body };
 }
 
 /** Reads the head of a streamed answer; undefined when it is not valid. */
@@ -83,36 +92,44 @@ export function readPrelude(
   } catch {
     return undefined;
   }
-  const parsed = prelude.safeParse(value);
-  if (!parsed.success) return undefined;
-  const { statusCode = 200, contentType = 'application/octet-stream', headers: given, cookies } = parsed.data;
-  const headers = headerList(given, cookies, contentType);
-  return headers === undefined ? undefined : { status: statusCode, headers };
+  if (!isObject(value)) return undefined;
+  const status = statusOf(value['statusCode'] ?? 200);
+  const headers = headerList(value, textOf(value['contentType']) ?? 'application/octet-stream');
+  return status === undefined || headers === undefined ? undefined : { status, headers };
 }
 
-function headerList(
-  given: Readonly<Record<string, string | undefined>> | undefined,
-  cookies: readonly string[] | undefined,
-  defaultType: string,
-): string[] | undefined {
+/** Undefined when a name or a value can not stand in a head. */
+function headerList(answer: Loose, defaultType: string): string[] | undefined {
+  const given = answer['headers'] ?? {};
+  const cookies = answer['cookies'] ?? [];
+  if (!isObject(given) || !Array.isArray(cookies)) return undefined;
   const list: string[] = [];
   let hasType = false;
   try {
-    for (const [name, value] of Object.entries(given ?? {})) {
+    for (const name of Object.keys(given)) {
       const lower = name.toLowerCase();
-      if (value === undefined || serverHeaders.has(lower)) continue;
+      const value = textOf(given[name] ?? undefined);
+      if (value === undefined) {
+        if (given[name] === undefined || given[name] === null) continue;
+        return undefined;
+      }
+      if (serverHeaders.has(lower)) continue;
       validateHeaderName(name);
       validateHeaderValue(name, value);
       if (lower === 'content-type') hasType = true;
       list.push(lower, value);
     }
-    for (const cookie of cookies ?? []) {
+    for (const cookie of cookies as unknown[]) {
+      if (typeof cookie !== 'string') return undefined;
       validateHeaderValue('set-cookie', cookie);
       list.push('set-cookie', cookie);
     }
+    if (!hasType) {
+      validateHeaderValue('content-type', defaultType);
+      list.push('content-type', defaultType);
+    }
+    return list;
   } catch {
     return undefined;
   }
-  if (!hasType) list.push('content-type', defaultType);
-  return list;
 }

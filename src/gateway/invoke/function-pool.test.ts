@@ -1,0 +1,413 @@
+// Who runs what, in which order, and what becomes of it: the pool with links, clock and controller played by the test.
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { BellowsError } from '../../base/errors.ts';
+import { frameHeaderBytes } from '../../base/frame.ts';
+import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
+import { decodeInvoke, encodeResult, frameType, outcome } from '../../protocol/instance.ts';
+import type { WorkloadRoute } from '../../protocol/routes.ts';
+import { defaultInvokeTuning } from '../config.ts';
+import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
+import { FunctionPool } from './function-pool.ts';
+import { Invocation, type Failure } from './invocation.ts';
+import { enoughSamples, ServiceTimes } from './service-times.ts';
+import { startBudget } from './start-budget.ts';
+
+const route: WorkloadRoute = {
+  key: 'acme/fn' as WorkloadKey,
+  tenant: 'acme' as TenantId,
+  name: 'fn' as WorkloadName,
+  kind: 'function',
+  generation: 'g1',
+  timeoutMs: 1000,
+  memoryBytes: 1,
+  url: true,
+  websocketRoutes: [],
+  reservedConcurrency: null,
+};
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+class Bench {
+  /** Invocations that each instance was sent and has not answered, by name. */
+  readonly sent = new Map<string, { id: number; name: string }[]>();
+  readonly ended: string[] = [];
+  readonly discarded: string[] = [];
+  readonly calls: string[] = [];
+  readonly waiting: string[] = [];
+  acquire: () => Promise<unknown> = () => new Promise(() => {});
+  readonly pool: FunctionPool;
+  readonly tenant = new TenantConcurrency();
+
+  constructor(more: Partial<WorkloadRoute> = {}, tuning: Partial<typeof defaultInvokeTuning> = {}) {
+    const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
+    this.pool = new FunctionPool(
+      { ...route, ...more },
+      {
+        clock,
+        acquire: () => {
+          this.calls.push('acquire');
+          return this.acquire();
+        },
+        discard: (id) => void this.discarded.push(id),
+        freeze: async (id) => void this.calls.push(`freeze ${id}`),
+        thaw: async (id) => void this.calls.push(`thaw ${id}`),
+        idle: (id) => void this.calls.push(`idle ${id}`),
+      },
+      { ...defaultInvokeTuning, ...tuning },
+      new FunctionConcurrency(this.tenant),
+    );
+  }
+
+  add(id: string, generation = 'g1', frozen = false): void {
+    const frames: { id: number; name: string }[] = [];
+    this.sent.set(id, frames);
+    const sendEncoded = (frame: Buffer): boolean => {
+      frames.push({
+        id: frame.readUInt32LE(5),
+        name: decodeInvoke(frame.subarray(frameHeaderBytes)).event.toString(),
+      });
+      return true;
+    };
+    this.pool.addInstance(
+      id as InstanceId,
+      generation,
+      { sendEncoded, pause() {}, resume() {}, close() {} },
+      frozen,
+    );
+    this.pool.linkOpened(id as InstanceId);
+  }
+
+  submit(name: string): Invocation {
+    const invocation = new Invocation(name, {
+      onResult: ({ body }) => void this.ended.push(`${name} ${body}`),
+      onFailure: (failure: Failure) =>
+        void this.ended.push(
+          `${name} ${failure.kind} ${'payload' in failure ? (JSON.parse(failure.payload) as { errorType: string }).errorType : ''}`.trim(),
+        ),
+    });
+    this.pool.submit(invocation);
+    return invocation;
+  }
+
+  answer(id: string, how: 0 | 1 | 2 = outcome.ok): void {
+    const first = this.sent.get(id)?.shift();
+    if (first === undefined) throw new Error(`${id} was asked nothing`);
+    const payload = encodeResult({ outcome: how, durationMicros: 1, peakKib: 1 }, Buffer.alloc(0), 'ok');
+    this.pool.onFrame(id as InstanceId, { type: frameType.result, id: first.id, payload });
+  }
+
+  names(id: string): string[] {
+    return (this.sent.get(id) ?? []).map(({ name }) => name);
+  }
+
+  /** Lets it learn that the function is fast. */
+  warmUp(id: string): void {
+    for (let n = 0; n < enoughSamples; n += 1) {
+      this.submit('warm');
+      this.answer(id);
+    }
+    this.ended.length = 0;
+  }
+}
+
+describe('requests', () => {
+  test('go to the most recently used idle instance, so that the others stay idle', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.add('b');
+    bench.submit('1');
+    vi.advanceTimersByTime(5);
+    const used = bench.names('a').length === 1 ? 'a' : 'b';
+    bench.answer(used);
+    for (let n = 0; n < 5; n += 1) {
+      bench.submit('again');
+      expect(bench.names(used)).toEqual(['again']);
+      vi.advanceTimersByTime(1);
+      bench.answer(used);
+    }
+  });
+
+  test('are not sent ahead until the function is known to be fast, then in order and in bounds', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.submit('1');
+    bench.submit('2');
+    expect(bench.names('a')).toEqual(['1']);
+    bench.answer('a');
+    bench.answer('a');
+    bench.warmUp('a');
+    for (let n = 0; n < 40; n += 1) bench.submit(String(n));
+    expect(bench.names('a')).toEqual(
+      Array.from({ length: defaultInvokeTuning.pipelineDepth }, (_, n) => String(n)),
+    );
+    for (let n = 0; n < 40; n += 1) bench.answer('a');
+    expect(bench.ended).toEqual(Array.from({ length: 40 }, (_, n) => `${n} ok`));
+  });
+
+  test('that were sent ahead to an instance that dies run elsewhere; only the one it had begun fails', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.warmUp('a');
+    for (const name of ['1', '2', '3']) bench.submit(name);
+    bench.pool.linkLost('a' as InstanceId);
+    expect(bench.ended).toEqual([]);
+    bench.pool.instanceGone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
+    expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
+    bench.add('b');
+    bench.answer('b');
+    bench.answer('b');
+    expect(bench.ended.slice(1)).toEqual(['2 ok', '3 ok']);
+  });
+
+  test('whose instance dies without a reason are told after a while, and it is discarded', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.submit('1');
+    bench.pool.linkLost('a' as InstanceId);
+    vi.advanceTimersByTime(defaultInvokeTuning.deathReasonMs);
+    expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
+    expect(bench.discarded).toEqual(['a']);
+  });
+
+  test('time out from the moment the instance could begin, not from when they were sent', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.warmUp('a');
+    bench.submit('1');
+    bench.submit('2');
+    vi.advanceTimersByTime(900);
+    bench.answer('a');
+    vi.advanceTimersByTime(900);
+    expect(bench.ended).toEqual(['1 ok']);
+    vi.advanceTimersByTime(200);
+    expect(bench.ended).toEqual(['1 ok', '2 functionError Sandbox.Timedout']);
+    expect(bench.discarded).toEqual(['a']);
+  });
+
+  test('behind one that timed out, or ended its process, run elsewhere', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.warmUp('a');
+    for (const name of ['1', '2', '3']) bench.submit(name);
+    bench.answer('a', outcome.fatal);
+    expect(bench.names('a')).toEqual(['2', '3']);
+    bench.add('b');
+    expect(bench.names('b')).toEqual(['2', '3']);
+    vi.advanceTimersByTime(1001);
+    expect(bench.ended).toEqual(['1 ok', '2 functionError Sandbox.Timedout']);
+    bench.add('c');
+    expect(bench.names('c')).toEqual(['3']);
+  });
+
+  test('that nobody wants any more are not run, and count no more', () => {
+    const bench = new Bench({ reservedConcurrency: 2 });
+    bench.add('a');
+    bench.submit('1');
+    const left = bench.submit('2');
+    bench.submit('3');
+    expect(bench.ended).toEqual(['3 throttled']);
+    bench.pool.cancel(left);
+    bench.pool.cancel(left);
+    bench.submit('4');
+    bench.answer('a');
+    expect(bench.names('a')).toEqual(['4']);
+  });
+
+  test('wait no longer than they may, in number, bytes and time', () => {
+    const bench = new Bench({}, { maxWaiting: 2, maxWaitingBytes: 10, maxWaitMs: 500 });
+    bench.submit('1');
+    bench.submit('long long long');
+    bench.submit('2');
+    bench.submit('3');
+    expect(bench.ended).toEqual(['long long long throttled', '3 throttled']);
+    vi.advanceTimersByTime(540);
+    expect(bench.ended.slice(2)).toEqual(['1 throttled', '2 throttled']);
+    expect(bench.pool.quiet).toBe(true);
+  });
+
+  test('that wait for a start that fails get its error, unless an instance runs', async () => {
+    const bench = new Bench();
+    bench.acquire = () =>
+      Promise.reject(
+        new BellowsError('StartFailed', '{"errorType":"Runtime.Init","errorMessage":"","trace":[]}'),
+      );
+    bench.submit('1');
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.ended).toEqual(['1 functionError Runtime.Init']);
+    bench.add('a');
+    bench.submit('2');
+    bench.submit('3');
+    await vi.advanceTimersByTimeAsync(300);
+    bench.answer('a');
+    bench.answer('a');
+    expect(bench.ended.slice(1)).toEqual(['2 ok', '3 ok']);
+  });
+});
+
+describe('instances', () => {
+  test('that are frozen are thawed first, and nothing is sent meanwhile', async () => {
+    const bench = new Bench();
+    bench.add('a');
+    vi.advanceTimersByTime(defaultInvokeTuning.freezeAfterMs);
+    bench.pool.sweep();
+    expect(bench.calls).toEqual(['idle a', 'freeze a']);
+    // It comes while it is being frozen.
+    bench.submit('1');
+    expect(bench.names('a')).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.calls).toContain('thaw a');
+    expect(bench.names('a')).toEqual(['1']);
+    expect(bench.calls).not.toContain('acquire');
+  });
+
+  test('that were frozen when this gateway began are thawed, too', async () => {
+    const bench = new Bench();
+    bench.add('a', 'g1', true);
+    bench.submit('1');
+    expect(bench.names('a')).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.names('a')).toEqual(['1']);
+  });
+
+  test('are not started for a queue that those which run clear sooner', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.warmUp('a');
+    for (let n = 0; n < 30; n += 1) bench.submit(String(n));
+    expect(bench.calls).toEqual([]);
+  });
+
+  test('are started when those that run take too long', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    bench.add('a');
+    bench.submit('1');
+    for (let n = 0; n < 3; n += 1) bench.submit(String(n));
+    await vi.advanceTimersByTimeAsync(200);
+    expect(bench.calls.filter((call) => call === 'acquire').length).toBeGreaterThanOrEqual(3);
+  });
+
+  test('that answer what was not asked are nonsense', () => {
+    const bench = new Bench();
+    bench.add('a');
+    const payload = encodeResult({ outcome: 0, durationMicros: 0, peakKib: 0 }, Buffer.alloc(0), '1');
+    expect(() => bench.pool.onFrame('a' as InstanceId, { type: frameType.result, id: 9, payload })).toThrow(
+      RangeError,
+    );
+    bench.submit('1');
+    expect(() =>
+      bench.pool.onFrame('a' as InstanceId, { type: frameType.result, id: 1, payload: Buffer.alloc(3) }),
+    ).toThrow(RangeError);
+  });
+});
+
+test('whatever happens, every request ends exactly once and the counts come back to nothing', async () => {
+  const step = fc.oneof(
+    { weight: 6, arbitrary: fc.constant('submit' as const) },
+    { weight: 5, arbitrary: fc.constant('answer' as const) },
+    fc.constantFrom(
+      'fatal' as const,
+      'die' as const,
+      'lose' as const,
+      'add' as const,
+      'retire' as const,
+      'cancel' as const,
+      'freeze' as const,
+      'wait' as const,
+      'redeploy' as const,
+    ),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(step, fc.nat(7)), { maxLength: 120 }), async (steps) => {
+      const bench = new Bench();
+      const cancelled = new Set<string>();
+      const open: Invocation[] = [];
+      let count = 0;
+      let instances = 0;
+      let generation = 1;
+      bench.add('i0');
+      bench.warmUp('i0');
+      for (const [what, choice] of steps) {
+        const id = `i${choice % (instances + 1)}`;
+        const alive = bench.pool.busyInstances > 0 && (bench.sent.get(id)?.length ?? 0) > 0;
+        switch (what) {
+          case 'submit':
+            open.push(bench.submit(`r${(count += 1)}`));
+            break;
+          case 'answer':
+          case 'fatal':
+            // What was given back is no longer the instance's to answer; the pool says so by refusing it.
+            try {
+              if (alive) bench.answer(id, what === 'fatal' ? outcome.fatal : outcome.ok);
+            } catch (thrown) {
+              if (!(thrown instanceof RangeError)) throw thrown;
+            }
+            break;
+          case 'die':
+            bench.sent.get(id)?.splice(0);
+            bench.pool.instanceGone(id as InstanceId, { reason: 'signal: killed', oomKilled: choice > 4 });
+            break;
+          case 'lose':
+            bench.sent.get(id)?.splice(0);
+            bench.pool.linkLost(id as InstanceId);
+            bench.pool.linkOpened(id as InstanceId);
+            break;
+          case 'add':
+            bench.add(`i${(instances += 1)}`, `g${generation}`);
+            break;
+          case 'retire':
+            void bench.pool.retire(id as InstanceId);
+            break;
+          case 'cancel': {
+            const invocation = open[choice];
+            if (invocation !== undefined) {
+              bench.pool.cancel(invocation);
+              if (invocation.cancelled) cancelled.add(String(invocation.event));
+            }
+            break;
+          }
+          case 'freeze':
+            await vi.advanceTimersByTimeAsync(100);
+            bench.pool.sweep();
+            break;
+          case 'wait':
+            await vi.advanceTimersByTimeAsync(choice * 40);
+            break;
+          case 'redeploy':
+            bench.pool.setRoute({ ...route, generation: `g${(generation += 1)}` });
+        }
+      }
+      await vi.advanceTimersByTimeAsync(60_000);
+      const ended = bench.ended.map((line) => line.split(' ')[0]);
+      expect(new Set(ended).size).toBe(ended.length);
+      expect(ended.length + cancelled.size).toBe(count);
+      expect(bench.pool.quiet).toBe(true);
+      expect(bench.pool.waiting).toBe(0);
+      expect(bench.tenant.unreservedActive).toBe(0);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('the longest recent time is forgotten when it is no longer recent', () => {
+  const times = new ServiceTimes();
+  times.add(50);
+  for (let n = 0; n < 63; n += 1) times.add(1);
+  expect(times.isShorterThan(2)).toBe(false);
+  times.add(1);
+  expect(times.isShorterThan(2)).toBe(true);
+});
+
+test.each([
+  [{ running: 0, serviceMs: null, startMs: 50 }, 100, 1],
+  [{ running: 3, serviceMs: null, startMs: 50 }, 100, 6],
+  [{ running: 3, serviceMs: 1, startMs: 50 }, 4, 4],
+  [{ running: 0, serviceMs: 500, startMs: 50 }, 100, 100],
+])('starts under way: %o, at most %i: %i', (load, cap, expected) => {
+  expect(startBudget(load, cap)).toBe(expected);
+});

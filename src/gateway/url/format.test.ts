@@ -1,0 +1,152 @@
+// AWS's payload format 2.0, both ways, beyond what invoke.test.ts shows from outside.
+import { describe, expect, test } from 'vitest';
+import { buildEvent, type UrlRequest } from './event.ts';
+import { readPrelude, readResponse } from './response.ts';
+
+function eventOf(more: Partial<UrlRequest>): Record<string, unknown> {
+  return JSON.parse(
+    buildEvent({
+      method: 'GET',
+      url: '/',
+      rawHeaders: ['Host', 'fn.acme.localhost:8080'],
+      body: undefined,
+      httpVersion: '1.1',
+      sourceIp: '10.0.0.1',
+      requestId: 'r',
+      nowMs: Date.UTC(2020, 2, 12, 19, 3, 58, 390),
+      apiId: 'acme.fn',
+      accountId: '1',
+      ...more,
+    }),
+  ) as Record<string, unknown>;
+}
+
+describe('the event', () => {
+  test('has the members of the documented example', () => {
+    expect(eventOf({})).toEqual({
+      version: '2.0',
+      routeKey: '$default',
+      rawPath: '/',
+      rawQueryString: '',
+      headers: { host: 'fn.acme.localhost:8080', 'x-forwarded-for': '10.0.0.1', 'x-forwarded-proto': 'http' },
+      requestContext: {
+        accountId: '1',
+        apiId: 'acme.fn',
+        domainName: 'fn.acme.localhost',
+        domainPrefix: 'acme.fn',
+        http: { method: 'GET', path: '/', protocol: 'HTTP/1.1', sourceIp: '10.0.0.1', userAgent: '' },
+        requestId: 'r',
+        routeKey: '$default',
+        stage: '$default',
+        time: '12/Mar/2020:19:03:58 +0000',
+        timeEpoch: 1584039838390,
+      },
+      isBase64Encoded: false,
+    });
+  });
+
+  test.each([
+    ['application/json', 'a', 'a'],
+    ['application/problem+json; charset=utf-8', 'a', 'a'],
+    ['text/plain', 'ä', 'ä'],
+    ['TEXT/HTML', 'a', 'a'],
+    ['application/x-www-form-urlencoded', 'a=b', null],
+    ['image/png', 'a', null],
+    ['', 'a', null],
+    ['application/jsonish', 'a', null],
+  ])('a body of type "%s" is text or base64', (type, body, text) => {
+    const event = eventOf({ rawHeaders: ['content-type', type], body: Buffer.from(body) });
+    expect(event['isBase64Encoded']).toBe(text === null);
+    expect(event['body']).toBe(text ?? Buffer.from(body).toString('base64'));
+  });
+
+  test('what is not valid UTF-8, or compressed, is base64 whatever its type says', () => {
+    expect(
+      eventOf({ rawHeaders: ['content-type', 'text/plain'], body: Buffer.from([0xff]) })['isBase64Encoded'],
+    ).toBe(true);
+    expect(
+      eventOf({
+        rawHeaders: ['content-type', 'text/plain', 'content-encoding', 'gzip'],
+        body: Buffer.from('a'),
+      })['isBase64Encoded'],
+    ).toBe(true);
+  });
+
+  test('headers of one name are joined, and hostile names and values stay data', () => {
+    const event = eventOf({
+      url: '/"\\?__proto__=1&a="',
+      rawHeaders: ['A', '1', 'a', '2', '__proto__', '"}', 'X-Forwarded-For', '1.1.1.1'],
+    });
+    expect(event['headers']).toMatchObject({ a: '1,2', 'x-forwarded-for': '1.1.1.1,10.0.0.1' });
+    expect(Object.entries(event['headers'] as object).find(([name]) => name === '__proto__')?.[1]).toBe('"}');
+    expect(event['rawPath']).toBe('/"\\');
+  });
+});
+
+const read = (value: unknown) =>
+  readResponse(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
+
+describe('the answer', () => {
+  test.each([
+    ['"Hello, world!"', '"Hello, world!"'],
+    ['{"message":"hi"}', '{"message":"hi"}'],
+    ['[1]', '[1]'],
+    ['null', 'null'],
+  ])('a bare %s is sent as JSON', (payload, body) => {
+    expect(read(payload)).toMatchObject({
+      status: 200,
+      body,
+      headers: ['content-type', 'application/json', 'content-length', String(body.length)],
+    });
+  });
+
+  test('a formatted one says everything itself', () => {
+    const answer = read({
+      statusCode: 201,
+      headers: {
+        'Content-Type': 'text/css',
+        'X-N': 7,
+        Connection: 'upgrade',
+        'Content-Length': '999',
+        gone: null,
+      },
+      cookies: ['a=1'],
+      body: Buffer.from('ü').toString('base64'),
+      isBase64Encoded: true,
+    });
+    expect(answer).toEqual({
+      status: 201,
+      headers: ['content-type', 'text/css', 'x-n', '7', 'set-cookie', 'a=1', 'content-length', '2'],
+      body: Buffer.from('ü'),
+    });
+    expect(read({ statusCode: '404' })).toMatchObject({
+      status: 404,
+      body: '',
+      headers: ['content-type', 'application/json', 'content-length', '0'],
+    });
+    expect(read({ statusCode: 204, body: 'x' })).toMatchObject({ body: '' });
+  });
+
+  test.each([
+    ['no JSON', 'x'],
+    ['no status that ends a request', { statusCode: 101 }],
+    ['no status at all', { statusCode: 'ok' }],
+    ['an object for a body', { statusCode: 200, body: {} }],
+    ['a header that would begin another', { statusCode: 200, headers: { a: 'b\r\nSet-Cookie: x' } }],
+    ['a name that is none', { statusCode: 200, headers: { 'a b': 'c' } }],
+    ['a value that is none', { statusCode: 200, headers: { a: ['b'] } }],
+    ['headers that are none', { statusCode: 200, headers: [] }],
+    ['cookies that are none', { statusCode: 200, cookies: [1] }],
+  ])('with %s is no answer', (_what, value) => {
+    expect(read(value)).toBeUndefined();
+  });
+
+  test("a stream's head has its own defaults", () => {
+    expect(readPrelude(Buffer.from('{"contentType":"text/plain"}'))).toEqual({
+      status: 200,
+      headers: ['content-type', 'text/plain'],
+    });
+    expect(readPrelude(Buffer.from('{"contentType":"a\\nb"}'))).toBeUndefined();
+    expect(readPrelude(Buffer.from('nonsense'))).toBeUndefined();
+  });
+});
