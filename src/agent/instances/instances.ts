@@ -7,9 +7,8 @@ import { frameType } from '../../protocol/instance.ts';
 import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../sys/log.ts';
-import { sendSignal } from '../../sys/process.ts';
 import type { Cgroup } from '../cgroup/port.ts';
-import type { ProcessExit } from '../sandbox/port.ts';
+import { askToEnd, type ProcessExit } from '../sandbox/port.ts';
 import type { Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import type { Instance } from './instance.ts';
@@ -33,6 +32,8 @@ export class Instances {
   readonly #byId = new Map<InstanceId, Instance>();
   readonly #starting = new Map<InstanceId, Promise<StartResult>>();
   readonly #ending = new Map<InstanceId, Promise<void>>();
+  /** Why an instance was asked to end: it may do so by itself then. */
+  readonly #stopReasons = new Map<InstanceId, string>();
   #closed = false;
 
   constructor(options: InstancesOptions) {
@@ -78,6 +79,7 @@ export class Instances {
     const ending = this.#ending.get(id);
     if (ending !== undefined) return ending;
     instance.beginStop();
+    this.#stopReasons.set(id, reason);
     if (graceMs > 0) await this.#ask(instance, graceMs);
     await this.#end(instance, reason);
   }
@@ -125,8 +127,7 @@ export class Instances {
   async #ask(instance: Instance, graceMs: number): Promise<void> {
     const { cell } = instance;
     await instance.thaw();
-    if (cell.link?.tell(frameType.shutdown, JSON.stringify({ graceMs })) !== true)
-      sendSignal(cell.processes.main, 'SIGTERM');
+    if (cell.link?.tell(frameType.shutdown, JSON.stringify({ graceMs })) !== true) askToEnd(cell.processes);
     const waiting = new AbortController();
     const grace = new Promise((resolve) => {
       const timer = setTimeout(resolve, graceMs);
@@ -167,6 +168,8 @@ export class Instances {
       await handles.remove(spec.id);
       this.#byId.delete(spec.id);
     }
+    const stopReason = this.#stopReasons.get(spec.id);
+    this.#stopReasons.delete(spec.id);
     if (reason === null) return;
     onExit({
       id: spec.id,
@@ -174,7 +177,7 @@ export class Instances {
       code: exit?.code ?? null,
       signal: exit?.signal ?? null,
       oomKilled,
-      reason: oomKilled ? 'it needed more memory than it was granted' : reason,
+      reason: oomKilled ? 'it needed more memory than it was granted' : (stopReason ?? reason),
     });
   }
 }

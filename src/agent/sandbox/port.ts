@@ -1,7 +1,7 @@
 // The seam to how a process is kept apart from others: bubblewrap, or nothing but a session of its own.
 // Owns the contract. Does not own resource groups (agent/cgroup), links to what runs inside, nor who runs.
 import type { NetworkMode } from '../../model/workload.ts';
-import { isAlive, type ProcessIdentity } from '../../sys/process.ts';
+import { isAlive, sendSignal, type ProcessIdentity } from '../../sys/process.ts';
 import type { Slot } from '../slot.ts';
 
 /** Paths as a program in the sandbox sees them. */
@@ -87,6 +87,20 @@ export interface Sandbox {
 export function anyAlive(processes: SandboxProcesses): boolean {
   const { monitor, init, main } = processes;
   return isAlive(init) || isAlive(main) || (monitor !== null && isAlive(monitor));
+}
+
+/**
+ * SIGTERM to everything inside that did not leave the first process's process group: behind a shell line the server is not
+ * the main process. The first process itself does not mind, being the init of its namespace.
+ */
+export function askToEnd(processes: SandboxProcesses): void {
+  if (!isAlive(processes.init)) return;
+  try {
+    process.kill(-processes.init.pid, 'SIGTERM');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+    sendSignal(processes.main, 'SIGTERM');
+  }
 }
 
 /** In the environment of a sandbox's own processes: finds those that no handle tells of. */

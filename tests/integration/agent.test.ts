@@ -1,0 +1,517 @@
+// A real agent on the real kernel: instances start, live through its crashes, and leave nothing.
+import { once } from 'node:events';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { newInstanceId, type TenantId, type WorkloadKey } from '../../src/base/ids.ts';
+import { mib } from '../../src/base/quantity.ts';
+import { defaultRequest } from '../../src/model/workload.ts';
+import { groupDirectory, memoryLimitOf, cpuLimitOf } from '../support/kernel.ts';
+import { suiteNeeding } from '../support/needs.ts';
+import {
+  appSpec,
+  evalHandler,
+  eventually,
+  functionSpec,
+  isRoot,
+  kill,
+  mebibytes,
+  run,
+  start,
+  startAgent,
+  startUnit,
+  stop,
+  stopUnit,
+  tracesOf,
+  uidOf,
+  writeCode,
+  type TestUnit,
+} from './agent-process.ts';
+
+const probe = 'acme/probe' as WorkloadKey;
+const nothing = { processes: [], groups: [], mounts: [], files: [] };
+
+const chat = `
+  const http = require('node:http');
+  const server = http.createServer((request, response) => { console.log('asked ' + request.url); response.end('pid ' + process.pid + ' port ' + process.env.PORT); });
+  process.on('SIGTERM', () => { console.log('told to end'); server.close(() => process.exit(0)); });
+  server.listen(process.env.PORT);`;
+
+function get(target: { socketPath: string } | { port: number }, path = '/'): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const call = request(
+      { ...target, host: '127.0.0.1', path, agent: false, headers: { connection: 'close' } },
+      (response) => {
+        let text = '';
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        response.on('end', () => resolve(text));
+      },
+    );
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+async function linesOf(unit: TestUnit, workload: WorkloadKey): Promise<string[]> {
+  const { entries } = await unit.caller.call('readLogs', { workload, cursor: null, limit: 1000, waitMs: 0 });
+  return entries.map((entry) => entry.line);
+}
+
+const isReady = (unit: TestUnit, size: number): Promise<void> =>
+  eventually(async () => (await unit.caller.call('list', {})).poolReady === size);
+
+suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandboxes', () => {
+  let unit: TestUnit;
+  let code: string;
+  beforeAll(async () => {
+    unit = await startUnit();
+    code = writeCode(unit, 'probe', evalHandler);
+  });
+  afterAll(async () => {
+    await stopUnit(unit);
+  });
+
+  test('it says what this machine enforces', async () => {
+    const { capabilities, capacity, pid } = await unit.caller.call('hello', {});
+    expect(pid).toBe(unit.agent.pid);
+    expect(capabilities).toMatchObject({
+      sandbox: 'bubblewrap',
+      separateUsers: true,
+      memoryLimit: true,
+      cpuLimit: true,
+    });
+    expect(capacity.memory).toBeGreaterThan(512 * mib);
+    expect(capacity.cpu).toBeGreaterThanOrEqual(1000);
+  });
+
+  test('M-A2: a pooled process becomes an instance of exactly the size asked for', async () => {
+    await unit.caller.call('setPool', { size: 1 });
+    await isReady(unit, 1);
+    const started = await start(
+      unit,
+      functionSpec(code, { grant: { memory: mebibytes(192), cpu: 500 as never, storage: mebibytes(16) } }),
+    );
+    expect(started.pooled).toBe(true);
+    const { pid } = started.instance;
+    expect(memoryLimitOf(groupDirectory(pid, 'memory'))).toBe(192 * mib);
+    expect(cpuLimitOf(groupDirectory(pid, 'cpu'))).toBe(500);
+    expect(groupDirectory(pid, 'memory')).toContain(`/tenants/acme/${started.instance.id}`);
+    const size = await run(
+      started.endpoint,
+      `(() => { const { bsize, blocks } = fs.statfsSync('/tmp'); return bsize * blocks; })()`,
+    );
+    expect(size).toEqual({ value: 16 * mib });
+    await isReady(unit, 1);
+    await stop(unit, started.instance.id);
+    await unit.caller.call('setPool', { size: 0 });
+  });
+
+  test('a process of the pool that dies is replaced', async () => {
+    await unit.caller.call('setPool', { size: 1 });
+    await isReady(unit, 1);
+    const [slot = ''] = readdirSync(`/sys/fs/cgroup/pids/${unit.cgroupRoot}/pool`).filter((name) =>
+      name.startsWith('s-'),
+    );
+    const pids = readFileSync(`/sys/fs/cgroup/pids/${unit.cgroupRoot}/pool/${slot}/cgroup.procs`, 'utf8')
+      .trim()
+      .split('\n')
+      .map(Number);
+    process.kill(Math.max(...pids), 'SIGKILL');
+    await eventually(() => !existsSync(`/sys/fs/cgroup/pids/${unit.cgroupRoot}/pool/${slot}`));
+    await isReady(unit, 1);
+    await unit.caller.call('setPool', { size: 0 });
+    await eventually(() => readdirSync(join(unit.data, 'run/i')).length === 0);
+  });
+
+  test('an id is started once, however often it is asked for', async () => {
+    const spec = functionSpec(code);
+    const [one, two] = await Promise.all([start(unit, spec), start(unit, spec)]);
+    const three = await start(unit, spec);
+    expect(two.instance.pid).toBe(one.instance.pid);
+    expect(three.instance.pid).toBe(one.instance.pid);
+    expect((await unit.caller.call('list', {})).instances.length).toBe(1);
+    await stop(unit, spec.id);
+  });
+
+  test.each([
+    ['throws while it loads', `throw new TypeError('broken');`, 'TypeError', 'broken'],
+    ['ends while it loads', `process.exit(3);`, 'Runtime.ExitError', 'status 3'],
+    ['has no such handler', `exports.other = 1;`, 'Runtime.HandlerNotFound', 'handler'],
+  ])(
+    'a function that %s fails to start with its own error, and leaves nothing',
+    async (name, source, errorType, message) => {
+      const broken = writeCode(unit, `broken ${name}`.replaceAll(' ', '-'), { 'index.js': source });
+      const result = await unit.caller.call('start', functionSpec(broken));
+      expect(result).toMatchObject({
+        outcome: 'failed',
+        error: { errorType, errorMessage: expect.stringContaining(message) },
+      });
+      expect(tracesOf(unit)).toMatchObject({
+        processes: [],
+        files: expect.not.arrayContaining([expect.stringMatching(/^i\/s-|^i-/)]),
+      });
+      expect((await unit.caller.call('list', {})).instances).toEqual([]);
+    },
+  );
+
+  test('a start that nobody can do is refused before anything is made', async () => {
+    const files = tracesOf(unit).files;
+    await expect(unit.caller.call('start', functionSpec('/does/not/exist'))).rejects.toMatchObject({
+      code: 'NotFound',
+    });
+    await expect(unit.caller.call('start', appSpec(code, 'node --inspect server.js'))).rejects.toMatchObject({
+      code: 'UnsupportedRuntime',
+    });
+    const lonely = appSpec(code, 'python3 server.py', { runtime: 'custom', network: 'none' });
+    await expect(unit.caller.call('start', lonely)).rejects.toMatchObject({ code: 'NotSupportedHere' });
+    expect(tracesOf(unit).files).toEqual(files);
+  });
+
+  test('a Node app is usable when it listens, and ends when it is asked to', async () => {
+    const app = writeCode(unit, 'chat', { 'server.js': chat });
+    const started = await start(unit, appSpec(app, 'node server.js'));
+    expect(started.endpoint).toMatchObject({ mode: 'frames', port: null });
+    expect(await get({ socketPath: join(started.endpoint.runDirectory, 'http.sock') }, '/one')).toContain(
+      'port 8080',
+    );
+    await stop(unit, started.instance.id, 5000);
+    expect(await linesOf(unit, 'acme/app' as WorkloadKey)).toEqual(['asked /one', 'told to end']);
+    const exit = unit.events.find(
+      ({ event, data }) => event === 'exited' && (data as { id: string }).id === started.instance.id,
+    );
+    expect(exit?.data).toMatchObject({ code: 0, signal: null, oomKilled: false, reason: 'the test is over' });
+  });
+
+  test('an app that never listens is told so', async () => {
+    const idle = writeCode(unit, 'idle', { 'server.js': 'process.exit(0)' });
+    const result = await unit.caller.call('start', appSpec(idle, 'node server.js'));
+    expect(result).toMatchObject({ outcome: 'failed', error: { errorType: 'Runtime.ExitError' } });
+  });
+
+  test('any other command is an app behind a port', async () => {
+    const app = writeCode(unit, 'custom', { 'server.js': chat });
+    const started = await start(
+      unit,
+      appSpec(app, 'node server.js # not the managed one', {
+        runtime: 'custom',
+        workload: 'acme/custom' as WorkloadKey,
+      }),
+    );
+    expect(started.endpoint.mode).toBe('tcp');
+    const port = started.endpoint.port ?? 0;
+    expect(await get({ port }, '/two')).toContain(`port ${port}`);
+    await stop(unit, started.instance.id, 5000);
+    await expect(get({ port })).rejects.toThrow('ECONNREFUSED');
+    expect(await linesOf(unit, 'acme/custom' as WorkloadKey)).toEqual(['asked /two', 'told to end']);
+  });
+
+  test('what a crashed instance said last is in its log', async () => {
+    const workload = 'acme/crash' as WorkloadKey;
+    const started = await start(unit, functionSpec(code, { workload }));
+    const crash = `for (let line = 0; line < 5000; line += 1) fs.writeSync(1, 'line ' + line + '\\n'); process.kill(process.pid, 'SIGKILL');`;
+    await run(started.endpoint, `(() => { ${crash} })()`).catch(() => undefined);
+    await eventually(() =>
+      unit.events.some(({ event, data }) => event === 'exited' && data.id === started.instance.id),
+    );
+    let cursor: string | null = '0';
+    const lines: string[] = [];
+    for (;;) {
+      const page: { entries: { line: string }[]; cursor: string } = await unit.caller.call('readLogs', {
+        workload,
+        cursor,
+        limit: 1000,
+        waitMs: 0,
+      });
+      if (page.entries.length === 0) break;
+      lines.push(...page.entries.map((entry) => entry.line));
+      cursor = page.cursor;
+    }
+    expect(lines.filter((line) => line.startsWith('line '))).toEqual(
+      Array.from({ length: 5000 }, (_, line) => `line ${line}`),
+    );
+    await unit.caller.call('removeLogs', { workload });
+    expect(await linesOf(unit, workload)).toEqual([]);
+  });
+
+  test('bytes that are no lines do no harm to the log', async () => {
+    const workload = 'acme/noise' as WorkloadKey;
+    const started = await start(unit, functionSpec(code, { workload }));
+    await run(
+      started.endpoint,
+      `void fs.writeSync(1, Buffer.concat([Buffer.alloc(300 * 1024, 120), Buffer.from([0xff, 0, 10]), Buffer.from('end\\n')]))`,
+    );
+    await eventually(async () => (await linesOf(unit, workload)).includes('end'));
+    const lines = (await linesOf(unit, workload)).filter((line) => line.startsWith('x'));
+    expect(lines.map((line) => line.length)).toEqual([256 * 1024, 44 * 1024 + 2]);
+    await stop(unit, started.instance.id);
+  });
+
+  test('a reader that waits is told of the next line', async () => {
+    const workload = 'acme/waits' as WorkloadKey;
+    const started = await start(unit, functionSpec(code, { workload }));
+    const { cursor } = await unit.caller.call('readLogs', { workload, cursor: null, limit: 1, waitMs: 0 });
+    const waiting = unit.caller.call('readLogs', { workload, cursor, limit: 10, waitMs: 20_000 });
+    await run(started.endpoint, `void fs.writeSync(2, 'here\\n')`);
+    const { entries } = await waiting;
+    expect(entries[0]).toMatchObject({ instance: started.instance.id });
+    await stop(unit, started.instance.id);
+  });
+
+  test('a frozen instance stands still, is trimmed all the same, and goes on after thaw', async () => {
+    const started = await start(unit, functionSpec(code, { grant: { memory: mebibytes(256) } }));
+    const { id, pid } = started.instance;
+    const frozen = (): string =>
+      readFileSync(join(groupDirectory(pid, 'freezer'), 'freezer.state'), 'utf8').trim();
+    await run(
+      started.endpoint,
+      `{ globalThis.garbage = Array.from({ length: 300000 }, (_, index) => ({ index })); globalThis.garbage = null; }`,
+    );
+    await unit.caller.call('freeze', { id });
+    expect(frozen()).toBe('FROZEN');
+    expect((await unit.caller.call('list', {})).instances[0]?.info.state).toBe('frozen');
+    const trimmed = await unit.caller.call('trim', { id });
+    expect(trimmed.afterBytes).toBeLessThan(trimmed.beforeBytes);
+    expect(frozen()).toBe('FROZEN');
+    await unit.caller.call('thaw', { id });
+    expect(frozen()).toBe('THAWED');
+    expect(await run(started.endpoint, '1')).toEqual({ value: 1 });
+    await unit.caller.call('freeze', { id });
+    await stop(unit, id);
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
+  });
+
+  test('M-A3, M-E5: a resize reaches the kernel, the file and the application; pid and memory stay', async () => {
+    const started = await start(unit, functionSpec(code, { grant: { memory: mebibytes(256) } }));
+    const { id, pid } = started.instance;
+    await run(
+      started.endpoint,
+      `{ globalThis.kept = 'here'; globalThis.notices = []; process.on('bellows:grant', (notice) => globalThis.notices.push([notice.phase, notice.memory])); }`,
+    );
+    const result = await unit.caller.call('resize', {
+      tenants: [],
+      instances: [{ id, grant: { ...defaultRequest, memory: mebibytes(160), cpu: 250 as never } }],
+      waitMs: 2000,
+    });
+    expect(result.instances[0]?.changes.map(({ resource, status }) => [resource, status])).toEqual([
+      ['memory', 'applied'],
+      ['cpu', 'applied'],
+    ]);
+    expect(memoryLimitOf(groupDirectory(pid, 'memory'))).toBe(160 * mib);
+    expect(cpuLimitOf(groupDirectory(pid, 'cpu'))).toBe(250);
+    await eventually(async () =>
+      JSON.stringify((await run(started.endpoint, 'globalThis.notices')).value).includes('current'),
+    );
+    expect(
+      (await run(started.endpoint, '[globalThis.kept, process.pid > 0, globalThis.notices]')).value,
+    ).toEqual([
+      'here',
+      true,
+      [
+        ['changing', '160MiB'],
+        ['current', '160MiB'],
+      ],
+    ]);
+    await eventually(
+      async () =>
+        (await run(started.endpoint, `JSON.parse(fs.readFileSync(process.env.BELLOWS_GRANT_FILE)).phase`))
+          .value === 'current',
+    );
+    expect((await unit.caller.call('list', {})).instances[0]?.info).toMatchObject({
+      pid,
+      grant: { memory: 160 * mib, cpu: 250 },
+    });
+    await stop(unit, id);
+  });
+
+  test('a tenant is removed when it is empty, and not before', async () => {
+    const tenant = 'leaving' as TenantId;
+    await unit.caller.call('ensureTenant', {
+      tenant,
+      uid: uidOf(7),
+      memoryBytes: 512 * mib,
+      cpuMillicores: 1000,
+      weight: 100,
+    });
+    expect(memoryLimitOf(`/sys/fs/cgroup/memory/${unit.cgroupRoot}/tenants/leaving`)).toBe(512 * mib);
+    const started = await start(unit, functionSpec(code, { tenant, uid: uidOf(7) }));
+    await expect(unit.caller.call('removeTenant', { tenant })).rejects.toMatchObject({ code: 'Conflict' });
+    await stop(unit, started.instance.id);
+    await unit.caller.call('removeTenant', { tenant });
+    expect(existsSync(`/sys/fs/cgroup/memory/${unit.cgroupRoot}/tenants/leaving`)).toBe(false);
+  });
+
+  test('a hundred starts and stops leave nothing behind', async () => {
+    await unit.caller.call('setPool', { size: 2 });
+    await isReady(unit, 2);
+    const before = tracesOf(unit);
+    const descriptors = (): number => readdirSync(`/proc/${unit.agent.pid}/fd`).length;
+    const descriptorsBefore = descriptors();
+    for (let round = 0; round < 25; round += 1) {
+      await Promise.all(
+        Array.from({ length: 4 }, async () => {
+          const started = await start(unit, functionSpec(code, { id: newInstanceId() }));
+          await stop(unit, started.instance.id);
+        }),
+      );
+    }
+    await isReady(unit, 2);
+    await eventually(() => tracesOf(unit).processes.length === before.processes.length);
+    const after = tracesOf(unit);
+    // The same number of everything: the pool's processes are others.
+    for (const kind of ['processes', 'groups', 'mounts', 'files'] as const)
+      expect([kind, after[kind].length]).toEqual([kind, before[kind].length]);
+    await eventually(() => descriptors() <= descriptorsBefore);
+    await unit.caller.call('setPool', { size: 0 });
+  });
+});
+
+suiteNeeding('agent that is killed', isRoot ? undefined : 'root is needed for groups and sandboxes', () => {
+  test('the next agent takes the same processes over, their logs go on, and nothing else is left', async () => {
+    const unit = await startUnit();
+    onTestFinished(() => stopUnit(unit));
+    await unit.caller.call('setPool', { size: 2 });
+    await isReady(unit, 2);
+    const code = writeCode(unit, 'probe', evalHandler);
+    const app = writeCode(unit, 'chat', { 'server.js': chat });
+    const lives = await start(unit, functionSpec(code));
+    const frozen = await start(unit, functionSpec(code));
+    const dies = await start(unit, functionSpec(code));
+    const node = await start(unit, appSpec(app, 'node server.js'));
+    const custom = await start(
+      unit,
+      appSpec(app, 'node server.js', { runtime: 'custom', workload: 'acme/custom' as WorkloadKey }),
+    );
+    await run(lives.endpoint, `{ globalThis.kept = 'here'; console.log('before'); }`);
+    await unit.caller.call('freeze', { id: frozen.instance.id });
+    await isReady(unit, 2);
+
+    await kill(unit.agent);
+    process.kill(dies.instance.pid, 'SIGKILL');
+    await run(lives.endpoint, `console.log('between')`);
+    expect(await get({ port: custom.endpoint.port ?? 0 }, '/between')).toContain('pid');
+    unit.events.length = 0;
+    await startAgent(unit);
+
+    const { instances } = await unit.caller.call('list', {});
+    expect(new Map(instances.map(({ info }) => [info.id, [info.pid, info.state]]))).toEqual(
+      new Map([
+        [lives.instance.id, [lives.instance.pid, 'idle']],
+        [frozen.instance.id, [frozen.instance.pid, 'frozen']],
+        [node.instance.id, [node.instance.pid, 'idle']],
+        [custom.instance.id, [custom.instance.pid, 'idle']],
+      ]),
+    );
+    expect(instances.find(({ info }) => info.id === lives.instance.id)?.endpoint).toEqual(lives.endpoint);
+    await eventually(() =>
+      unit.events.some(({ event, data }) => event === 'exited' && data.id === dies.instance.id),
+    );
+    expect(await run(lives.endpoint, `(console.log('after'), globalThis.kept)`)).toEqual({ value: 'here' });
+    await eventually(async () => (await linesOf(unit, probe)).some((line) => line.includes('after')));
+    const said = (await linesOf(unit, probe)).flatMap(
+      (line) => /(before|between|after)$/.exec(line)?.[1] ?? [],
+    );
+    expect(said).toEqual(['before', 'between', 'after']);
+    expect(
+      await run(
+        lives.endpoint,
+        `fetch('http://' + process.env.AWS_LAMBDA_RUNTIME_API + '/bellows/v1/grant').then((answer) => answer.status)`,
+      ),
+    ).toEqual({ value: 200 });
+
+    // Asked again for what it has, it starts nothing; what it took over can be thawed, and ended.
+    expect((await start(unit, { ...functionSpec(code), id: lives.instance.id })).instance.pid).toBe(
+      lives.instance.pid,
+    );
+    await unit.caller.call('thaw', { id: frozen.instance.id });
+    expect(await run(frozen.endpoint, '1')).toEqual({ value: 1 });
+    for (const { info } of instances) await stop(unit, info.id, 2000);
+    expect(readdirSync(join(unit.data, 'run/i'))).toEqual([]);
+    // The pool's processes of the first agent are gone too.
+    expect(tracesOf(unit).processes).toEqual([]);
+  });
+
+  test('a start that was cut off is not taken over', async () => {
+    const unit = await startUnit();
+    onTestFinished(() => stopUnit(unit));
+    const slow = writeCode(unit, 'slow', {
+      'index.js':
+        'const until = Date.now() + 5000; while (Date.now() < until); exports.handler = async () => 1;',
+    });
+    const spec = functionSpec(slow);
+    const starting = unit.caller.call('start', spec).catch(() => 'lost');
+    await eventually(() => existsSync(join(unit.data, 'instances', `${spec.id}.json`)));
+    await kill(unit.agent);
+    expect(await starting).toBe('lost');
+    await startAgent(unit);
+    expect((await unit.caller.call('list', {})).instances).toEqual([]);
+    expect(tracesOf(unit).processes).toEqual([]);
+    expect(readdirSync(join(unit.data, 'instances'))).toEqual([]);
+  });
+});
+
+suiteNeeding('agent that stops', isRoot ? undefined : 'root is needed for groups and sandboxes', () => {
+  test.each(['SIGTERM', 'a call of shutdown'])(
+    'with %s it leaves no process, group, mount, socket or handle',
+    async (way) => {
+      const unit = await startUnit();
+      onTestFinished(() => stopUnit(unit));
+      await unit.caller.call('setPool', { size: 1 });
+      const app = writeCode(unit, 'chat', { 'server.js': chat });
+      await start(unit, appSpec(app, 'node server.js'));
+      await start(unit, functionSpec(writeCode(unit, 'probe', evalHandler)));
+      if (way !== 'SIGTERM') await unit.caller.call('shutdown', { graceMs: 1000 });
+      const exited = once(unit.agent, 'exit');
+      unit.agent.kill('SIGTERM');
+      expect(await exited).toEqual([0, null]);
+      expect(tracesOf(unit)).toEqual(nothing);
+    },
+  );
+
+  test('a second agent on the same data directory is refused', async () => {
+    const unit = await startUnit();
+    onTestFinished(() => stopUnit(unit));
+    const second: TestUnit = { ...unit };
+    await expect(startAgent(second)).rejects.toThrow(/Another agent/);
+    expect(await unit.caller.call('list', {})).toMatchObject({ instances: [] });
+  });
+});
+
+describe('agent without rights', () => {
+  test('it runs functions and apps, says what is not enforced, and leaves nothing', async () => {
+    // As root this becomes a user who may do nothing; otherwise it stays who it is.
+    const uid = isRoot ? 65_534 : undefined;
+    const unit = await startUnit(uid === undefined ? {} : { uid });
+    onTestFinished(() => stopUnit(unit));
+    const { capabilities } = await unit.caller.call('hello', {});
+    expect(capabilities).toMatchObject({ cgroup: 'none', sandbox: 'none', separateUsers: false });
+    expect(capabilities.notEnforced.map(({ what }) => what).join()).toContain('isolation');
+    await unit.caller.call('setPool', { size: 1 });
+    await isReady(unit, 1);
+    const code = writeCode(unit, 'probe', evalHandler);
+    const pooled = await start(unit, functionSpec(code));
+    expect(pooled.pooled).toBe(true);
+    expect(
+      await run(
+        pooled.endpoint,
+        `[process.getuid(), JSON.parse(fs.readFileSync(process.env.BELLOWS_GRANT_FILE)).phase]`,
+      ),
+    ).toEqual({ value: [uid ?? process.getuid?.(), 'current'] });
+    const app = writeCode(unit, 'chat', { 'server.js': chat });
+    const node = await start(unit, appSpec(app, 'node server.js'));
+    expect(await get({ socketPath: join(node.endpoint.runDirectory, 'http.sock') })).toContain('pid');
+    const custom = await start(
+      unit,
+      appSpec(app, 'node server.js', { runtime: 'custom', workload: 'acme/custom' as WorkloadKey }),
+    );
+    expect(await get({ port: custom.endpoint.port ?? 0 })).toContain('pid');
+    await kill(unit.agent);
+    await startAgent(unit, uid === undefined ? {} : { uid });
+    expect((await unit.caller.call('list', {})).instances.length).toBe(3);
+    await stop(unit, pooled.instance.id, 500);
+    const exited = once(unit.agent, 'exit');
+    unit.agent.kill('SIGTERM');
+    expect(await exited).toEqual([0, null]);
+    expect(tracesOf(unit)).toEqual(nothing);
+  });
+});
