@@ -290,9 +290,9 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
     ['exit', 'Runtime.ExitError', /exit status 7|exited/],
     ['hang', 'Sandbox.Timedout', /Task timed out after 2\.00 seconds/],
     ['spin', 'Sandbox.Timedout', /Task timed out after 2\.00 seconds/],
-    ['oom', 'Runtime.ExitError', /signal: killed|memory/i],
-    ['heap', 'Runtime.ExitError', /signal|memory|exit/i],
-    ['circular', 'Runtime.MarshalError', /circular/i],
+    ['oom', 'Runtime.OutOfMemory', /signal: killed/],
+    ['heap', 'Runtime.OutOfMemory', /signal: killed/],
+    ['circular', 'Runtime.MarshalError', /Unable to stringify response body/],
     ['big', 'Function.ResponseSizeTooLarge', /6291556|too large|exceeded/i],
   ])('%s → %s', { timeout: 60_000 }, async (what, errorType, message) => {
     const failed = await invoke('faulty', { do: what });

@@ -71,21 +71,37 @@ describe('an app with open WebSockets', () => {
 
       const random = randomFrom(20240214326);
       const seen = { applied: 0, deferred: 0, infeasible: 0 };
+      let refused = 0;
       try {
         for (let change = 0; change < 200; change += 1) {
-          const memory = `${96 + Math.floor(random() * 900)}MiB`;
-          const cpu = `${200 + Math.floor(random() * 1300)}m`;
+          // A change every 50 ms: 200 of them last 10 s, in which 1,000 messages go.
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          const between = (least: number, most: number): number =>
+            least + Math.floor(random() * (most - least));
           const kind = random();
           const answer =
             kind < 0.6
-              ? await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', { memory, cpu })
+              ? await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', {
+                  memory: `${between(96, 700)}MiB`,
+                  cpu: `${between(200, 1200)}m`,
+                })
               : kind < 0.9
-                ? await bellows.v1<Transaction>('PUT', '/tenants/default/limits', { memory, cpu })
+                ? await bellows.v1<Transaction>('PUT', '/tenants/default/limits', {
+                    memory: `${between(300, 1000)}MiB`,
+                    cpu: `${between(600, 1500)}m`,
+                  })
                 : kind < 0.95
                   ? await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', { memory: '8MiB' })
                   : await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', {
                       memory: '900GiB',
                     });
+          if (kind >= 0.9 && kind < 0.95) {
+            // Below the least that an instance can have: refused at the edge.
+            expect(answer.status).toBe(400);
+            expect(answer.body).toMatchObject({ error: { code: 'InvalidQuantity' } });
+            refused += 1;
+            continue;
+          }
           expect([200, 202, 422], JSON.stringify(answer.body)).toContain(answer.status);
           seen[answer.body.status] += 1;
           expect(answer.body.connections.dropped).toBe(0);
@@ -111,7 +127,7 @@ describe('an app with open WebSockets', () => {
         expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
         expect(account.sent).toBeGreaterThan(500);
         expect(seen.applied).toBeGreaterThan(100);
-        expect(seen.infeasible).toBeGreaterThan(5);
+        expect(seen.infeasible + refused).toBeGreaterThan(5);
         expect(clients.localPorts).toEqual(portsBefore);
         const after = await theInstance('stateful');
         expect(after.pid).toBe(before.pid);

@@ -99,8 +99,7 @@ export class Bellows {
   async #ready(): Promise<void> {
     await eventually(
       async () => {
-        if (this.process.exitCode !== null)
-          throw new Error(`bellows up ended with ${this.process.exitCode}:\n${this.#output}`);
+        if (this.#ended) return true;
         const answer = await fetch(`${this.url}/healthz`);
         const health = (await answer.json()) as { status: string };
         return (
@@ -109,6 +108,11 @@ export class Bellows {
       },
       { timeoutMs: 60_000, what: () => `bellows up to answer:\n${this.#output}` },
     );
+    if (this.#ended) throw new Error(`bellows up ended with ${this.process.exitCode}:\n${this.#output}`);
+  }
+
+  get #ended(): boolean {
+    return this.process.exitCode !== null || this.process.signalCode !== null;
   }
 
   lambda(tenant = 'default', config: Partial<LambdaClientConfig> = {}): LambdaClient {
@@ -170,7 +174,7 @@ export class Bellows {
 
   /** Orderly stop, as Ctrl-C does. Removes the data directory unless told to keep it. */
   async stop(options: { readonly keepData?: boolean } = {}): Promise<number | null> {
-    if (this.process.exitCode === null && this.process.signalCode === null) {
+    if (!this.#ended) {
       const ended = new Promise<void>((resolve) => this.process.once('exit', () => resolve()));
       this.process.kill('SIGINT');
       const late = setTimeout(() => this.process.kill('SIGKILL'), 60_000);
