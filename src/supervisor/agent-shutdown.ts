@@ -1,7 +1,7 @@
 // Asks the agent to end every instance and to remove what it made: groups, mounts, sockets.
 import { agentProtocol, type AgentProtocol } from '../protocol/agent.ts';
 import { RpcClient } from '../protocol/rpc-client.ts';
-import type { Protocol } from '../protocol/rpc.ts';
+import type { Caller, Protocol } from '../protocol/rpc.ts';
 
 const nothingServed = { methods: {}, events: {} } satisfies Protocol;
 
@@ -10,6 +10,26 @@ const extraMs = 5_000;
 
 /** @throws BellowsError Unavailable when the agent does not answer in time */
 export async function shutDownAgent(socketPath: string, graceMs: number): Promise<void> {
+  await withAgent(socketPath, (agent) =>
+    agent.call('shutdown', { graceMs }, { timeoutMs: graceMs + extraMs }),
+  );
+}
+
+/** Ends every instance without grace, also those that a shutdown is just waiting for. @throws as above */
+export async function endInstancesNow(socketPath: string): Promise<void> {
+  await withAgent(socketPath, async (agent) => {
+    const { instances } = await agent.call('list', {}, { timeoutMs: extraMs });
+    const stop = { graceMs: 0, reason: 'Bellows was told to stop at once' };
+    await Promise.all(
+      instances.map(({ info }) => agent.call('stop', { id: info.id, ...stop }, { timeoutMs: extraMs })),
+    );
+  });
+}
+
+async function withAgent(
+  socketPath: string,
+  use: (agent: Caller<AgentProtocol>) => Promise<unknown>,
+): Promise<void> {
   const client = new RpcClient<typeof nothingServed, AgentProtocol>({
     socketPath,
     local: nothingServed,
@@ -20,7 +40,7 @@ export async function shutDownAgent(socketPath: string, graceMs: number): Promis
     onDefect: () => undefined,
   });
   try {
-    await client.call('shutdown', { graceMs }, { timeoutMs: graceMs + extraMs });
+    await use(client);
   } finally {
     client.close();
   }

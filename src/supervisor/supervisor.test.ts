@@ -144,6 +144,22 @@ test('asked twice, it has no patience with a gateway that does not end', async (
   expect(events()).toContain('instances shutdown 0');
 });
 
+test('asked again while instances are given time, it ends them at once', async () => {
+  const ended = Promise.withResolvers<void>();
+  const supervisor = await start({
+    shutDownInstances: () => {
+      void supervisor.stop();
+      return ended.promise;
+    },
+    endInstancesNow: () => {
+      ended.resolve();
+      return Promise.resolve();
+    },
+  });
+  await supervisor.stop();
+  expect(events().at(-1)).toBe('agent stop');
+});
+
 describe('refuses to start, and says why', () => {
   test('on a data directory that another runs on', async () => {
     await start();

@@ -9,7 +9,7 @@ import type { NetworkMode } from '../model/workload.ts';
 import type { FileLock } from '../sys/file-lock.ts';
 import type { Layout } from '../sys/layout.ts';
 import { identify, isAlive, type ProcessIdentity } from '../sys/process.ts';
-import { shutDownAgent } from './agent-shutdown.ts';
+import { endInstancesNow, shutDownAgent } from './agent-shutdown.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
 import { lockDataDirectory, prepareDataDirectory } from './data-directory.ts';
 import { humanLine } from './human-line.ts';
@@ -54,6 +54,7 @@ export interface SupervisorOptions {
   readonly say: (line: string) => void;
   readonly programs?: (name: ChildName) => Program;
   readonly shutDownInstances?: (socketPath: string, graceMs: number) => Promise<void>;
+  readonly endInstancesNow?: (socketPath: string) => Promise<void>;
 }
 
 export class Supervisor {
@@ -67,6 +68,7 @@ export class Supervisor {
   readonly #identities = new Map<ChildName, ProcessIdentity>();
   #stopping: Promise<void> | undefined;
   #forced = false;
+  #endingInstances = false;
 
   /** Starts everything; resolves when it serves. @throws BellowsError that says what is in the way; nothing is left then */
   static async start(
@@ -127,6 +129,8 @@ export class Supervisor {
   async #run(): Promise<void> {
     for (const name of childNames) this.#children[name].start();
     await waitUntilHealthy(this.url, () => this.#whyNotReady());
+    // What was said on the way comes before what is said next.
+    this.#log.flush();
     if (this.#stopping === undefined) writeEndpoint(this.layout.root, { url: this.url });
   }
 
@@ -146,6 +150,9 @@ export class Supervisor {
   #hurry(): void {
     const { controller, gateway } = this.#children;
     for (const child of [gateway, controller]) void child.stop(forcedMs);
+    if (!this.#endingInstances) return;
+    const endNow = this.#options.endInstancesNow ?? endInstancesNow;
+    endNow(this.layout.agentSocket).catch((thrown: unknown) => this.#noteFailedEnd(thrown));
   }
 
   #patience(normalMs: number): number {
@@ -157,14 +164,19 @@ export class Supervisor {
     // It may just have crashed; only it can end what it started.
     agent.start();
     const shutDown = this.#options.shutDownInstances ?? shutDownAgent;
+    this.#endingInstances = true;
     try {
       await shutDown(this.layout.agentSocket, this.#forced ? 0 : graceMs.instances);
     } catch (thrown) {
-      this.#note(
-        50,
-        `The agent could not end all instances: ${messageOf(thrown)} They are adopted by the next \`bellows up\` on this data directory, which can end them.`,
-      );
+      this.#noteFailedEnd(thrown);
+    } finally {
+      this.#endingInstances = false;
     }
+  }
+
+  #noteFailedEnd(thrown: unknown): void {
+    const what = `The agent could not end all instances: ${messageOf(thrown)}`;
+    this.#note(50, `${what} The next \`bellows up\` on this data directory adopts them and can end them.`);
   }
 
   #started(name: ChildName, identity: ProcessIdentity): void {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
 import { ensureBubblewrap } from '../../supervisor/system-packages.ts';
@@ -13,6 +14,8 @@ import { wholeNumber } from '../fields.ts';
 import { dataDirectoryOf, defaultPort, Installation } from '../installation.ts';
 import { welcome } from '../welcome.ts';
 
+/** Signals that come closer together are one press of Ctrl-C. */
+const sameWishMs = 500;
 const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export const up = command({
@@ -71,7 +74,12 @@ async function serve(options: SupervisorOptions, examples: boolean, ctx: Context
   const asked = new AbortController();
   let supervisor: Supervisor | undefined;
   let stopped: Promise<void> | undefined;
+  let askedAtMs = -Infinity;
   const onSignal = (): void => {
+    // npm, and a starter that runs us as a child, pass on what the terminal has already sent to everybody.
+    const nowMs = systemClock.monotonicMs();
+    if (nowMs - askedAtMs < sameWishMs) return;
+    askedAtMs = nowMs;
     say(
       asked.signal.aborted
         ? 'Stopping at once…'
