@@ -44,7 +44,6 @@ export const tenant = z.looseObject({
   accessKeyId: z.string(),
   secretAccessKey: z.string().optional(),
 });
-export type Tenant = z.infer<typeof tenant>;
 export const tenants = z.array(tenant);
 
 const change = z.looseObject({
@@ -87,7 +86,6 @@ export const units = z.array(
       .nullable(),
   }),
 );
-export type Units = z.infer<typeof units>;
 
 export const ledger = z.array(
   z.looseObject({
