@@ -62,7 +62,7 @@ export class Controller implements ControlPlane {
     id: TenantId,
     change: { readonly limits?: Partial<TenantLimits>; readonly weight?: number },
   ): Promise<{ tenant: Tenant; created: boolean }> {
-    return this.#parts.tenants.put(id, change);
+    return this.#known(this.#parts.tenants.put(id, change));
   }
 
   getTenant(id: TenantId): Tenant {
@@ -74,7 +74,7 @@ export class Controller implements ControlPlane {
   }
 
   deleteTenant(id: TenantId): Promise<void> {
-    return this.#parts.tenants.remove(id);
+    return this.#known(this.#parts.tenants.remove(id));
   }
 
   tenantByAccessKey(accessKeyId: string): Tenant | undefined {
@@ -82,7 +82,7 @@ export class Controller implements ControlPlane {
   }
 
   setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction> {
-    return this.#parts.tenants.setLimits(id, limits, options);
+    return this.#known(this.#parts.tenants.setLimits(id, limits, options));
   }
 
   deploy(
@@ -90,11 +90,11 @@ export class Controller implements ControlPlane {
     deployment: Deployment,
     options: { readonly mustCreate: boolean },
   ): Promise<Workload> {
-    return this.#parts.workloads.deploy(tenant, deployment, options.mustCreate);
+    return this.#known(this.#parts.workloads.deploy(tenant, deployment, options.mustCreate));
   }
 
   updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload> {
-    return this.#parts.workloads.updateFunction(tenant, name, update);
+    return this.#known(this.#parts.workloads.updateFunction(tenant, name, update));
   }
 
   async setReservedConcurrency(
@@ -103,8 +103,10 @@ export class Controller implements ControlPlane {
     reserved: number | null,
   ): Promise<FunctionWorkload> {
     this.#parts.workloads.requireFunction(tenant, name);
-    await this.#parts.workloads.change(tenant, name, (present) =>
-      present.kind === 'function' ? { ...present, reservedConcurrency: reserved } : present,
+    await this.#known(
+      this.#parts.workloads.change(tenant, name, (present) =>
+        present.kind === 'function' ? { ...present, reservedConcurrency: reserved } : present,
+      ),
     );
     return this.#parts.workloads.requireFunction(tenant, name);
   }
@@ -122,7 +124,7 @@ export class Controller implements ControlPlane {
   }
 
   deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void> {
-    return this.#parts.workloads.remove(tenant, name);
+    return this.#known(this.#parts.workloads.remove(tenant, name));
   }
 
   resizeWorkload(
@@ -189,5 +191,12 @@ export class Controller implements ControlPlane {
 
   subscribeEvents(listener: (event: AuditEvent) => void): () => void {
     return this.#parts.audit.subscribe(listener);
+  }
+
+  /** Answers when the gateways know too: who deploys and calls at once must not meet what was before. */
+  async #known<T>(change: Promise<T>): Promise<T> {
+    const result = await change;
+    await this.#parts.gateways.sync();
+    return result;
   }
 }

@@ -30,7 +30,7 @@ export function sendJson(
 /** Sends an error with its code's status. @param retryAfterSeconds when the client may come again */
 export function sendError(response: ServerResponse, error: BellowsError, retryAfterSeconds?: number): void {
   const headers = retryAfterSeconds === undefined ? [] : ['Retry-After', String(retryAfterSeconds)];
-  sendJson(response, error.status, error.toRecord(), headers);
+  sendJson(response, error.status, { error: error.toRecord() }, headers);
 }
 
 /** The same where there is no response object: a failed upgrade, or bytes that are no HTTP. Ends the connection. */
@@ -45,7 +45,7 @@ export function endWithError(
     socket.destroy();
     return;
   }
-  const text = JSON.stringify(record);
+  const text = JSON.stringify({ error: record });
   let head = `HTTP/1.1 ${status} ${reasonPhrase}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n`;
   for (let index = 0; index + 1 < headers.length; index += 2)
     head += `${headers[index]}: ${headers[index + 1]}\r\n`;

@@ -219,7 +219,7 @@ describe('HTTP to an app', () => {
     await plainApp((request) => request.socket.destroy());
     const answer = await fetch(at(), { method: 'POST', body: 'x' });
     expect(answer.status).toBe(502);
-    expect(await answer.json()).toMatchObject({ code: 'WorkloadFailed' });
+    expect(await answer.json()).toMatchObject({ error: { code: 'WorkloadFailed' } });
   });
 
   test('a request waits for an app that restarts', async () => {

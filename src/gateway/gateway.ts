@@ -67,6 +67,8 @@ export class Gateway {
         this.#apps.onChange(change);
       },
       handlers: {
+        // Changes are applied as they arrive, and the link keeps the order.
+        sync: async () => ({}),
         retire: async ({ ids, deadlineMs }) => {
           await this.#retire(ids, deadlineMs);
           return {};

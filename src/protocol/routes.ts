@@ -63,7 +63,7 @@ export const routeChange = z.discriminatedUnion('change', [
 ]);
 export type RouteChange = z.infer<typeof routeChange>;
 
-/** Served by the controller, called by the gateway. */
+/** The controller's end: what it serves to gateways, and the changes that it tells them. */
 export const controllerProtocol = {
   methods: {
     /** Announces a gateway; the answer is the whole route table, and changes follow as events. */
@@ -95,6 +95,32 @@ export const controllerProtocol = {
     ),
   },
   events: {
+    routes: z.array(routeChange),
+  },
+} satisfies Protocol;
+export type ControllerProtocol = typeof controllerProtocol;
+
+/** The gateway's end of the same link: what it serves to the controller, and what it reports. */
+export const gatewayProtocol = {
+  methods: {
+    /** Send nothing more to these instances; answers when nothing of theirs is in flight or `deadlineMs` has come. */
+    retire: method(z.object({ ids: z.array(instanceId), deadlineMs: z.number() }), nothing),
+    /** Runs a queued asynchronous event; answers with its outcome. */
+    invoke: method(
+      z.object({
+        workload: workloadKey,
+        requestId: z.string(),
+        event: z.string(),
+        clientContext: z.string(),
+      }),
+      z.object({ outcome: z.enum(['ok', 'functionError', 'throttled', 'unavailable']), payload: z.string() }),
+    ),
+    /** Answers when every change that was sent before has been applied: what is called after it meets them. */
+    sync: method(nothing, nothing),
+    /** Stop accepting, let what runs end by then, close. */
+    drain: method(z.object({ deadlineMs: z.number() }), nothing),
+  },
+  events: {
     /** What the gateway carried since the last report, per workload; sent every second while anything happens. */
     traffic: z.array(
       z.object({
@@ -111,30 +137,6 @@ export const controllerProtocol = {
     ),
     /** An instance has been idle since then: for scaling in. */
     idle: z.object({ id: instanceId, sinceMs: z.number() }),
-  },
-} satisfies Protocol;
-export type ControllerProtocol = typeof controllerProtocol;
-
-/** Served by the gateway, called by the controller on the same link. */
-export const gatewayProtocol = {
-  methods: {
-    /** Send nothing more to these instances; answers when nothing of theirs is in flight or `deadlineMs` has come. */
-    retire: method(z.object({ ids: z.array(instanceId), deadlineMs: z.number() }), nothing),
-    /** Runs a queued asynchronous event; answers with its outcome. */
-    invoke: method(
-      z.object({
-        workload: workloadKey,
-        requestId: z.string(),
-        event: z.string(),
-        clientContext: z.string(),
-      }),
-      z.object({ outcome: z.enum(['ok', 'functionError', 'throttled', 'unavailable']), payload: z.string() }),
-    ),
-    /** Stop accepting, let what runs end by then, close. */
-    drain: method(z.object({ deadlineMs: z.number() }), nothing),
-  },
-  events: {
-    routes: z.array(routeChange),
   },
 } satisfies Protocol;
 export type GatewayProtocol = typeof gatewayProtocol;

@@ -8,21 +8,13 @@ import type { Params, ResultOf } from '../../protocol/rpc.ts';
 import type { ControllerProtocol, GatewayProtocol, RouteChange } from '../../protocol/routes.ts';
 import type { Logger } from '../../sys/log.ts';
 
-/** The controller's end: it serves the controller's methods and emits what the gateway's protocol lists as events. */
-export type ControllerEnd = {
-  readonly methods: ControllerProtocol['methods'];
-  readonly events: GatewayProtocol['events'];
-};
-/** The gateway's end: it serves the gateway's methods and emits what the controller's protocol lists as events. */
-export type GatewayEnd = {
-  readonly methods: GatewayProtocol['methods'];
-  readonly events: ControllerProtocol['events'];
-};
-export type GatewayPeer = RpcPeer<ControllerEnd, GatewayEnd>;
+export type GatewayPeer = RpcPeer<ControllerProtocol, GatewayProtocol>;
 
 type Invoke = GatewayProtocol['methods']['invoke'];
 /** An answer to a call with a deadline comes after it by the time of a round trip. */
 const answerMarginMs = 2_000;
+/** A round trip on a Unix socket; a gateway that is stuck for longer than this does not hold up a change. */
+const syncTimeoutMs = 1_000;
 
 export class Gateways {
   readonly #clock: Clock;
@@ -65,6 +57,18 @@ export class Gateways {
     const changes = this.#changes;
     this.#changes = [];
     for (const peer of this.#peers) peer.emit('routes', changes);
+  }
+
+  /** Resolves when every gateway has applied what was pushed so far: whoever calls next meets the change. */
+  async sync(): Promise<void> {
+    this.flush();
+    await Promise.all(
+      [...this.#peers].map((peer) =>
+        peer
+          .call('sync', {}, { timeoutMs: syncTimeoutMs })
+          .catch((thrown: unknown) => this.#log.warn({ err: thrown }, 'a gateway is late with its routes')),
+      ),
+    );
   }
 
   /** Resolves when no gateway has anything in flight for these instances, or at the deadline; a gateway that is gone has nothing. */

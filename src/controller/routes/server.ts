@@ -4,17 +4,19 @@ import { createServer, type Server } from 'node:net';
 import { mkdir, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
-import { controllerProtocol, gatewayProtocol } from '../../protocol/routes.ts';
+import {
+  controllerProtocol,
+  gatewayProtocol,
+  type ControllerProtocol,
+  type GatewayProtocol,
+} from '../../protocol/routes.ts';
 import { RpcPeer } from '../../protocol/rpc-link.ts';
 import type { EventOf } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { ControllerEnd, GatewayEnd, GatewayPeer, Gateways } from './gateways.ts';
+import type { GatewayPeer, Gateways } from './gateways.ts';
 import type { RoutePublisher } from './publisher.ts';
 
-const controllerEnd: ControllerEnd = { methods: controllerProtocol.methods, events: gatewayProtocol.events };
-const gatewayEnd: GatewayEnd = { methods: gatewayProtocol.methods, events: controllerProtocol.events };
-
-export type Traffic = Extract<EventOf<GatewayEnd>, { event: 'traffic' }>['data'];
+export type Traffic = Extract<EventOf<GatewayProtocol>, { event: 'traffic' }>['data'];
 
 export interface GatewayServerParts {
   readonly socketPath: string;
@@ -48,9 +50,9 @@ export class GatewayServer {
     this.#parts = parts;
     this.#server = createServer((socket) => {
       // Calls can not arrive before this line has run: `peer` is set when the first handler does.
-      const peer: GatewayPeer = new RpcPeer<ControllerEnd, GatewayEnd>(socket, {
-        local: controllerEnd,
-        remote: gatewayEnd,
+      const peer: GatewayPeer = new RpcPeer<ControllerProtocol, GatewayProtocol>(socket, {
+        local: controllerProtocol,
+        remote: gatewayProtocol,
         handlers: {
           hello: async ({ pid }) => {
             parts.gateways.add(peer);

@@ -14,7 +14,13 @@ import {
 } from '../../base/ids.ts';
 import { gib, mib, type Bytes } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
-import { controllerProtocol, gatewayProtocol, type RouteChange } from '../../protocol/routes.ts';
+import {
+  controllerProtocol,
+  gatewayProtocol,
+  type ControllerProtocol,
+  type GatewayProtocol,
+  type RouteChange,
+} from '../../protocol/routes.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import type { Handlers } from '../../protocol/rpc.ts';
 import { createLogger } from '../../sys/log.ts';
@@ -23,7 +29,6 @@ import { MockDriver, type MockUnit } from '../../units/mock/mock-driver.ts';
 import type { Unit } from '../../units/port.ts';
 import type { Tuning } from '../config.ts';
 import type { AppDeployment, AuditEvent, ControlPlane, FunctionDeployment } from '../control-plane.ts';
-import type { ControllerEnd, GatewayEnd } from '../routes/gateways.ts';
 import { startController, type StartedController } from '../start.ts';
 
 export const defaultSize = { memory: 4 * gib, cpu: 4000, storage: 100 * gib, bandwidth: 1e9 } as Resources;
@@ -155,7 +160,7 @@ export class Harness {
   }
 
   /** A gateway at the controller's socket. */
-  gateway(handlers: Partial<Handlers<GatewayEnd>> = {}): Promise<TestGateway> {
+  gateway(handlers: Partial<Handlers<GatewayProtocol>> = {}): Promise<TestGateway> {
     return TestGateway.connect(this.#started.layout.controllerSocket, handlers);
   }
 }
@@ -187,19 +192,20 @@ export class TestGateway {
   readonly changes: RouteChange[] = [];
   readonly retired: InstanceId[] = [];
   table: Awaited<ReturnType<TestGateway['hello']>> = { tenants: [], workloads: [], instances: [] };
-  readonly client: RpcClient<GatewayEnd, ControllerEnd>;
+  readonly client: RpcClient<GatewayProtocol, ControllerProtocol>;
 
-  private constructor(socketPath: string, handlers: Partial<Handlers<GatewayEnd>>, onReady: () => void) {
-    this.client = new RpcClient<GatewayEnd, ControllerEnd>({
+  private constructor(socketPath: string, handlers: Partial<Handlers<GatewayProtocol>>, onReady: () => void) {
+    this.client = new RpcClient<GatewayProtocol, ControllerProtocol>({
       socketPath,
-      local: { methods: gatewayProtocol.methods, events: controllerProtocol.events },
-      remote: { methods: controllerProtocol.methods, events: gatewayProtocol.events },
+      local: gatewayProtocol,
+      remote: controllerProtocol,
       handlers: {
         retire: async ({ ids }) => {
           this.retired.push(...ids);
           return {};
         },
         invoke: async () => ({ outcome: 'ok', payload: '' }),
+        sync: async () => ({}),
         drain: async () => ({}),
         ...handlers,
       },
@@ -214,7 +220,7 @@ export class TestGateway {
     });
   }
 
-  static connect(socketPath: string, handlers: Partial<Handlers<GatewayEnd>>): Promise<TestGateway> {
+  static connect(socketPath: string, handlers: Partial<Handlers<GatewayProtocol>>): Promise<TestGateway> {
     return new Promise((resolve) => {
       const gateway: TestGateway = new TestGateway(socketPath, handlers, () => resolve(gateway));
     });

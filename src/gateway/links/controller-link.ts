@@ -20,12 +20,6 @@ const acquireTimeoutMs = 70_000;
 /** What must reach the controller waits so long for one that restarts. */
 const deliveryTimeoutMs = 15_000;
 
-/** Methods and events stand in the protocol that receives them; each end of a link serves its own and emits the other's. */
-const gatewayEnd = { methods: gatewayProtocol.methods, events: controllerProtocol.events };
-const controllerEnd = { methods: controllerProtocol.methods, events: gatewayProtocol.events };
-type GatewayEnd = { methods: GatewayProtocol['methods']; events: ControllerProtocol['events'] };
-type ControllerEnd = { methods: ControllerProtocol['methods']; events: GatewayProtocol['events'] };
-
 export interface ControllerLinkOptions {
   readonly socketPath: string;
   readonly table: RouteTable;
@@ -37,17 +31,17 @@ export interface ControllerLinkOptions {
 
 export class ControllerLink {
   readonly #options: ControllerLinkOptions;
-  readonly #client: RpcClient<GatewayEnd, ControllerEnd>;
+  readonly #client: RpcClient<GatewayProtocol, ControllerProtocol>;
   /** Changes that arrive while the whole table is still under way; undefined when it is there. */
   #early: RouteChange[] | undefined = [];
   #hasTable = false;
 
   constructor(options: ControllerLinkOptions) {
     this.#options = options;
-    this.#client = new RpcClient<GatewayEnd, ControllerEnd>({
+    this.#client = new RpcClient<GatewayProtocol, ControllerProtocol>({
       socketPath: options.socketPath,
-      local: gatewayEnd,
-      remote: controllerEnd,
+      local: gatewayProtocol,
+      remote: controllerProtocol,
       handlers: options.handlers,
       onConnect: async (peer) => {
         this.#early = [];

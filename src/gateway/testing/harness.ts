@@ -28,9 +28,7 @@ import { Gateway } from '../gateway.ts';
 import type { TrafficLine } from '../meter.ts';
 
 type GatewayMethods = (typeof gatewayProtocol)['methods'];
-const controllerEnd = { methods: controllerProtocol.methods, events: gatewayProtocol.events };
-const gatewayEnd = { methods: gatewayProtocol.methods, events: controllerProtocol.events };
-type ControllerPeer = RpcPeer<typeof controllerEnd, typeof gatewayEnd>;
+type ControllerPeer = RpcPeer<typeof controllerProtocol, typeof gatewayProtocol>;
 
 export const testTenant: TenantRoute = {
   id: 'acme' as TenantId,
@@ -112,9 +110,9 @@ export class Harness {
 
   async startController(): Promise<void> {
     this.#controller = createServer((socket) => {
-      const peer: ControllerPeer = new RpcPeer<typeof controllerEnd, typeof gatewayEnd>(socket, {
-        local: controllerEnd,
-        remote: gatewayEnd,
+      const peer: ControllerPeer = new RpcPeer<typeof controllerProtocol, typeof gatewayProtocol>(socket, {
+        local: controllerProtocol,
+        remote: gatewayProtocol,
         handlers: {
           hello: async () => ({
             tenants: this.#tenants,
