@@ -46,7 +46,7 @@ export class GrantBook {
   /** Counts up, wakes readers, and begins to write the file. */
   change(grant: Resources, phase: GrantPhase): { notice: GrantNotice; written: Promise<void> } {
     this.#notice = grantNotice(grant, this.#notice.generation + 1, phase);
-    for (const wake of [...this.#readers]) wake();
+    for (const wake of this.#readers) wake();
     return { notice: this.#notice, written: this.write() };
   }
 
@@ -67,7 +67,7 @@ export class GrantBook {
 
   /** Nobody reads any more, and the file is not written any more. */
   async close(): Promise<void> {
-    for (const wake of [...this.#readers]) wake();
+    for (const wake of this.#readers) wake();
     await this.#writing.catch(() => undefined);
   }
 }

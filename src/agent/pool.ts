@@ -3,12 +3,17 @@
 import type { NetworkMode } from '../model/workload.ts';
 import { nodeRuntime } from '../runtime/node-runtime.ts';
 import type { Logger } from '../sys/log.ts';
-import type { Cgroup } from './cgroup/port.ts';
+import type { Cgroup, GroupPath } from './cgroup/port.ts';
 import { poolCpuWeight, pooledMemoryBytes, instancePids } from './config.ts';
 import { poolGroup, slotGroup } from './groups.ts';
 import type { Cell, Cells } from './instances/cells.ts';
 import type { LaunchPlaces, LaunchPlan } from '../runtime/port.ts';
 
+/**
+ * From the moment a process is taken until the next is started: starting one forks, which waits for the kernel's move of
+ * the taken one into its group and would hold up the very start that the pool is there for.
+ */
+const refillAfterMs = 100;
 /** After a start that failed, or a process that ended by itself: not to spin when every one does. */
 const retryMs = { first: 500, longest: 30_000 } as const;
 
@@ -62,16 +67,14 @@ export class Pool {
     const cell = this.#ready.pop();
     if (cell !== undefined) {
       this.#changed();
-      this.#refill();
+      this.#refillAfter(refillAfterMs);
     }
     return cell;
   }
 
-  /** An unbound process that the pool does not keep, for whoever found it empty or wants another network. */
-  async start(network: NetworkMode, storageBytes: number): Promise<Cell> {
-    const cell = await this.#options.cells.startRuntime(unboundPlan, slotGroup, network, storageBytes);
-    await this.#limit(cell);
-    return cell;
+  /** An unbound process that the pool does not keep, in a group that is there: for whoever found it empty. */
+  start(group: GroupPath, network: NetworkMode, storageBytes: number): Promise<Cell> {
+    return this.#options.cells.startRuntime(unboundPlan, () => group, network, storageBytes);
   }
 
   /** Ends every process that waits. */
@@ -100,7 +103,9 @@ export class Pool {
 
   async #addOne(): Promise<void> {
     try {
-      const cell = await this.start(this.#options.network, this.#options.storageBytes);
+      const { cells, cgroup, network, storageBytes } = this.#options;
+      const cell = await cells.startRuntime(unboundPlan, slotGroup, network, storageBytes);
+      await cgroup.setLimits(cell.group, { memoryBytes: pooledMemoryBytes, pids: instancePids });
       if (this.#closed || this.#ready.length >= this.#size) return this.#end(cell);
       this.#ready.push(cell);
       void cell.exited.then(() => this.#lost(cell));
@@ -123,12 +128,16 @@ export class Pool {
     this.#pause();
   }
 
-  #pause(): void {
+  #refillAfter(pauseMs: number): void {
     if (this.#closed) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#refill();
-    }, this.#pauseMs);
+    }, pauseMs);
+  }
+
+  #pause(): void {
+    this.#refillAfter(this.#pauseMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, retryMs.longest);
   }
 
@@ -143,10 +152,6 @@ export class Pool {
       )
       .finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
-  }
-
-  async #limit(cell: Cell): Promise<void> {
-    await this.#options.cgroup.setLimits(cell.group, { memoryBytes: pooledMemoryBytes, pids: instancePids });
   }
 
   #changed(): void {

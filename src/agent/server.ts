@@ -63,7 +63,7 @@ export class AgentServer {
   }
 
   emit<E extends AgentEvent>(event: E): void {
-    for (const peer of this.#peers) peer.emit(event.event, event.data as never);
+    for (const peer of this.#peers) peer.emit(event.event, event.data);
   }
 
   /** Removes the socket; callers are disconnected when their answers are sent. */

@@ -45,11 +45,15 @@ export const frameType = {
   /** Either side, answered with `pong` and the same id. */
   ping: 17,
   pong: 18,
+  /** agent → instance: everything is in place that a gated `bind` waits for; user code may load now. */
+  proceed: 19,
 } as const;
 
 /** What the runtime needs to become a workload's instance. */
 export interface BindRequest {
   readonly instance: string;
+  /** Prepare, but load no user code before `proceed`: the process is still being moved into its group. */
+  readonly gated?: boolean;
   readonly kind: 'function' | 'app';
   readonly uid: number;
   readonly gid: number;

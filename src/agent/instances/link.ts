@@ -7,8 +7,8 @@ import type { ConnectionCounts } from '../../model/instance.ts';
 import { frameType } from '../../protocol/instance.ts';
 import { FrameLink } from '../../sys/frame-link.ts';
 
-/** The socket appears some 50 ms after the process started; looking costs 20 µs. */
-const retryMs = { first: 1, longest: 20 } as const;
+/** The socket appears some 50 ms after the process started, and somebody waits for it; looking costs 20 µs. */
+const retryMs = { first: 1, longest: 4 } as const;
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const countsSchema = z.object({ open: count, closedByClient: count, closedByServer: count });
 
@@ -163,7 +163,7 @@ export class InstanceLink {
   }
 
   #rejectPending(): void {
-    for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(gone());
+    for (const id of this.#pending.keys()) this.#settle(id)?.reject(gone());
   }
 }
 

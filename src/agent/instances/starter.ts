@@ -117,8 +117,10 @@ export class Starter {
     const { pool, cells, cgroup } = this.#options;
     // Refused before a process is spent on it.
     planFor(cells.slot('s-none' as Slot['name']), {});
+    const group = groupOfInstance(spec.tenant, spec.id);
+    await this.#makeGroup(spec, group);
     const pooled = pool.take(spec.network);
-    const cell = pooled ?? (await pool.start(spec.network, spec.grant.storage));
+    const cell = pooled ?? (await pool.start(group, spec.network, spec.grant.storage));
     const instance = this.#instance(spec, cell, pooled !== undefined, { mode: 'frames', port: null });
     register(instance);
     const env = this.#environment(
@@ -129,12 +131,14 @@ export class Starter {
     );
     const launch = planFor(cell.slot, env);
     if (launch.way !== 'bind') throw new TypeError(`${spec.runtime} is not bound`);
-    const group = groupOfInstance(spec.tenant, spec.id);
-    await this.#makeGroup(spec, group);
-    // The kernel lets go of a process's old group in some milliseconds when it has not for a while: all else runs meanwhile.
-    await Promise.all([cells.move(cell, group), this.#furnish(instance, group)]);
+    // The kernel takes some 10 ms for the move when it has made none for a while; all but user code goes on meanwhile.
+    const moved = pooled === undefined ? Promise.resolve() : cells.move(cell, group);
+    // Awaited below; what fails before that is thrown first.
+    moved.catch(() => undefined);
+    await this.#furnish(instance, group);
     const bind: BindRequest = {
       instance: spec.id,
+      gated: true,
       kind: spec.kind,
       ...this.#identity(spec),
       handler: spec.handler,
@@ -145,10 +149,13 @@ export class Starter {
       grant: instance.grants.notice,
       function: spec.function,
     };
-    cgroup.resetPeak(group);
     const answered =
       cell.link?.request(frameType.bind, JSON.stringify(bind), this.#leftMs(deadlineMs)) ??
       Promise.reject(new Error('no link'));
+    answered.catch(() => undefined);
+    await moved;
+    cgroup.resetPeak(group);
+    cell.link?.tell(frameType.proceed, '');
     const answer = await this.#unlessItEnds(instance, answered, deadlineMs);
     if (answer.type === frameType.bindFailed) {
       const error = invocationError.safeParse(JSON.parse(answer.payload.toString()));
@@ -244,11 +251,16 @@ export class Starter {
     cgroup.create(group);
     // Cgroup v1 refuses a CPU quota above the tenant's; under it the effect is the same.
     const tenantCpu = cgroup.limits(groupOfTenant(spec.tenant)).cpuMillicores;
-    await cgroup.setLimits(group, {
-      memoryBytes: spec.grant.memory,
-      cpuMillicores: tenantCpu === null ? spec.grant.cpu : Math.min(spec.grant.cpu, tenantCpu),
-      pids: instancePids,
-    });
+    try {
+      await cgroup.setLimits(group, {
+        memoryBytes: spec.grant.memory,
+        cpuMillicores: tenantCpu === null ? spec.grant.cpu : Math.min(spec.grant.cpu, tenantCpu),
+        pids: instancePids,
+      });
+    } catch (thrown) {
+      await cgroup.remove(group);
+      throw thrown;
+    }
   }
 
   /** A function is usable when it is bound, an app when it listens. */

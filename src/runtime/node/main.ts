@@ -45,6 +45,8 @@ type State =
   | { readonly is: 'app'; readonly host: AppHost };
 
 let state: State = { is: 'unbound' };
+/** Lets a gated bind load user code. */
+let proceed: (() => void) | undefined;
 let grant: GrantNotice | undefined;
 const governor = new Governor();
 const runDirectory = process.env['BELLOWS_RUN_DIR'] ?? insideRunDirectory;
@@ -77,6 +79,9 @@ function onFrame(frame: Frame, link: Link): void {
     case frameType.bind:
       void bind(frame, link);
       break;
+    case frameType.proceed:
+      proceed?.();
+      break;
     case frameType.grant:
       onGrant(frame, link);
       break;
@@ -104,12 +109,13 @@ async function bind(frame: Frame, link: Link): Promise<void> {
   const startedMs = monotonicMs();
   state = { is: 'binding' };
   const request = parseJson(frame.payload.toString()) as BindRequest;
+  const inPlace = request.gated === true ? new Promise<void>((resolve) => (proceed = resolve)) : undefined;
   const watch = watchStart(link, frame.id, request.kind);
   try {
     grant = request.grant;
     openMemoryFiles(runDirectory);
-    if (request.function === null) await startApp(request);
-    else await startFunction(request, startedMs);
+    if (request.function === null) await startApp(request, inPlace);
+    else await startFunction(request, startedMs, inPlace);
     watch.end();
     link.send(frameType.bound, frame.id, '');
   } catch (thrown) {
@@ -117,7 +123,11 @@ async function bind(frame: Frame, link: Link): Promise<void> {
   }
 }
 
-async function startFunction(request: BindRequest, startedMs: number): Promise<void> {
+async function startFunction(
+  request: BindRequest,
+  startedMs: number,
+  inPlace: Promise<void> | undefined,
+): Promise<void> {
   const [{ FunctionHost }, { InvocationLog }, { installConsole }, { installStreaming }, { loadHandler }] =
     await Promise.all([
       import('./function-host.ts'),
@@ -135,6 +145,7 @@ async function startFunction(request: BindRequest, startedMs: number): Promise<v
   let host: FunctionHost | undefined;
   installConsole(log, () => host?.requestId);
   installStreaming();
+  await inPlace;
   const handler = await loadHandler(request.taskDirectory, request.handler ?? '');
   host = new FunctionHost({
     identity,
@@ -149,13 +160,14 @@ async function startFunction(request: BindRequest, startedMs: number): Promise<v
   state = { is: 'function', host };
 }
 
-async function startApp(request: BindRequest): Promise<void> {
+async function startApp(request: BindRequest, inPlace: Promise<void> | undefined): Promise<void> {
   const { AppHost } = await import('./app-host.ts');
   const host = new AppHost(runDirectory, links);
   app = host;
   become(request);
   governor.install(request.grant.memoryBytes);
   governor.setBusy(true);
+  await inPlace;
   await host.start(request);
   state = { is: 'app', host };
 }
