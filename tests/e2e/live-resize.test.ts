@@ -93,7 +93,7 @@ describe('an app with open WebSockets', () => {
                 : kind < 0.95
                   ? await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', { memory: '8MiB' })
                   : await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', {
-                      memory: '900GiB',
+                      memory: '9GiB',
                     });
           if (kind >= 0.9 && kind < 0.95) {
             // Below the least that an instance can have: refused at the edge.

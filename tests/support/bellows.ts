@@ -120,7 +120,7 @@ export class Bellows {
     if (credentials === undefined) throw new Error(`no credentials for ${tenant}`);
     return new LambdaClient({
       endpoint: this.url,
-      region: 'eu-central-1',
+      region: 'us-east-1',
       credentials,
       maxAttempts: 1,
       ...config,
