@@ -1,5 +1,6 @@
 // What an instance may use, as it is told (MISSION E5): the file, the Runtime API and the frame say the same.
 // Owns the count of notices and the file. Does not own what is enforced (resize/).
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatResources, type Resources } from '../model/resources.ts';
 import { grantFileName, type GrantNotice } from '../protocol/instance.ts';
@@ -17,6 +18,17 @@ export function grantNotice(grant: Resources, generation: number, phase: GrantPh
     storageBytes: grant.storage,
     bandwidthBytesPerSecond: grant.bandwidth,
   };
+}
+
+/** The count that the application has last read; 0 when there is no file, or it says something else. */
+export function lastGeneration(runDirectory: string): number {
+  try {
+    const notice: unknown = JSON.parse(readFileSync(join(runDirectory, grantFileName), 'utf8'));
+    const generation = (notice as { generation?: unknown } | null)?.generation;
+    return Number.isSafeInteger(generation) ? (generation as number) : 0;
+  } catch {
+    return 0;
+  }
 }
 
 export class GrantBook {

@@ -11,8 +11,6 @@ import { fileURLToPath } from 'node:url';
 const sourceRoot = fileURLToPath(new URL('..', import.meta.url));
 const sourceEnding = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const entry = `runtime/node/main${sourceEnding}`;
-/** The entry's name within a staged directory. */
-export const stagedEntry = 'runtime/node/main.js';
 
 /** A relative path to a module of ours in quotes: in an import, or where a worker's file is named. */
 const modulePath = /(['"])(\.{1,2}\/[^'"\n]+)\.(?:ts|js)\1/g;

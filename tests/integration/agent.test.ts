@@ -155,6 +155,13 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
     },
   );
 
+  test('a function that never finishes loading is ended after the time that Lambda gives', async () => {
+    const endless = writeCode(unit, 'endless', { 'index.js': 'for (;;);' });
+    const result = await unit.caller.call('start', functionSpec(endless));
+    expect(result).toMatchObject({ outcome: 'failed', error: { errorType: 'Sandbox.Timedout' } });
+    expect(tracesOf(unit).processes).toEqual([]);
+  });
+
   test('a start that nobody can do is refused before anything is made', async () => {
     const files = tracesOf(unit).files;
     await expect(unit.caller.call('start', functionSpec('/does/not/exist'))).rejects.toMatchObject({

@@ -1,8 +1,7 @@
 // How files of a cgroup mount are read and written, and what their text means. Owns formats that v1 and v2 share.
 // Calls are synchronous: the kernel answers them out of memory in microseconds, less than handing them to a thread costs.
 import { closeSync, constants, openSync, readdirSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
-import { open } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Whether what was thrown is a system error with one of these codes. */

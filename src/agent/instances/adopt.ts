@@ -7,7 +7,7 @@ import type { Logger } from '../../sys/log.ts';
 import type { Layout } from '../../sys/layout.ts';
 import { identify, isAlive, sendSignal } from '../../sys/process.ts';
 import type { Cgroup } from '../cgroup/port.ts';
-import { GrantBook } from '../grants.ts';
+import { GrantBook, lastGeneration } from '../grants.ts';
 import { groupOfInstance, poolGroup, tenantsGroup } from '../groups.ts';
 import { slotVariable, type Sandbox } from '../sandbox/port.ts';
 import type { SlotName } from '../slot.ts';
@@ -85,7 +85,9 @@ async function adopt(handle: Handle, options: AdoptOptions): Promise<void> {
     speaksFrames: handle.endpoint.mode === 'frames',
   });
   cell.log.sink = logs.sinkOf(spec.workload, spec.id);
-  const grants = new GrantBook(slot.runDirectory, handle.grant, handle.grantGeneration + 1);
+  // The crash may have come between a notice and its record.
+  const generation = Math.max(handle.grantGeneration, lastGeneration(slot.runDirectory)) + 1;
+  const grants = new GrantBook(slot.runDirectory, handle.grant, generation);
   const instance = new Instance({
     spec,
     cell,

@@ -148,10 +148,11 @@ export class Instance {
   }
 
   async thaw(): Promise<void> {
-    if (!this.#wantFrozen) return this.#converging;
+    const wasFrozen = this.#wantFrozen;
     this.#wantFrozen = false;
+    // Also when it was not wanted frozen: a stop that began has wished it awake, and nothing else yet.
     await this.#converge();
-    this.#changed();
+    if (wasFrozen) this.#changed();
   }
 
   /** Collects garbage inside and drops clean cache. A frozen instance runs for that, and stands still again after it. */

@@ -12,7 +12,8 @@ import { askToEnd, type ProcessExit } from '../sandbox/port.ts';
 import type { Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import type { Instance } from './instance.ts';
-import { StartFailure, type Starter } from './starter.ts';
+import { StartFailure } from './start-failure.ts';
+import type { Starter } from './starter.ts';
 
 export type StartResult = ResultOf<AgentProtocol['methods']['start']>;
 export type Exit = Extract<EventOf<AgentProtocol>, { event: 'exited' }>['data'];

@@ -1,12 +1,12 @@
 // Turns a specification into a running instance: takes an unbound process or starts one, gives it its group, its code and
 // its grant, and has it load user code. Owns the order of these steps. On failure nothing is left.
 import { existsSync } from 'node:fs';
-import { z } from 'zod';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
-import { frameType, type BindRequest, type InvocationError } from '../../protocol/instance.ts';
+import { frameType, type BindRequest } from '../../protocol/instance.ts';
 import { runtimes } from '../../runtime/runtimes.ts';
 import type { Launch, LaunchPlan } from '../../runtime/port.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
@@ -15,31 +15,18 @@ import { GrantBook } from '../grants.ts';
 import { groupOfInstance, groupOfTenant } from '../groups.ts';
 import type { LogStore } from '../logs/log-store.ts';
 import type { Pool } from '../pool.ts';
-import type { ProcessExit, Sandbox, SandboxCommand } from '../sandbox/port.ts';
+import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
 import { giveLog, nameUser, type Slot } from '../slot.ts';
 import { baseEnvironment, launchPlaces, type Cell, type Cells } from './cells.ts';
 import type { Handle } from './handle.ts';
 import { Instance } from './instance.ts';
 import { freePort, whenServed } from './ports.ts';
+import { bindFailure, exitFailure, timeoutFailure } from './start-failure.ts';
 
+/** What a process says last may reach us after the news of its end. */
+const lastAnswerMs = 50;
 /** What an app in a frames runtime is told to listen on; nobody does, so that every app can have the same. */
 const framesPort = 8080;
-
-const invocationError = z.object({
-  errorType: z.string(),
-  errorMessage: z.string(),
-  trace: z.array(z.string()),
-});
-
-/** A start that failed in user code, as Lambda words it. */
-export class StartFailure extends Error {
-  readonly error: InvocationError;
-
-  constructor(errorType: string, errorMessage: string, trace: readonly string[] = []) {
-    super(errorMessage);
-    this.error = { errorType, errorMessage, trace: [...trace] };
-  }
-}
 
 export interface StarterOptions {
   readonly cells: Cells;
@@ -157,15 +144,7 @@ export class Starter {
     cgroup.resetPeak(group);
     cell.link?.tell(frameType.proceed, '');
     const answer = await this.#unlessItEnds(instance, answered, deadlineMs);
-    if (answer.type === frameType.bindFailed) {
-      const error = invocationError.safeParse(JSON.parse(answer.payload.toString()));
-      if (!error.success)
-        throw new StartFailure(
-          'Runtime.Unknown',
-          'Error: the code failed to load, and its error could not be read.',
-        );
-      throw new StartFailure(error.data.errorType, error.data.errorMessage, error.data.trace);
-    }
+    if (answer.type === frameType.bindFailed) throw bindFailure(answer.payload.toString());
     return instance;
   }
 
@@ -279,22 +258,15 @@ export class Starter {
     const ended = cell.exited.then((exit): never => {
       throw exitFailure(exit, this.#options.cgroup.usage(cell.group).oomKills > 0);
     });
-    // An answer may be on its way when the process has ended: it says more.
-    const answer = promise.catch(() => {
-      if (this.#leftMs(deadlineMs) > 0) return ended;
-      const seconds = (spec.kind === 'function' ? functionStartTimeoutMs : appStartTimeoutMs) / 1000;
-      throw spec.kind === 'function'
-        ? new StartFailure(
-            'Sandbox.Timedout',
-            `Error: the code did not finish loading within ${seconds} seconds`,
-          )
-        : new StartFailure(
-            'App.NotListening',
-            `Error: the app did not listen within ${seconds} seconds; it must listen on the port in PORT`,
-          );
+    const answer = promise.catch(async (thrown: unknown) => {
+      if (!(thrown instanceof BellowsError && thrown.code === 'Unavailable')) throw thrown;
+      // The link breaks when the process ends, which tells why; otherwise the time passes.
+      await sleep(this.#leftMs(deadlineMs), undefined, { ref: false });
+      throw timeoutFailure(spec.kind, spec.kind === 'function' ? functionStartTimeoutMs : appStartTimeoutMs);
     });
+    // An answer may be on its way when the process has ended: it says more.
     const lateExit = ended.catch(async (thrown: unknown) => {
-      await new Promise((resolve) => setTimeout(resolve, lastAnswerMs));
+      await sleep(lastAnswerMs);
       throw thrown;
     });
     return Promise.race([answer, lateExit]);
@@ -353,17 +325,4 @@ export class Starter {
   #leftMs(deadlineMs: number): number {
     return Math.max(0, deadlineMs - this.#options.clock.monotonicMs());
   }
-}
-
-/** What a process says last may reach us after the news of its end. */
-const lastAnswerMs = 50;
-
-function exitFailure(exit: ProcessExit, oomKilled: boolean): StartFailure {
-  if (oomKilled)
-    return new StartFailure(
-      'Runtime.OutOfMemory',
-      'Error: Runtime exited with error: signal: killed (it needed more memory than it was granted)',
-    );
-  const how = exit.signal === null ? `exit status ${exit.code ?? 'unknown'}` : `signal: ${exit.signal}`;
-  return new StartFailure('Runtime.ExitError', `Error: Runtime exited with error: ${how}`);
 }

@@ -3,13 +3,23 @@
 //
 //   NAME.log.1  {"from":0}        entries…          older
 //   NAME.log    {"from":16777216} entries…          newer; its header says where it begins
-import { appendFileSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 
 /** Two of these are kept: some 100,000 lines. */
-const maxFileBytes = 16 * 1024 * 1024;
+const defaultFileBytes = 16 * 1024 * 1024;
 /** One answer fits into a frame with room to spare, and holds the longest line there is. */
 const maxReadBytes = 4 * 1024 * 1024;
 
@@ -33,11 +43,14 @@ interface FileState {
 
 export class LogFile {
   readonly #path: string;
+  readonly #fileBytes: number;
   #current: FileState;
   #older: FileState | undefined;
 
-  constructor(path: string) {
+  /** @param fileBytes at which size it turns over */
+  constructor(path: string, fileBytes = defaultFileBytes) {
     this.#path = path;
+    this.#fileBytes = fileBytes;
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     this.#older = stateOf(olderPath(path));
     this.#current = stateOf(path) ?? create(path, endOf(this.#older));
@@ -50,7 +63,7 @@ export class LogFile {
   /** Written at once, so that nothing is lost when the agent is killed. */
   append(entry: LogEntry): void {
     const line = `${JSON.stringify({ t: entry.timeMs, i: entry.instance, l: entry.line })}\n`;
-    if (this.#current.bytes > maxFileBytes) this.#turn();
+    if (this.#current.bytes > this.#fileBytes) this.#turn();
     appendFileSync(this.#path, line);
     this.#current.bytes += Buffer.byteLength(line);
   }
@@ -120,21 +133,33 @@ function create(path: string, from: number): FileState {
   return { path, from, headerBytes: Buffer.byteLength(header), bytes: 0 };
 }
 
+/** Longer than any header. */
+const headerRoomBytes = 64;
+
 /** Undefined when there is no such file, or it has no header of ours. */
 function stateOf(path: string): FileState | undefined {
-  let text: Buffer;
+  if (!existsSync(path)) return undefined;
+  const fd = openSync(path, 'r');
   try {
-    text = readFileSync(path);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
+    const start = readAt(fd, 0, headerRoomBytes);
+    const headerBytes = start.indexOf(0x0a) + 1;
+    const header = headerSchema.safeParse(parseJson(start.toString('utf8', 0, headerBytes)));
+    if (!header.success) return undefined;
+    let size = fstatSync(fd).size;
+    // A write that a full disk or a loss of power cut: the next entry begins on a line of its own.
+    if (readAt(fd, size - 1, 1)[0] !== 0x0a) {
+      appendFileSync(path, '\n');
+      size += 1;
+    }
+    return { path, from: header.data.from, headerBytes, bytes: size - headerBytes };
+  } finally {
+    closeSync(fd);
   }
-  const headerBytes = text.indexOf(0x0a) + 1;
-  const header = headerSchema.safeParse(parseJson(text.toString('utf8', 0, headerBytes)));
-  if (!header.success) return undefined;
-  // A write that a loss of power cut: the next entry begins on a line of its own.
-  if (text.at(-1) !== 0x0a) appendFileSync(path, '\n');
-  return { path, from: header.data.from, headerBytes, bytes: statSync(path).size - headerBytes };
+}
+
+function readAt(fd: number, position: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  return bytes.subarray(0, readSync(fd, bytes, 0, length, position));
 }
 
 async function readPart(file: FileState, position: number): Promise<Buffer> {

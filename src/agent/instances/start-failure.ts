@@ -1,0 +1,54 @@
+// A start that failed in user code, in Lambda's words. Pure. Failures of Bellows itself are BellowsErrors.
+import { z } from 'zod';
+import type { InvocationError } from '../../protocol/instance.ts';
+import type { ProcessExit } from '../sandbox/port.ts';
+
+const invocationError = z.object({
+  errorType: z.string(),
+  errorMessage: z.string(),
+  trace: z.array(z.string()),
+});
+
+/** A start that failed in user code, as Lambda words it. */
+export class StartFailure extends Error {
+  readonly error: InvocationError;
+
+  constructor(errorType: string, errorMessage: string, trace: readonly string[] = []) {
+    super(errorMessage);
+    this.error = { errorType, errorMessage, trace: [...trace] };
+  }
+}
+
+/** The payload of a failed bind; what it says is user code's word. */
+export function bindFailure(payload: string): StartFailure {
+  const error = invocationError.safeParse(JSON.parse(payload));
+  if (!error.success) {
+    return new StartFailure(
+      'Runtime.Unknown',
+      'Error: the code failed to load, and its error could not be read.',
+    );
+  }
+  return new StartFailure(error.data.errorType, error.data.errorMessage, error.data.trace);
+}
+
+/** Its main process ended before it was usable. */
+export function exitFailure(exit: ProcessExit, oomKilled: boolean): StartFailure {
+  if (oomKilled)
+    return new StartFailure(
+      'Runtime.OutOfMemory',
+      'Error: Runtime exited with error: signal: killed (it needed more memory than it was granted)',
+    );
+  const how = exit.signal === null ? `exit status ${exit.code ?? 'unknown'}` : `signal: ${exit.signal}`;
+  return new StartFailure('Runtime.ExitError', `Error: Runtime exited with error: ${how}`);
+}
+
+/** It did not become usable in time. */
+export function timeoutFailure(kind: 'function' | 'app', timeoutMs: number): StartFailure {
+  const seconds = timeoutMs / 1000;
+  return kind === 'function'
+    ? new StartFailure('Sandbox.Timedout', `Error: the code did not finish loading within ${seconds} seconds`)
+    : new StartFailure(
+        'App.NotListening',
+        `Error: the app did not listen within ${seconds} seconds; it must listen on the port in PORT`,
+      );
+}
