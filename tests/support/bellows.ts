@@ -100,6 +100,8 @@ export class Bellows {
     await eventually(
       async () => {
         if (this.#ended) return true;
+        // Not only that something answers: after a crash that may be the one before.
+        if (!this.#output.includes('Bellows is ready')) return false;
         const answer = await fetch(`${this.url}/healthz`);
         const health = (await answer.json()) as { status: string };
         return (
