@@ -15,12 +15,18 @@ import { CommandError } from './failure.ts';
 import { exitCode } from './exit-code.ts';
 
 /** Those without anything to install first. */
-export const exampleNames = ['hello', 'chat', 'thumbnails'] as const;
+const exampleNames = ['hello', 'chat', 'thumbnails'] as const;
+type ExampleName = (typeof exampleNames)[number];
 const source = fileURLToPath(new URL('../../examples/', import.meta.url));
 /** Installing takes seconds; without a network npm would try for minutes. */
 const installMs = 120_000;
 
 const record = z.object({ deployed: z.array(z.string()) });
+
+/** Where an example's files lie. */
+export function exampleDirectory(name: ExampleName): string {
+  return join(source, name);
+}
 
 /** One that fails does not keep the others from being deployed; it is tried again at the next start. */
 export async function deployExamples(
@@ -31,7 +37,9 @@ export async function deployExamples(
 ): Promise<void> {
   const recordPath = join(dataDirectory, 'examples.json');
   const deployed = await readRecord(recordPath);
-  const missing = exampleNames.filter((name) => !deployed.includes(name) && existsSync(join(source, name)));
+  const missing = exampleNames.filter(
+    (name) => !deployed.includes(name) && existsSync(exampleDirectory(name)),
+  );
   if (missing.length === 0) return;
   say(`Deploying the examples ${missing.join(', ')}…`);
   const workshop = join(dataDirectory, 'examples');
@@ -55,14 +63,14 @@ export async function deployExamples(
 
 async function deployExample(
   client: Client,
-  name: string,
+  name: ExampleName,
   workshop: string,
   signal: AbortSignal,
 ): Promise<void> {
   await rm(workshop, { recursive: true, force: true });
   await mkdir(workshop, { recursive: true, mode: 0o700 });
   // A copy: the installed package may not be ours to write to.
-  await cp(join(source, name), workshop, { recursive: true });
+  await cp(exampleDirectory(name), workshop, { recursive: true });
   if (existsSync(join(workshop, 'package-lock.json'))) await installDependencies(workshop, signal);
   await deployDirectory(
     client,

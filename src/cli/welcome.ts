@@ -1,43 +1,52 @@
-// What `bellows up` says when it serves: where to look, and three commands to try. README.md has the same three.
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import type { Layout } from '../sys/layout.ts';
+// What `bellows up` says when it serves: where to look, and commands to try that work with what is deployed. With the
+// examples they are the three of README.md. Owns the words; pure.
 
 export interface WelcomeFacts {
   readonly url: string;
-  readonly layout: Layout;
+  readonly dataDirectory: string;
+  readonly credentialsPath: string;
   readonly logPath: string;
+  /** How the command is called from a terminal: `bellows`, or `npx bellows`. */
+  readonly program: string;
   /** Whether commands find this data directory without being told. */
   readonly isDefaultData: boolean;
+  /** Of the default tenant: with --no-examples, or when installing failed, or after a deletion, examples are missing. */
+  readonly deployed: ReadonlySet<string>;
+  /** Where the example `hello` lies, to deploy it by hand. */
+  readonly helloDirectory: string;
 }
 
-/** In a checkout npm finds the command; where it is installed it is on the path. */
-const program = existsSync(fileURLToPath(new URL('../../.gitignore', import.meta.url)))
-  ? 'npx bellows'
-  : 'bellows';
-
-export function welcome({ url, layout, logPath, isDefaultData }: WelcomeFacts): string {
-  const where = isDefaultData ? '' : ` --data-dir ${quoted(layout.root)}`;
+export function welcome(facts: WelcomeFacts): string {
+  const { url, deployed } = facts;
   return [
     '',
     'Bellows is ready.',
     `  address      ${url}`,
     `  dashboard    ${url}/`,
-    `  chat         ${url}/w/default/chat/`,
-    `  data         ${layout.root}`,
-    `  credentials  ${layout.credentials}`,
-    `  log          ${logPath}`,
+    ...(deployed.has('chat') ? [`  chat         ${url}/w/default/chat/`] : []),
+    `  data         ${facts.dataDirectory}`,
+    `  credentials  ${facts.credentialsPath}`,
+    `  log          ${facts.logPath}`,
     '',
     'Try, in another terminal:',
-    `  ${program} invoke hello --data '{"name":"Ada"}'${where}`,
-    `  ${program} resize chat --memory 256MiB${where}`,
-    `  ${program} ps${where}`,
+    ...commands(facts).map((line) => `  ${line}`),
     '',
     'Ctrl-C stops it.',
     '',
   ].join('\n');
 }
 
+function commands({ program, deployed, helloDirectory, ...facts }: WelcomeFacts): string[] {
+  const where = facts.isDefaultData ? '' : ` --data-dir ${quoted(facts.dataDirectory)}`;
+  return [
+    ...(deployed.has('hello') ? [] : [`deploy ${quoted(helloDirectory)}`]),
+    `invoke hello --data '{"name":"Ada"}'`,
+    ...(deployed.has('chat') ? ['resize chat --memory 256MiB'] : []),
+    'ps',
+  ].map((command) => `${program} ${command}${where}`);
+}
+
+/** As a POSIX shell reads it back. */
 function quoted(path: string): string {
   return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }

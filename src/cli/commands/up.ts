@@ -1,13 +1,17 @@
+import { existsSync } from 'node:fs';
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
+import { defaultTenantId } from '../../base/ids.ts';
 import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
 import { ensureBubblewrap } from '../../supervisor/system-packages.ts';
-import { units } from '../answers.ts';
+import { units, workload } from '../answers.ts';
 import { Client } from '../client.ts';
 import { command } from '../command.ts';
 import type { Context } from '../context.ts';
-import { deployExamples } from '../examples.ts';
+import { deployExamples, exampleDirectory } from '../examples.ts';
 import { exitCode, type ExitCode } from '../exit-code.ts';
 import { CommandError } from '../failure.ts';
 import { wholeNumber } from '../fields.ts';
@@ -17,6 +21,11 @@ import { welcome } from '../welcome.ts';
 /** Signals that come closer together are one press of Ctrl-C. */
 const sameWishMs = 500;
 const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** In a checkout npm finds the command; where it is installed it is on the path. */
+const program = existsSync(fileURLToPath(new URL('../../../.gitignore', import.meta.url)))
+  ? 'npx bellows'
+  : 'bellows';
 
 export const up = command({
   name: 'up',
@@ -121,8 +130,28 @@ async function greet(
   const client = new Client(new Installation({ json: false, url, dataDir: layout.root }, {}), signal);
   if (examples) await deployExamples(client, layout.root, signal, say);
   await tellWhatIsNotEnforced(client, say, signal);
+  const deployed = await deployedNames(client);
   if (signal.aborted) return;
-  say(welcome({ url, layout, logPath, isDefaultData: dataDirectoryOf(undefined, env) === layout.root }));
+  const helloFromHere = relative(process.cwd(), exampleDirectory('hello'));
+  say(
+    welcome({
+      url,
+      dataDirectory: layout.root,
+      credentialsPath: layout.credentials,
+      logPath,
+      program,
+      isDefaultData: dataDirectoryOf(undefined, env) === layout.root,
+      deployed,
+      helloDirectory: helloFromHere.startsWith('..') ? exampleDirectory('hello') : helloFromHere,
+    }),
+  );
+}
+
+/** None when it can not be asked: then the greeting names nothing that needs to be there. */
+async function deployedNames(client: Client): Promise<ReadonlySet<string>> {
+  const path = `/v1/workloads/${defaultTenantId}`;
+  const list = await client.call({ method: 'GET', path }, z.array(workload)).catch(() => []);
+  return new Set(list.map(({ name }) => name));
 }
 
 async function tellWhatIsNotEnforced(
