@@ -28,20 +28,26 @@ export function readBody(request: IncomingMessage, limitBytes: number, done: (bo
   }
   const chunks: Buffer[] = [];
   let bytes = 0;
+  // A flag rather than taking three listeners off again for every request.
+  let finished = false;
   const finish = (body: Body): void => {
-    request.off('data', onData).off('end', onEnd).off('close', onClose);
+    if (finished) return;
+    finished = true;
     done(body);
   };
-  const onData = (chunk: Buffer): void => {
-    bytes += chunk.length;
-    chunks.push(chunk);
-    if (bytes > limitBytes) finish({ kind: 'tooLarge' });
-  };
-  const onEnd = (): void =>
-    finish({
-      kind: 'whole',
-      bytes: chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, bytes),
-    });
-  const onClose = (): void => finish({ kind: 'aborted' });
-  request.on('data', onData).on('end', onEnd).on('close', onClose);
+  request
+    .on('data', (chunk: Buffer) => {
+      if (finished) return;
+      bytes += chunk.length;
+      chunks.push(chunk);
+      if (bytes > limitBytes) finish({ kind: 'tooLarge' });
+    })
+    .on('end', () => {
+      const [first] = chunks;
+      finish({
+        kind: 'whole',
+        bytes: chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks, bytes),
+      });
+    })
+    .on('close', () => finish({ kind: 'aborted' }));
 }

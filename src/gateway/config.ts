@@ -43,12 +43,10 @@ export interface InvokeTuning {
   readonly maxWaitingBytes: number;
   /** How long a request waits for an instance: Lambda's init phase, which is the longest that a start may take. */
   readonly maxWaitMs: number;
-  /** How many may be sent ahead to one instance; more would only lengthen what a slow one holds up. */
+  /** The most that may be sent ahead to one instance: enough for full batches; all of them are sent again if it dies. */
   readonly pipelineDepth: number;
-  /** Only when so few are left of them are more sent, many in one write: a system call costs as much as a short invocation. */
-  readonly pipelineRefillAt: number;
-  /** Service times above this are not worth sending ahead for: a free instance is better. */
-  readonly pipelineMaxServiceMs: number;
+  /** Nothing is sent behind more work than this: another process is woken sooner, even on a busy machine. */
+  readonly aheadMaxMs: number;
   /** How long an instance idles before it is frozen: freezing costs a call and thawing 1 ms, so a client's pause for thought is waited out. */
   readonly freezeAfterMs: number;
   /** How long the reason of an instance's death is waited for before a general one is given. */
@@ -64,9 +62,8 @@ export const defaultInvokeTuning: InvokeTuning = {
   maxWaiting: 1_000,
   maxWaitingBytes: 64 * 1024 * 1024,
   maxWaitMs: 10_000,
-  pipelineDepth: 16,
-  pipelineRefillAt: 6,
-  pipelineMaxServiceMs: 2,
+  pipelineDepth: 32,
+  aheadMaxMs: 0.5,
   freezeAfterMs: 2_000,
   deathReasonMs: 1_000,
   recheckMs: 20,

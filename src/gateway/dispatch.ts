@@ -39,7 +39,7 @@ export class Dispatcher implements ListenHandlers {
     response: ServerResponse,
     expectsContinue: boolean,
   ): void => {
-    const { table, controller, log, functions } = this.#services;
+    const { table, controller, log } = this.#services;
     // A connection that breaks is the business of whoever streams over it; unheard, its error would end the process.
     response.on('error', ignore);
     request.on('error', ignore);
@@ -48,7 +48,7 @@ export class Dispatcher implements ListenHandlers {
       case 'invoke':
         if (expectsContinue) response.writeContinue();
         // A deployed function's calls are answered here; whatever is wrong with others, too.
-        serveInvoke(request, response, way.functionName, { ...this.#services, functions });
+        serveInvoke(request, response, way.functionName, this.#services);
         return;
       case 'workload':
         this.#serveWorkload(request, response, way, expectsContinue);

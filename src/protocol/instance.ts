@@ -3,6 +3,7 @@
 // the sandbox: no npm package, no I/O. What comes from the instance is user code's word and never trusted.
 // Buffer is imported, since beside user code the global may be anything.
 import { Buffer } from 'node:buffer';
+import { frameHeaderBytes, writeFrameHeader } from '../base/frame.ts';
 import type { FormattedResources } from '../model/resources.ts';
 
 /** The socket that frames go over, the one that descriptors are handed over, and the app's own server. */
@@ -179,23 +180,36 @@ export interface Result {
   readonly body: Buffer;
 }
 
+/** What a result says beside its log and body. */
+export type ResultSummary = Pick<Result, 'outcome' | 'durationMicros' | 'peakKib'>;
+
 /** Payload of `result` and `streamEnd`: u8 outcome, u32 µs, u32 KiB, u16 tail length, tail, body. */
-export function encodeResult(
-  frame: { outcome: Outcome; durationMicros: number; peakKib: number },
+export function encodeResult(summary: ResultSummary, logTail: Uint8Array, body: string | Uint8Array): Buffer {
+  return encodeResultFrame(frameType.result, 0, summary, logTail, body).subarray(frameHeaderBytes);
+}
+
+/** The same as a whole frame: the body, which may be long, is copied once. */
+export function encodeResultFrame(
+  type: number,
+  id: number,
+  summary: ResultSummary,
   logTail: Uint8Array,
   body: string | Uint8Array,
 ): Buffer {
   const bodyBytes = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength;
-  const payload = Buffer.allocUnsafe(resultFixedBytes + logTail.byteLength + bodyBytes);
-  payload.writeUInt8(frame.outcome, 0);
-  payload.writeUInt32LE(Math.min(frame.durationMicros, 0xffffffff), 1);
-  payload.writeUInt32LE(Math.min(frame.peakKib, 0xffffffff), 5);
-  payload.writeUInt16LE(logTail.byteLength, 9);
-  payload.set(logTail, resultFixedBytes);
-  const bodyAt = resultFixedBytes + logTail.byteLength;
-  if (typeof body === 'string') payload.write(body, bodyAt, 'utf8');
-  else payload.set(body, bodyAt);
-  return payload;
+  const payloadBytes = resultFixedBytes + logTail.byteLength + bodyBytes;
+  const frame = Buffer.allocUnsafe(frameHeaderBytes + payloadBytes);
+  writeFrameHeader(frame, 0, type, id, payloadBytes);
+  frame.writeUInt8(summary.outcome, frameHeaderBytes);
+  frame.writeUInt32LE(Math.min(summary.durationMicros, 0xffffffff), frameHeaderBytes + 1);
+  frame.writeUInt32LE(Math.min(summary.peakKib, 0xffffffff), frameHeaderBytes + 5);
+  frame.writeUInt16LE(logTail.byteLength, frameHeaderBytes + 9);
+  const tailAt = frameHeaderBytes + resultFixedBytes;
+  if (logTail.byteLength > 0) frame.set(logTail, tailAt);
+  const bodyAt = tailAt + logTail.byteLength;
+  if (typeof body === 'string') frame.write(body, bodyAt, 'utf8');
+  else frame.set(body, bodyAt);
+  return frame;
 }
 
 /** @throws RangeError when the payload is shorter than it says: the instance sent nonsense. */

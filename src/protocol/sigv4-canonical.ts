@@ -18,11 +18,15 @@ function decode(text: string): string {
   }
 }
 
+/** Nothing to encode or to normalise: most paths. No segment is empty or begins with a dot. */
+const plainPath = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+$/;
+
 /**
  * Every service but S3 signs the path normalised and encoded once more than it is sent: `%3A` becomes `%253A`.
  * @param rawPath the path as it came, still encoded, without the query
  */
 export function canonicalPath(rawPath: string): string {
+  if (plainPath.test(rawPath)) return rawPath;
   const segments: string[] = [];
   for (const segment of rawPath.split('/')) {
     if (segment === '' || segment === '.') continue;
@@ -47,6 +51,7 @@ export function queryPairs(rawQuery: string): [string, string][] {
 
 /** Sorted by encoded name, then by encoded value; the signature itself is left out. */
 export function canonicalQuery(pairs: readonly (readonly [string, string])[]): string {
+  if (pairs.length === 0) return '';
   return pairs
     .filter(([name]) => name !== 'X-Amz-Signature')
     .map(([name, value]) => [encodeStrict(name), encodeStrict(value)] as const)

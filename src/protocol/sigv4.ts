@@ -159,23 +159,46 @@ function headerClaim(authorization: string, rawHeaders: readonly string[]): Clai
       `Unsupported AWS 'algorithm': '${authorization.slice(0, Math.max(space, 0)).slice(0, 40)}', use '${algorithm}'.`,
     );
   }
-  const parts = new Map<string, string>();
+  let credential: string | undefined;
+  let signedHeaders: string | undefined;
+  let signature: string | undefined;
   for (const part of authorization.slice(space + 1).split(',')) {
     const at = part.indexOf('=');
-    if (at > 0) parts.set(part.slice(0, at).trim(), part.slice(at + 1).trim());
+    const value = part.slice(at + 1).trim();
+    switch (at > 0 ? part.slice(0, at).trim() : '') {
+      case 'Credential':
+        credential = value;
+        break;
+      case 'SignedHeaders':
+        signedHeaders = value;
+        break;
+      case 'Signature':
+        signature = value;
+        break;
+    }
   }
   const timestamp = headerValue(rawHeaders, 'x-amz-date');
-  const missing = ['Credential', 'Signature', 'SignedHeaders'].filter((name) => !parts.has(name));
-  if (missing.length > 0 || timestamp === undefined) {
-    const words = missing.map((name) => `Authorization header requires '${name}' parameter.`);
+  if (
+    credential === undefined ||
+    signedHeaders === undefined ||
+    signature === undefined ||
+    timestamp === undefined
+  ) {
+    const words = Object.entries({
+      Credential: credential,
+      Signature: signature,
+      SignedHeaders: signedHeaders,
+    })
+      .filter(([, value]) => value === undefined)
+      .map(([name]) => `Authorization header requires '${name}' parameter.`);
     if (timestamp === undefined)
       words.push("Authorization header requires existence of a 'X-Amz-Date' header.");
     throw incomplete(words.join(' '));
   }
   return {
-    ...readScope(parts.get('Credential') ?? ''),
-    signedHeaders: (parts.get('SignedHeaders') ?? '').split(';'),
-    signature: parts.get('Signature') ?? '',
+    ...readScope(credential),
+    signedHeaders: signedHeaders.split(';'),
+    signature,
     timestamp,
     expiresSeconds: null,
   };
@@ -210,7 +233,19 @@ function queryClaim(query: ReadonlyMap<string, string>): Claim {
   };
 }
 
-function readScope(credential: string): Pick<Claim, 'accessKeyId' | 'date' | 'region' | 'service'> {
+type Scope = Pick<Claim, 'accessKeyId' | 'date' | 'region' | 'service'>;
+
+let lastScope: { readonly credential: string; readonly scope: Scope } | undefined;
+
+/** A caller's credential is the same for a day: the last one is remembered. */
+function readScope(credential: string): Scope {
+  if (lastScope?.credential === credential) return lastScope.scope;
+  const scope = parseScope(credential);
+  lastScope = { credential, scope };
+  return scope;
+}
+
+function parseScope(credential: string): Scope {
   const [accessKeyId = '', date = '', region = '', service = '', end = '', ...more] = credential.split('/');
   const wellFormed =
     accessKeyId !== '' && /^\d{8}$/.test(date) && /^[a-z0-9-]{1,32}$/.test(region) && service !== '';
@@ -242,12 +277,16 @@ function withSignedHeadersChecked(claim: Claim, rawHeaders: readonly string[]): 
   return claim;
 }
 
-/** `20260131T120000Z`, or NaN. */
+let lastTimestamp = { text: '', timeMs: Number.NaN };
+
+/** `20260131T120000Z` in milliseconds since the epoch, or NaN. Requests of one second carry the same: it is read once. */
 function parseTimestamp(text: string): number {
+  if (lastTimestamp.text === text) return lastTimestamp.timeMs;
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
-  return match === null
-    ? Number.NaN
-    : Date.parse(`${match[1]}-${match[2]}-${match[3]}T${match[4]}:${match[5]}:${match[6]}Z`);
+  if (match === null) return Number.NaN;
+  const timeMs = Date.parse(`${match[1]}-${match[2]}-${match[3]}T${match[4]}:${match[5]}:${match[6]}Z`);
+  lastTimestamp = { text, timeMs };
+  return timeMs;
 }
 
 function formatTimestamp(timeMs: number): string {
@@ -261,18 +300,20 @@ function checkTime(claim: Claim, nowMs: number): void {
       `Date must be in ISO-8601 'basic format'. Got '${claim.timestamp.slice(0, 40)}'. See http://en.wikipedia.org/wiki/ISO_8601`,
     );
   }
-  const now = formatTimestamp(nowMs);
   if (signedAtMs - maxSkewMs > nowMs) {
     throw invalid(
-      `Signature not yet current: ${claim.timestamp} is still later than ${formatTimestamp(nowMs + maxSkewMs)} (${now} + 5 min.)`,
+      `Signature not yet current: ${claim.timestamp} is still later than ${formatTimestamp(nowMs + maxSkewMs)} (${formatTimestamp(nowMs)} + 5 min.)`,
     );
   }
   if (claim.expiresSeconds !== null) {
     const endMs = signedAtMs + claim.expiresSeconds * 1000;
-    if (endMs < nowMs) throw invalid(`Signature expired: ${now} is now later than ${formatTimestamp(endMs)}`);
+    if (endMs < nowMs)
+      throw invalid(
+        `Signature expired: ${formatTimestamp(nowMs)} is now later than ${formatTimestamp(endMs)}`,
+      );
   } else if (signedAtMs + maxSkewMs < nowMs) {
     throw invalid(
-      `Signature expired: ${claim.timestamp} is now earlier than ${formatTimestamp(nowMs - maxSkewMs)} (${now} - 5 min.)`,
+      `Signature expired: ${claim.timestamp} is now earlier than ${formatTimestamp(nowMs - maxSkewMs)} (${formatTimestamp(nowMs)} - 5 min.)`,
     );
   }
 }

@@ -150,6 +150,16 @@ describe('requests', () => {
     expect(bench.ended).toEqual(Array.from({ length: 40 }, (_, n) => `${n} ok`));
   });
 
+  test('are sent ahead to the instance that works, so that another is not woken for so little', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.add('b');
+    bench.warmUp('a');
+    for (const name of ['1', '2', '3']) bench.submit(name);
+    const used = bench.names('a').length > 0 ? 'a' : 'b';
+    expect(bench.names(used)).toEqual(['1', '2', '3']);
+  });
+
   test('that were sent ahead to an instance that dies run elsewhere; only the one it had begun fails', () => {
     const bench = new Bench();
     bench.add('a');
@@ -394,13 +404,16 @@ test('whatever happens, every request ends exactly once and the counts come back
   );
 });
 
-test('the longest recent time is forgotten when it is no longer recent', () => {
+test('how many fit into a time follows the average, and nothing is said before enough is known', () => {
   const times = new ServiceTimes();
+  for (let n = 1; n < enoughSamples; n += 1) times.add(0);
+  expect(times.fitInto(0.5, 32)).toBe(0);
+  times.add(0);
+  expect(times.fitInto(0.5, 32)).toBe(32);
+  for (let n = 0; n < 100; n += 1) times.add(0.1);
+  expect(times.fitInto(0.51, 32)).toBe(5);
   times.add(50);
-  for (let n = 0; n < 63; n += 1) times.add(1);
-  expect(times.isShorterThan(2)).toBe(false);
-  times.add(1);
-  expect(times.isShorterThan(2)).toBe(true);
+  expect(times.fitInto(0.5, 32)).toBe(0);
 });
 
 test.each([

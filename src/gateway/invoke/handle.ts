@@ -142,14 +142,16 @@ function readType(request: IncomingMessage): InvocationType {
 }
 
 function findFunction({ request, functionName, services }: Call, tenant: TenantRoute): FunctionPool {
-  const query = new URLSearchParams(request.url?.split('?', 2)[1] ?? '');
+  const queryAt = request.url?.indexOf('?') ?? -1;
+  // Rare enough that the common call does not pay for a parser of queries.
+  const given = queryAt < 0 ? null : new URLSearchParams(request.url?.slice(queryAt + 1)).get('Qualifier');
   let decoded = functionName;
   try {
     decoded = decodeURIComponent(functionName);
   } catch {
     // Not valid: it then fits no name either.
   }
-  const { name, accountId, qualifier } = parseFunctionName(decoded, query.get('Qualifier'));
+  const { name, accountId, qualifier } = parseFunctionName(decoded, given);
   if (accountId !== null && accountId !== tenant.accountId) {
     throw new LambdaError(
       'AccessDeniedException',

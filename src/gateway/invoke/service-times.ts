@@ -1,29 +1,20 @@
-// How long a function's invocations take: an average that follows change, and the longest of the recent ones. Pure.
+// How long a function's invocations take: an average that follows change. Pure.
 
 /** Weight of a new sample: after 20 samples of a new kind nine tenths of the average is of that kind. */
 const smoothing = 0.1;
-/** How many recent samples the maximum looks back on, and how many it takes before it says anything. */
-const window = 64;
+/** How many samples it takes before the average says anything of the next one. */
 export const enoughSamples = 16;
 
 export class ServiceTimes {
   #averageMs: number | undefined;
-  readonly #recentMs = new Float64Array(window);
   #count = 0;
-  #recentMaxMs = 0;
 
   add(durationMs: number): void {
     this.#averageMs =
       this.#averageMs === undefined
         ? durationMs
         : this.#averageMs + smoothing * (durationMs - this.#averageMs);
-    const at = this.#count % window;
-    const replaced = this.#recentMs[at] ?? 0;
-    this.#recentMs[at] = durationMs;
     this.#count += 1;
-    if (durationMs >= this.#recentMaxMs) this.#recentMaxMs = durationMs;
-    // Only when the longest one leaves the window is it worth looking at all of them.
-    else if (replaced === this.#recentMaxMs) this.#recentMaxMs = Math.max(...this.#recentMs);
   }
 
   /** Undefined before the first sample. */
@@ -31,8 +22,9 @@ export class ServiceTimes {
     return this.#averageMs;
   }
 
-  /** Whether all recent invocations, enough of them, were shorter. */
-  isShorterThan(limitMs: number): boolean {
-    return this.#count >= enoughSamples && this.#recentMaxMs < limitMs;
+  /** How many one after the other take no longer than `limitMs`, `most` at most; 0 while too little is known. */
+  fitInto(limitMs: number, most: number): number {
+    if (this.#averageMs === undefined || this.#count < enoughSamples) return 0;
+    return this.#averageMs * most <= limitMs ? most : Math.floor(limitMs / this.#averageMs);
   }
 }

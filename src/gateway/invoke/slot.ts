@@ -37,8 +37,6 @@ export class Slot {
   /** Monotonic: when the controller was last told that it idles. */
   idleReportedAtMs = Number.NEGATIVE_INFINITY;
   timer: NodeJS.Timeout | undefined;
-  /** Whether it is being sent ahead to: from few in flight until as many as allowed. */
-  filling = true;
   #lastFrameId = 0;
 
   constructor(id: InstanceId, generation: string, link: SlotLink, frozen: boolean, nowMs: number) {

@@ -8,7 +8,7 @@ import { Buffer } from 'node:buffer';
 import process from 'node:process';
 import {
   decodeInvoke,
-  encodeResult,
+  encodeResultFrame,
   frameType,
   invokeFlag,
   outcome,
@@ -66,7 +66,8 @@ export class FunctionHost {
   readonly #options: FunctionHostOptions;
   readonly #queue: Invocation[] = [];
   #current: Invocation | undefined;
-  #turnScheduled = false;
+  /** How many turns are asked for and have not come: one for each that waits, so that all run in one round of the event loop. */
+  #turnsComing = 0;
   #stopping = false;
   #reportedInit = false;
   #traceId = '';
@@ -98,7 +99,8 @@ export class FunctionHost {
       streamStarted: false,
       answered: false,
     });
-    this.#startNext();
+    if (this.#current === undefined && this.#turnsComing === 0) this.#startNext();
+    else this.#askForTurn();
   }
 
   /** Runs what is queued, then tells `onStopped`. */
@@ -118,8 +120,23 @@ export class FunctionHost {
     invocation.link.drained(() => exitWith(log, exitCode));
   }
 
+  /**
+   * The next one runs in a turn of its own: between two turns Node runs what promises and ticks are left, and finds
+   * what was rejected and not handled, so that it counts against the one that caused it.
+   */
+  #askForTurn(): void {
+    this.#turnsComing += 1;
+    nextTurn(this.#onTurn);
+  }
+
+  readonly #onTurn = (): void => {
+    this.#turnsComing -= 1;
+    if (this.#current !== undefined) return;
+    if (this.#queue.length === 0) this.#options.onBusy(false);
+    this.#startNext();
+  };
+
   #startNext(): void {
-    if (this.#current !== undefined || this.#turnScheduled) return;
     const next = this.#queue.shift();
     if (next === undefined) {
       if (this.#stopping) this.#options.onStopped();
@@ -133,16 +150,17 @@ export class FunctionHost {
     const { identity, log, handler } = this.#options;
     const { invoke } = invocation;
     this.#options.onBusy(true);
+    invocation.startedMs = monotonicMs();
     log.begin(
       `START RequestId: ${invoke.requestId} Version: ${identity.version}\n`,
       (invoke.flags & invokeFlag.logTail) !== 0,
+      invocation.startedMs,
     );
     const extra = parseExtra(invoke.extra);
     this.#setTraceId(typeof extra.traceId === 'string' ? extra.traceId : '');
     const callback: Callback = (error, result) => this.#calledBack(invocation, error, result);
     const context = makeContext(identity, this.#options.memoryMb(), invoke, extra, callback);
     invocation.context = context;
-    invocation.startedMs = monotonicMs();
     try {
       const event: unknown = invoke.event.length === 0 ? {} : parseJson(invoke.event.toString());
       if (isStreaming(handler)) {
@@ -262,24 +280,18 @@ export class FunctionHost {
   #answer(invocation: Invocation, result: Outcome, body: string | Uint8Array): void {
     if (invocation.answered) return;
     invocation.answered = true;
-    const durationMs = monotonicMs() - invocation.startedMs;
-    const peak = peakKib();
-    const tail = this.#options.log.end(this.#report(invocation.invoke.requestId, durationMs, peak));
-    const payload = encodeResult(
-      { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak },
-      tail,
-      body,
+    const endedMs = monotonicMs();
+    const durationMs = endedMs - invocation.startedMs;
+    const peak = peakKib(endedMs);
+    const tail = this.#options.log.end(durationMs, peak, () =>
+      this.#report(invocation.invoke.requestId, durationMs, peak),
     );
     const type = invocation.streamStarted ? frameType.streamEnd : frameType.result;
-    invocation.link.send(type, invocation.id, payload);
+    const summary = { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak };
+    invocation.link.sendEncoded(encodeResultFrame(type, invocation.id, summary, tail, body));
     this.#options.links.holdLoop(true);
     this.#current = undefined;
-    this.#turnScheduled = true;
-    nextTurn(() => {
-      this.#turnScheduled = false;
-      if (this.#queue.length === 0) this.#options.onBusy(false);
-      this.#startNext();
-    });
+    if (this.#turnsComing === 0) this.#askForTurn();
   }
 
   #report(requestId: string, durationMs: number, peak: number): string {

@@ -14,6 +14,7 @@ import {
   type FrameClient,
 } from '../testing/instance-client.ts';
 import { plan } from './testing/plan.ts';
+import { fullPerSecond } from './quiet-invocations.ts';
 
 let instance: TestInstance | undefined;
 let client: FrameClient;
@@ -298,6 +299,17 @@ describe('the process can not go on', () => {
     );
   });
 
+  test('what one left rejected ends the process before the next that was sent ahead begins', async () => {
+    const running = await bound({
+      'index.js': `exports.handler = async ({ n }) => { if (n === 1) Promise.reject(new Error('lost')); console.log('ran ' + n); return n; }`,
+    });
+    const first = client.invoke({ n: 1 });
+    for (const n of [2, 3]) client.sendInvoke({ n });
+    expect((await first).json()).toBe(1);
+    expect(await running.exited()).not.toBe(0);
+    expect(running.output).not.toContain('ran 2');
+  });
+
   test('lines printed before a native crash or a kill in an endless loop are kept', async () => {
     const running = await bound({
       'index.js': `exports.handler = () => { console.log('last words'); for (;;); }`,
@@ -444,6 +456,33 @@ describe('the world of a function', () => {
     expect(logTail.length).toBe(4096);
     expect(logTail).toContain('line 299');
     expect(logTail).toContain('REPORT');
+  });
+
+  test('many that print nothing have one line together; whoever prints has all of its lines', async () => {
+    const running = await bound({
+      'index.js': `exports.handler = async ({ say }) => { if (say) console.log(say); }`,
+    });
+    const many = 3 * fullPerSecond;
+    const first = newRequestId();
+    const talker = newRequestId();
+    const answers = [client.invoke({}, { requestId: first })];
+    for (let n = 1; n < many; n += 1) answers.push(client.invoke({}));
+    answers.push(client.invoke({ say: 'here I am' }, { requestId: talker }));
+    await Promise.all(answers);
+    const told = (): number =>
+      [...running.output.matchAll(/^REPORT of (\d+) more invocations that printed nothing\t/gm)]
+        .map((match) => Number(match[1]))
+        .reduce((sum, count) => sum + count, 0);
+    const reports = (): number => running.output.match(/^REPORT RequestId/gm)?.length ?? 0;
+    await expect.poll(() => told() + reports(), { timeout: 10_000 }).toBe(many + 1);
+    expect(told()).toBeGreaterThan(0);
+    for (const id of [first, talker]) {
+      for (const word of ['START', 'END', 'REPORT'])
+        expect(running.output).toContain(`${word} RequestId: ${id}`);
+    }
+    expect(running.output.indexOf('here I am')).toBeGreaterThan(
+      running.output.indexOf(`START RequestId: ${talker}`),
+    );
   });
 
   test('may be overwritten: console, streams, JSON, Promise, Buffer, timers and exit do not break the loop', async () => {

@@ -4,12 +4,15 @@
 // User code's lines are written at once: a crash, a kill or an endless loop loses none of them. The runtime's own
 // lines are gathered: START goes out with the first line of the invocation, END and REPORT with the next write, or
 // after some milliseconds. So an invocation that logs nothing costs no system call, and a SIGKILL loses at most
-// START, END and REPORT lines of the last milliseconds.
+// START, END and REPORT lines of the last milliseconds. Of many that print nothing one line tells together
+// (quiet-invocations.ts).
 import { Buffer } from 'node:buffer';
 import { exitProcess, startTimer, stopTimer, writeDescriptor } from './primordials.ts';
+import { QuietInvocations, secondMs } from './quiet-invocations.ts';
 
 const { from } = Buffer;
 const stdout = 1;
+const nothing = from('');
 /** How long END and REPORT may wait for company; well below the time after which an idle instance is frozen. */
 const gatherMs = 5;
 /** A quarter of a pipe's default size: enough to make a write worth while. */
@@ -22,31 +25,56 @@ export class InvocationLog {
   #timer: NodeJS.Timeout | undefined;
   /** This invocation's text, when its tail was asked for. */
   #tail: string | undefined;
+  readonly #quiet = new QuietInvocations();
+  #quietTimer: NodeJS.Timeout | undefined;
+  /** The START line of an invocation that has none yet: it gets one if it prints, or still runs at the next flush. */
+  #heldBack = '';
 
-  begin(line: string, wantsTail: boolean): void {
-    this.#tail = wantsTail ? '' : undefined;
+  /** @param line its START line @param nowMs monotonic */
+  begin(line: string, wantsTail: boolean, nowMs: number): void {
+    if (!wantsTail && !this.#quiet.hasOwnLines(nowMs)) {
+      this.#heldBack = line;
+      return;
+    }
+    if (wantsTail) this.#tail = '';
     this.#gather(line);
   }
 
   /** User code's own text. */
   write(text: string): void {
     this.#keepTail(text);
-    this.#gathered += text;
-    this.flush();
+    this.#gathered += this.#heldBack + text;
+    this.#heldBack = '';
+    this.#writeGathered();
   }
 
-  /** The lines that end an invocation. Returns the tail, empty unless it was asked for. */
-  end(lines: string): Buffer {
-    this.#gather(lines);
+  /**
+   * Ends an invocation. Returns the tail, empty unless it was asked for.
+   * @param lines makes what is written, unless it is among many that printed nothing
+   */
+  end(durationMs: number, peakKib: number, lines: () => string): Buffer {
+    if (this.#heldBack !== '') {
+      this.#heldBack = '';
+      this.#quiet.add(durationMs, peakKib);
+      this.#quietTimer ??= startTimer(this.#tellOfQuiet, secondMs).unref();
+      return nothing;
+    }
+    this.#gather(lines());
     const tail = this.#tail;
     this.#tail = undefined;
-    if (tail === undefined) return from('');
+    if (tail === undefined) return nothing;
     const bytes = from(tail);
     return bytes.subarray(Math.max(0, bytes.length - tailBytes));
   }
 
-  /** Writes what was gathered, now. Safe while the process exits. */
+  /** Writes everything that is held back, now, and so shows what runs at this moment. Safe while the process exits. */
   flush(): void {
+    this.#gathered += this.#quiet.take() + this.#heldBack;
+    this.#heldBack = '';
+    this.#writeGathered();
+  }
+
+  #writeGathered(): void {
     if (this.#timer !== undefined) {
       stopTimer(this.#timer);
       this.#timer = undefined;
@@ -57,11 +85,16 @@ export class InvocationLog {
     writeAll(bytes);
   }
 
+  readonly #tellOfQuiet = (): void => {
+    this.#quietTimer = undefined;
+    this.flush();
+  };
+
   #gather(text: string): void {
     this.#keepTail(text);
     this.#gathered += text;
-    if (this.#gathered.length >= gatherCharacters) this.flush();
-    else this.#timer ??= startTimer(() => this.flush(), gatherMs).unref();
+    if (this.#gathered.length >= gatherCharacters) this.#writeGathered();
+    else this.#timer ??= startTimer(() => this.#writeGathered(), gatherMs).unref();
   }
 
   #keepTail(text: string): void {

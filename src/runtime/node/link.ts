@@ -18,7 +18,11 @@ export class Link {
 
   /** Sends a frame at once. Nothing happens when the peer is gone. */
   send(type: number, id: number, payload: Uint8Array | string): void {
-    if (!this.closed) this.#socket.write(encodeFrame(type, id, payload));
+    this.sendEncoded(encodeFrame(type, id, payload));
+  }
+
+  sendEncoded(frame: Buffer): void {
+    if (!this.closed) this.#socket.write(frame);
   }
 
   /** Calls back when the kernel has everything that was sent, or never will. */
