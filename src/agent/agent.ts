@@ -85,6 +85,7 @@ export class Agent {
       cgroup,
       network: config.network,
       storageBytes: defaultStorage,
+      clock,
       log,
       onChange: (ready) => emit({ event: 'poolChanged', data: { ready } }),
     });

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatResources, type Resources } from '../model/resources.ts';
 import { grantFileName, type GrantNotice } from '../protocol/instance.ts';
-import { writeFileAtomic } from '../sys/atomic-file.ts';
+import { writeFileAtomicSync } from '../sys/atomic-file.ts';
 
 export type GrantPhase = GrantNotice['phase'];
 
@@ -34,7 +34,6 @@ export function lastGeneration(runDirectory: string): number {
 export class GrantBook {
   readonly #file: string;
   #notice: GrantNotice;
-  #writing: Promise<void> = Promise.resolve();
   readonly #readers = new Set<() => void>();
 
   constructor(runDirectory: string, grant: Resources, generation: number) {
@@ -47,19 +46,16 @@ export class GrantBook {
   }
 
   /** Writes the present notice: at the start, and after a crash between a change and its file. */
-  write(): Promise<void> {
-    // One after the other, so that the file never goes back to an older notice.
-    this.#writing = this.#writing.then(() =>
-      writeFileAtomic(this.#file, `${JSON.stringify(this.#notice)}\n`),
-    );
-    return this.#writing;
+  write(): void {
+    writeFileAtomicSync(this.#file, `${JSON.stringify(this.#notice)}\n`);
   }
 
-  /** Counts up, wakes readers, and begins to write the file. */
-  change(grant: Resources, phase: GrantPhase): { notice: GrantNotice; written: Promise<void> } {
+  /** Counts up, writes the file, and wakes readers. */
+  change(grant: Resources, phase: GrantPhase): GrantNotice {
     this.#notice = grantNotice(grant, this.#notice.generation + 1, phase);
+    this.write();
     for (const wake of this.#readers) wake();
-    return { notice: this.#notice, written: this.write() };
+    return this.#notice;
   }
 
   /** Resolves when there is a notice after `generation`, or after `waitMs`. */
@@ -77,9 +73,8 @@ export class GrantBook {
     });
   }
 
-  /** Nobody reads any more, and the file is not written any more. */
-  async close(): Promise<void> {
+  /** Nobody reads any more. */
+  close(): void {
     for (const wake of this.#readers) wake();
-    await this.#writing.catch(() => undefined);
   }
 }

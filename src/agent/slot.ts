@@ -1,8 +1,7 @@
 // A slot: the places on this machine that one sandboxed process has, from before it belongs to a workload until it is
 // gone. An instance keeps its slot's name, since sockets and mounts can not be renamed under a running process.
 // Owns names and the run directory. Does not own mounts (sandbox/) nor what is written into the files.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { chown } from 'node:fs/promises';
+import { chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Brand } from '../base/brand.ts';
 import { newInstanceId } from '../base/ids.ts';
@@ -53,8 +52,8 @@ export function nameUser(slot: Slot, uid: number | null): void {
 }
 
 /** Lets the tenant open its own standard output again, as programs do through /dev/stdout. */
-export async function giveLog(slot: Slot, uid: number): Promise<void> {
-  await chown(slot.logFifo, uid, uid);
+export function giveLog(slot: Slot, uid: number): void {
+  chownSync(slot.logFifo, uid, uid);
 }
 
 export function removeSlot(slot: Slot): void {

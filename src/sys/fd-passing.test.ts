@@ -153,8 +153,12 @@ test('the other end being gone is reported to both sides', async () => {
 test('what cannot be sent is refused, and the channel stays usable', async () => {
   const { sender, receiver } = await channel();
   expect(() => sendFd(sender, file, Buffer.alloc(MAX_PAYLOAD_BYTES + 1))).toThrow(RangeError);
-  expect(() => sendFd(sender, 1_000_000, Buffer.from('x'))).toThrow(expect.objectContaining({ code: 'EBADF' }));
-  expect(() => sendFd(sender, 1_000_000, Buffer.alloc(65_536))).toThrow(expect.objectContaining({ code: 'EBADF' }));
+  expect(() => sendFd(sender, 1_000_000, Buffer.from('x'))).toThrow(
+    expect.objectContaining({ code: 'EBADF' }),
+  );
+  expect(() => sendFd(sender, 1_000_000, Buffer.alloc(65_536))).toThrow(
+    expect.objectContaining({ code: 'EBADF' }),
+  );
   expect(receiveFd(receiver)).toBe('again');
   expect(openCopies()).toBe(1);
   expect(sendFd(sender, file, Buffer.from('good'))).toBe('sent');
@@ -164,7 +168,9 @@ test('what cannot be sent is refused, and the channel stays usable', async () =>
 test('a message that a tiny send buffer cut is refused on both sides', async () => {
   const { sender, receiver } = await channel();
   expect(libc().call.setsockopt(sender, SOL_SOCKET, SO_SNDBUF, new Int32Array([1]), 4)).toBe(0);
-  expect(() => sendFd(sender, file, Buffer.alloc(INLINE_BYTES))).toThrow(expect.objectContaining({ code: 'EMSGSIZE' }));
+  expect(() => sendFd(sender, file, Buffer.alloc(INLINE_BYTES))).toThrow(
+    expect.objectContaining({ code: 'EMSGSIZE' }),
+  );
   expect(() => receiveFd(receiver)).toThrow(expect.objectContaining({ code: 'EBADMSG' }));
   expect(openCopies()).toBe(1);
 });
@@ -180,7 +186,11 @@ test.each([
   ['an absurd payload', Buffer.from([255, 255, 255, 255]), 2],
 ])('%s: refused, and nothing leaks', async (_name, data, count) => {
   const { sender, receiver } = await channel();
-  sendRaw(sender, data, Array.from({ length: count }, () => file));
+  sendRaw(
+    sender,
+    data,
+    Array.from({ length: count }, () => file),
+  );
   expect(() => receiveFd(receiver)).toThrow(expect.objectContaining({ code: 'EBADMSG' }));
   expect(openCopies()).toBe(1);
   expect(sendFd(sender, file, Buffer.from('good'))).toBe('sent');

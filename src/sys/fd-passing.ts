@@ -59,7 +59,9 @@ let receiveArea: (Area & { readonly inbox: DataView }) | undefined;
 export function sendFd(viaFd: number, fd: number, payload: Uint8Array): 'sent' | 'again' {
   if (payload.byteLength <= INLINE_BYTES) return sendMessage(viaFd, fd, undefined, payload);
   if (payload.byteLength > MAX_PAYLOAD_BYTES) {
-    throw new RangeError(`payload of ${payload.byteLength} bytes, at most ${MAX_PAYLOAD_BYTES} can be handed over`);
+    throw new RangeError(
+      `payload of ${payload.byteLength} bytes, at most ${MAX_PAYLOAD_BYTES} can be handed over`,
+    );
   }
   const memfd = memfdWith(payload);
   try {
@@ -119,7 +121,12 @@ export function socketFd(socket: Socket): number {
   return fd;
 }
 
-function sendMessage(viaFd: number, fd: number, memfd: number | undefined, payload: Uint8Array): 'sent' | 'again' {
+function sendMessage(
+  viaFd: number,
+  fd: number,
+  memfd: number | undefined,
+  payload: Uint8Array,
+): 'sent' | 'again' {
   const { call, errno, addressOf } = libc();
   const area = (sendArea ??= { ...newArea(), payloadInUse: undefined });
   const { address, view } = area;
@@ -193,7 +200,7 @@ function memfdWith(payload: Uint8Array): number {
   const memfd = call.memfd_create('bellows-handover', MFD_CLOEXEC);
   if (memfd < 0) throw new SystemError('memfd_create', errno());
   try {
-    for (let done = 0; done < payload.byteLength; ) {
+    for (let done = 0; done < payload.byteLength;) {
       done += writeSync(memfd, payload, done, payload.byteLength - done, done);
     }
     return memfd;
@@ -213,7 +220,7 @@ function payloadOf(inbox: DataView, receivedBytes: number, memfd: number | undef
   }
   if (inlineBytes !== 0 || payloadBytes > MAX_PAYLOAD_BYTES) throw notOurs();
   const bytes = Buffer.alloc(payloadBytes);
-  for (let done = 0; done < payloadBytes; ) {
+  for (let done = 0; done < payloadBytes;) {
     const readBytes = readSync(memfd, bytes, done, payloadBytes - done, done);
     if (readBytes === 0) throw notOurs();
     done += readBytes;

@@ -32,7 +32,12 @@ afterEach(() => {
 
 function start(program: string): ChildProcess {
   const path = fileURLToPath(new URL(`./fixtures/${program}.ts`, import.meta.url));
-  const args = ['--disable-warning=ExperimentalWarning', path, join(directory, 'pass'), join(directory, 'notify')];
+  const args = [
+    '--disable-warning=ExperimentalWarning',
+    path,
+    join(directory, 'pass'),
+    join(directory, 'notify'),
+  ];
   return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
@@ -54,7 +59,13 @@ class Client {
   }
 
   upgrade(delayMs: number, early: string): void {
-    const head = ['GET /echo HTTP/1.1', 'Host: x', 'Connection: Upgrade', 'Upgrade: echo', `X-Delay-Ms: ${delayMs}`];
+    const head = [
+      'GET /echo HTTP/1.1',
+      'Host: x',
+      'Connection: Upgrade',
+      'Upgrade: echo',
+      `X-Delay-Ms: ${delayMs}`,
+    ];
     this.socket.write(`${head.join('\r\n')}\r\n\r\n${early}`);
   }
 

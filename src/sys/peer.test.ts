@@ -23,7 +23,11 @@ async function accept(listenOn: string | number): Promise<{ socket: Socket; clos
 test('the process at the other end of a Unix socket is known', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'peer-'));
   const { socket, close } = await accept(join(directory, 'socket'));
-  expect(peerOf(socketFd(socket))).toEqual({ pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() });
+  expect(peerOf(socketFd(socket))).toEqual({
+    pid: process.pid,
+    uid: process.getuid?.(),
+    gid: process.getgid?.(),
+  });
   close();
   rmSync(directory, { recursive: true });
 });

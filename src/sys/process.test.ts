@@ -42,10 +42,13 @@ test('a signal does not reach another process with the same number', () => {
   expect(isAlive(identity)).toBe(true);
 });
 
-test.each([0, -1, 2 ** 22 + 1, Number.NaN])('the number %d is nobody, so no signal goes to a group or to all', (pid) => {
-  expect(identify(pid)).toBeUndefined();
-  expect(sendSignal({ pid, startTicks: 0 }, 'SIGTERM')).toBe('gone');
-});
+test.each([0, -1, 2 ** 22 + 1, Number.NaN])(
+  'the number %d is nobody, so no signal goes to a group or to all',
+  (pid) => {
+    expect(identify(pid)).toBeUndefined();
+    expect(sendSignal({ pid, startTicks: 0 }, 'SIGTERM')).toBe('gone');
+  },
+);
 
 test('a process that ended without being waited for is not alive', async () => {
   // The shell becomes a sleep, which never waits for the child the shell had started.
@@ -73,9 +76,16 @@ test('children are listed with their identities, grandchildren are not', async (
 const tail = (state: string, threads: number): string =>
   `${state} 17 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 ${threads} 0 98765 1000 1 1844\n`;
 
-test.each(['sleep', 'a b', 'a) R 1 (b', ') Z 1 1 1', '', 'line\nbreak) S 1'])('the program name %j does not confuse', (name) => {
-  expect(parseStat(`42 (${name}) ${tail('S', 1)}`)).toEqual({ parentPid: 17, startTicks: 98765, ended: false });
-});
+test.each(['sleep', 'a b', 'a) R 1 (b', ') Z 1 1 1', '', 'line\nbreak) S 1'])(
+  'the program name %j does not confuse',
+  (name) => {
+    expect(parseStat(`42 (${name}) ${tail('S', 1)}`)).toEqual({
+      parentPid: 17,
+      startTicks: 98765,
+      ended: false,
+    });
+  },
+);
 
 test('a process whose main thread ended before the others runs', () => {
   expect(parseStat(`42 (x) ${tail('Z', 3)}`).ended).toBe(false);

@@ -81,7 +81,8 @@ export function parseStat(text: string): Stat {
   const state = fields[0];
   const threads = Number(fields[17]);
   const startTicks = Number(fields[19]);
-  if (state === undefined || !Number.isSafeInteger(startTicks)) throw new Error('unexpected format of /proc/PID/stat');
+  if (state === undefined || !Number.isSafeInteger(startTicks))
+    throw new Error('unexpected format of /proc/PID/stat');
   return {
     parentPid: Number(fields[1]),
     startTicks,

@@ -82,6 +82,9 @@ export class CgroupNone implements Cgroup {
     await Promise.resolve();
   }
 
+  /** Nothing is slow where nothing is moved. */
+  async warmMoves(): Promise<void> {}
+
   processes(group: GroupPath): number[] {
     return this.#identities(group).map((identity) => identity.pid);
   }

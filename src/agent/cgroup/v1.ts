@@ -108,6 +108,14 @@ export class CgroupV1 implements Cgroup {
     );
   }
 
+  async warmMoves(group: GroupPath): Promise<void> {
+    const [directory] = this.#directories(group);
+    const pid = this.processes(group)[0];
+    // One hierarchy is enough: what is slow is common to all.
+    if (directory !== undefined && pid !== undefined)
+      await writePids([join(directory, 'cgroup.procs')], [pid]);
+  }
+
   processes(group: GroupPath): number[] {
     return [
       ...new Set(this.#directories(group).flatMap((directory) => readPids(join(directory, 'cgroup.procs')))),

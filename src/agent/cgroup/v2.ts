@@ -112,6 +112,10 @@ export class CgroupV2 implements Cgroup {
     await writePids([join(this.#directory(group), 'cgroup.procs')], pids);
   }
 
+  async warmMoves(group: GroupPath): Promise<void> {
+    await this.move(group, this.processes(group).slice(0, 1));
+  }
+
   processes(group: GroupPath): number[] {
     return readPids(join(this.#directory(group), 'cgroup.procs'));
   }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { endpoint, instanceSpec } from '../../protocol/agent.ts';
 import { resources } from '../../protocol/schemas.ts';
-import { writeFileAtomic } from '../../sys/atomic-file.ts';
+import { writeFileAtomicSync } from '../../sys/atomic-file.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { SlotName } from '../slot.ts';
 
@@ -42,9 +42,9 @@ export class Handles {
     mkdirSync(layout.handles, { recursive: true, mode: 0o700 });
   }
 
-  async write(handle: Handle): Promise<void> {
+  write(handle: Handle): void {
     // It holds the workload's environment: nobody else may read it.
-    await writeFileAtomic(this.#layout.handle(handle.spec.id), JSON.stringify(handle), { mode: 0o600 });
+    writeFileAtomicSync(this.#layout.handle(handle.spec.id), JSON.stringify(handle), 0o600);
   }
 
   async remove(id: string): Promise<void> {

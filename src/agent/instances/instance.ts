@@ -31,7 +31,7 @@ export interface InstanceOptions {
   readonly desired: Resources;
   readonly cgroup: Cgroup;
   readonly sandboxName: 'bubblewrap' | 'none';
-  readonly save: (handle: Handle) => Promise<void>;
+  readonly save: (handle: Handle) => void;
   readonly onChange: (info: InstanceInfo) => void;
 }
 
@@ -51,7 +51,6 @@ export class Instance {
   #trims = 0;
   #frozen = false;
   #converging: Promise<void> = Promise.resolve();
-  #saving: Promise<void> = Promise.resolve();
 
   constructor(options: InstanceOptions) {
     this.#options = options;
@@ -103,17 +102,14 @@ export class Instance {
     };
   }
 
-  /** Writes the handle; later writes wait for earlier ones, and the last state wins. */
-  save(): Promise<void> {
-    this.#saving = this.#saving
-      .catch(() => undefined)
-      .then(() => (this.#phase === 'gone' ? undefined : this.#options.save(this.#handle())));
-    return this.#saving;
+  /** Writes the handle, unless there is nothing to adopt any more. */
+  save(): void {
+    if (this.#phase !== 'gone') this.#options.save(this.#handle());
   }
 
-  async becomeReady(): Promise<void> {
+  becomeReady(): void {
     this.#phase = 'ready';
-    await this.save();
+    this.save();
     this.#changed();
   }
 
@@ -131,10 +127,9 @@ export class Instance {
   }
 
   /** Nothing of it is left; its handle is not written again. */
-  async becomeGone(): Promise<void> {
+  becomeGone(): void {
     this.#phase = 'gone';
-    await this.#saving.catch(() => undefined);
-    await this.grants.close();
+    this.grants.close();
     this.#changed();
   }
 
@@ -175,27 +170,26 @@ export class Instance {
 
   /** Tells the application; resolves when it has heard, or can not hear now: one that stands still reads it later. */
   async notify(grant: Resources, phase: GrantPhase): Promise<void> {
-    const { notice, written } = this.grants.change(grant, phase);
+    const notice = this.grants.change(grant, phase);
     const payload = JSON.stringify(notice);
     const { link } = this.cell;
     if (link === null || this.#frozen) {
       link?.tell(frameType.grant, payload);
-      return written;
+      return;
     }
-    const heard = link.request(frameType.grant, payload, noticeTimeoutMs).catch(() => undefined);
-    await Promise.all([heard, written]);
+    await link.request(frameType.grant, payload, noticeTimeoutMs).catch(() => undefined);
   }
 
   /** What is asked for, granted or not yet. */
   setDesired(desired: Resources): void {
     this.#desired = desired;
-    void this.save().catch(() => undefined);
+    this.save();
   }
 
   /** What the kernel enforces now. */
   setGrant(grant: Resources): void {
     this.#grant = grant;
-    void this.save().catch(() => undefined);
+    this.save();
     this.#changed();
   }
 

@@ -165,7 +165,7 @@ export class Instances {
     try {
       await cells.end(cell);
     } finally {
-      await instance.becomeGone();
+      instance.becomeGone();
       await handles.remove(spec.id);
       this.#byId.delete(spec.id);
     }

@@ -36,7 +36,7 @@ export interface StarterOptions {
   readonly logs: LogStore;
   readonly clock: Clock;
   readonly runtimeDirectory: string;
-  readonly save: (handle: Handle) => Promise<void>;
+  readonly save: (handle: Handle) => void;
   readonly onChange: (info: InstanceInfo) => void;
 }
 
@@ -82,7 +82,7 @@ export class Starter {
         ? await this.#exec(spec, port, planFor, register)
         : await this.#bind(spec, planFor, register, deadlineMs);
     await this.#whenUsable(instance, port, deadlineMs);
-    await instance.becomeReady();
+    instance.becomeReady();
     return instance;
   }
 
@@ -122,7 +122,6 @@ export class Starter {
     const moved = pooled === undefined ? Promise.resolve() : cells.move(cell, group);
     // Awaited below; what fails before that is thrown first.
     moved.catch(() => undefined);
-    await this.#furnish(instance, group);
     const bind: BindRequest = {
       instance: spec.id,
       gated: true,
@@ -140,6 +139,8 @@ export class Starter {
       cell.link?.request(frameType.bind, JSON.stringify(bind), this.#leftMs(deadlineMs)) ??
       Promise.reject(new Error('no link'));
     answered.catch(() => undefined);
+    // While the process prepares itself it gets what user code will find.
+    this.#furnish(instance, group);
     await moved;
     cgroup.resetPeak(group);
     cell.link?.tell(frameType.proceed, '');
@@ -173,7 +174,7 @@ export class Starter {
     const instance = this.#instance(spec, cell, false, { mode: 'tcp', port });
     register(instance);
     cell.api?.serve({ uid: this.#ownerUid(spec), grants: instance.grants });
-    await instance.save();
+    instance.save();
     return instance;
   }
 
@@ -191,9 +192,9 @@ export class Starter {
     const { uid } = this.#identity(spec);
     if (uid !== 0) {
       nameUser(slot, uid);
-      await giveLog(slot, uid);
+      giveLog(slot, uid);
     }
-    await new GrantBook(slot.runDirectory, spec.grant, 1).write();
+    new GrantBook(slot.runDirectory, spec.grant, 1).write();
     const inside = sandbox.inside(slot, spec.codeDirectory);
     return {
       argv: [plan.command, ...plan.args],
@@ -205,7 +206,7 @@ export class Starter {
   }
 
   /** What a pooled process must have before user code loads. */
-  async #furnish(instance: Instance, group: GroupPath): Promise<void> {
+  #furnish(instance: Instance, group: GroupPath): void {
     const { sandbox, cgroup, logs } = this.#options;
     const { spec, cell } = instance;
     const { uid } = this.#identity(spec);
@@ -218,11 +219,9 @@ export class Starter {
     }
     if (uid !== 0) nameUser(cell.slot, uid);
     cell.api?.serve({ uid: this.#ownerUid(spec), grants: instance.grants });
-    await Promise.all([
-      uid === 0 ? undefined : giveLog(cell.slot, uid),
-      instance.grants.write(),
-      instance.save(),
-    ]);
+    if (uid !== 0) giveLog(cell.slot, uid);
+    instance.grants.write();
+    instance.save();
   }
 
   async #makeGroup(spec: InstanceSpec, group: GroupPath): Promise<void> {
