@@ -4,6 +4,7 @@ import { amountOf, deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually, type InstanceAnswer } from '../support/bellows.ts';
 import { cpuLimitOf, groupDirectory, isProcess, memoryLimitOf, oomKillsOf } from '../support/kernel.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
+import { randomFrom } from '../support/random.ts';
 
 const mib = 1024 * 1024;
 
@@ -40,17 +41,6 @@ const theInstance = async (workload: string): Promise<InstanceAnswer> => {
 };
 const appUrl = (name: string, path: string): string => `${bellows.url}/w/default/${name}${path}`;
 const getJson = async <T>(url: string): Promise<T> => (await (await fetch(url)).json()) as T;
-
-/** A seeded generator (mulberry32): a failure can be run again. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 describe('an app with open WebSockets', () => {
   test(
