@@ -9,9 +9,6 @@ export interface FrameLinkHandlers {
   readonly onClose: (error: Error | undefined, link: FrameLink) => void;
 }
 
-/** So many are sent at once and not at the end of the turn: the peer begins while the rest of the turn is still under way. */
-const batchFrames = 8;
-
 export class FrameLink {
   readonly socket: Socket;
   #gathered: Buffer[] = [];
@@ -58,30 +55,21 @@ export class FrameLink {
   sendEncoded(frame: Buffer): boolean {
     if (this.closed) return false;
     this.#gathered.push(frame);
-    if (this.#gathered.length >= batchFrames) {
-      this.#flush();
-      return true;
-    }
     if (!this.#flushScheduled) {
       this.#flushScheduled = true;
-      setImmediate(this.#flushLater);
+      setImmediate(this.#flush);
     }
     return true;
   }
 
-  /** At the end of the turn. */
-  readonly #flushLater = (): void => {
+  readonly #flush = (): void => {
     this.#flushScheduled = false;
-    this.#flush();
-  };
-
-  #flush(): void {
     const gathered = this.#gathered;
     const [first] = gathered;
     if (first === undefined || this.closed) return;
     this.#gathered = [];
     this.socket.write(gathered.length === 1 ? first : Buffer.concat(gathered));
-  }
+  };
 
   /** Sends what is queued, then ends. */
   end(): void {
