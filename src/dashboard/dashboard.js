@@ -44,16 +44,20 @@ function amountOf(resource, text) {
   return Number(number) * (factors[unit] ?? 1);
 }
 
+const titles = { memory: 'Memory', cpu: 'CPU', storage: 'Storage', bandwidth: 'Bandwidth' };
+const binaryUnits = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+const decimalUnits = ['B/s', 'kB/s', 'MB/s', 'GB/s', 'TB/s'];
+
 function shown(resource, amount) {
   if (resource === 'cpu') return `${(amount / 1000).toFixed(2)} CPU`;
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const [units, factor] = resource === 'bandwidth' ? [decimalUnits, 1000] : [binaryUnits, 1024];
   let unit = 0;
   let value = amount;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
+  while (value >= factor && unit < units.length - 1) {
+    value /= factor;
     unit += 1;
   }
-  return `${value.toFixed(value >= 100 || unit === 0 ? 0 : 1)} ${units[unit]}${resource === 'bandwidth' ? '/s' : ''}`;
+  return `${value.toFixed(value >= 100 || Number.isInteger(value) ? 0 : 1)} ${units[unit]}`;
 }
 
 function make(tag, text, className) {
@@ -97,6 +101,15 @@ function row(...cells) {
   return node;
 }
 
+/** Fills a table's body. Each cell gets its column's title, which a narrow screen shows in place of the head. */
+function fill(body, rows) {
+  const columns = [...body.closest('table').tHead.rows[0].cells].map((head) => head.textContent);
+  for (const { cells } of rows)
+    if (cells.length > 1)
+      for (const [index, one] of [...cells].entries()) one.dataset.column = columns[index];
+  body.replaceChildren(...rows);
+}
+
 function emptyRow(columns, text) {
   const only = make('td', text, 'quiet');
   only.colSpan = columns;
@@ -110,7 +123,7 @@ function renderLedger(ledger) {
     );
     const tile = make('div', undefined, 'tile');
     tile.append(
-      make('h3', line.resource[0].toUpperCase() + line.resource.slice(1)),
+      make('h3', titles[line.resource] ?? line.resource),
       meter(line.resource, used, granted, Math.max(capacity, granted)),
       make('div', `${shown(line.resource, used)} used, ${shown(line.resource, granted)} granted`),
       make('div', `of ${shown(line.resource, capacity)}`, 'quiet'),
@@ -154,10 +167,11 @@ function renderInstances(instances) {
   return instances.map((one) => {
     const bars = ['memory', 'cpu'].map((resource) => {
       const [grant, used] = [one[resource].grant, one[resource].used].map((text) => amountOf(resource, text));
-      const wanted = one[resource].desired === undefined ? '' : `, to be ${one[resource].desired}`;
+      const { desired } = one[resource];
+      const wanted = desired === undefined ? '' : `, to be ${shown(resource, amountOf(resource, desired))}`;
       return cell(
         meter(resource, used, grant, grant),
-        make('span', `${shown(resource, used)} of ${one[resource].grant}${wanted}`, 'quiet'),
+        make('span', `${shown(resource, used)} of ${shown(resource, grant)}${wanted}`, 'quiet'),
       );
     });
     return row(
@@ -177,8 +191,8 @@ async function refresh() {
   );
   const [tenants, workloads, instances, ledger] = answers;
   element('ledger').replaceChildren(...renderLedger(ledger));
-  element('tenants').replaceChildren(...renderTenants(tenants, ledger, workloads, instances));
-  element('instances').replaceChildren(...renderInstances(instances));
+  fill(element('tenants'), renderTenants(tenants, ledger, workloads, instances));
+  fill(element('instances'), renderInstances(instances));
 }
 
 function addEvent({ time, type, message }) {
