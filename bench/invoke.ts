@@ -106,7 +106,7 @@ export const invoke: Bench = {
       await bellows.lambda().send(
         new CreateFunctionCommand({
           FunctionName: 'signed',
-          Runtime: 'nodejs26.x' as never,
+          Runtime: 'nodejs26.x',
           Role: 'arn:aws:iam::000000000000:role/any',
           Handler: 'index.handler',
           Code: { ZipFile: await zipOf(code) },

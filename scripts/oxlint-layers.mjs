@@ -29,10 +29,15 @@ const PURE_BUILTINS = new Set([
   'util',
 ]);
 
+/** Tests, and contract suites and helpers that only tests import: they may look anywhere. */
+function isTest(file) {
+  return /\.test\.ts$|\/contract\.ts$|\/(testing|fixtures)\//.test(file);
+}
+
 /** Why `file` (path from the root) may not import `specifier`; undefined if it may. */
 export function refusal(file, specifier) {
   const [top, layer] = file.split('/');
-  if (top !== 'src' || file.endsWith('.test.ts')) return undefined;
+  if (top !== 'src' || isTest(file)) return undefined;
   const index = LAYERS.indexOf(layer);
   if (index < 0) return `src/${layer} is no layer: add it to scripts/oxlint-layers.mjs`;
   if (specifier.startsWith('.') || specifier.startsWith('#')) {

@@ -5,7 +5,7 @@ import type { Transaction } from '../model/change.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
 import type { Tenant, TenantLimits } from '../model/tenant.ts';
-import type { AppWorkload, FunctionWorkload, NetworkMode, RuntimeName, Workload } from '../model/workload.ts';
+import type { FunctionWorkload, NetworkMode, RuntimeName, Workload } from '../model/workload.ts';
 import type { AgentCapabilities } from '../protocol/agent.ts';
 
 export interface ChangeOptions {
@@ -208,5 +208,3 @@ export interface ControlPlane {
   /** Sums for /metrics. */
   readonly startedAtMs: number;
 }
-
-export type { AppWorkload };

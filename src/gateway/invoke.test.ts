@@ -396,7 +396,9 @@ describe("a function's URL", () => {
     await expect.poll(async () => (await fetch(`${harness.url}/w/acme/plain`)).status).toBe(403);
     const unknown = await fetch(`${harness.url}/w/acme/nope`);
     expect(unknown.status).toBe(404);
-    expect(await unknown.json()).toMatchObject({ error: { code: 'NotFound', hint: expect.any(String) as string } });
+    expect(await unknown.json()).toMatchObject({
+      error: { code: 'NotFound', hint: expect.any(String) as string },
+    });
   });
 
   test('what was carried is reported, bytes and all', async () => {

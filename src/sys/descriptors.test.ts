@@ -41,10 +41,7 @@ test('what a starter left open does not reach the programs that are started', ()
   const file = openSync('/etc/hostname', 'r');
   onTestFinished(() => closeSync(file));
   // Node itself marks what it inherits only up to the first gap above 15.
-  const stdio = [
-    ...Array.from({ length: 40 }, (_, fd) => (fd === 1 || fd === 2 ? 'pipe' : 'ignore') as 'pipe' | 'ignore'),
-    file,
-  ];
+  const stdio = [...Array.from({ length: 40 }, (_, fd) => (fd === 1 || fd === 2 ? 'pipe' : 'ignore')), file];
   const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', program];
   const run = spawnSync(process.execPath, args, { encoding: 'utf8', stdio });
   expect(run.stderr).toBe('');

@@ -21,7 +21,7 @@ test('M-E6: kill -9 of controller, agent and gateway in turn, under load: socket
   await sdk.send(
     new CreateFunctionCommand({
       FunctionName: 'steady',
-      Runtime: 'nodejs26.x' as never,
+      Runtime: 'nodejs26.x',
       Role: 'arn:aws:iam::000000000000:role/any',
       Handler: 'index.handler',
       Code: {
@@ -78,6 +78,7 @@ test('M-E6: kill -9 of controller, agent and gateway in turn, under load: socket
   }
 });
 
+const ascending = (a: number, b: number): number => a - b;
 const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
 
 test('an app that crashes is started again, with another pid, and serves', async () => {
@@ -102,8 +103,8 @@ test('kill -9 of the supervisor: a new `bellows up` on the same data takes over,
     await eventually(() => bellows.process.signalCode === 'SIGKILL');
     bellows = await Bellows.start({ port: bellows.port, dataDirectory: bellows.dataDirectory });
     await eventually(async () => (await bellows.instances()).length === before.length);
-    expect((await bellows.instances()).map(({ pid }) => pid).sort()).toEqual(
-      before.map(({ pid }) => pid).sort(),
+    expect((await bellows.instances()).map(({ pid }) => pid).sort(ascending)).toEqual(
+      before.map(({ pid }) => pid).sort(ascending),
     );
     expect(await clients.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
   } finally {

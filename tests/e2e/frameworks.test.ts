@@ -52,7 +52,7 @@ async function run(
   await sdk.send(
     new CreateFunctionCommand({
       FunctionName: name,
-      Runtime: 'nodejs26.x' as never,
+      Runtime: 'nodejs26.x',
       Role: 'arn:aws:iam::000000000000:role/any',
       Handler: 'index.handler',
       MemorySize: 256,

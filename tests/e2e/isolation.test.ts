@@ -41,7 +41,7 @@ async function deploy(
   await client.send(
     new CreateFunctionCommand({
       FunctionName: name,
-      Runtime: 'nodejs26.x' as never,
+      Runtime: 'nodejs26.x',
       Role: 'arn:aws:iam::000000000000:role/any',
       Handler: 'index.handler',
       Code: { ZipFile: await zipOf({ 'index.mjs': code }) },

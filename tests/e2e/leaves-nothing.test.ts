@@ -1,7 +1,6 @@
 // An orderly stop leaves no process, group, mount or socket; two Bellows beside each other do not meet.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { rmSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows } from '../support/bellows.ts';

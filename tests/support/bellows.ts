@@ -252,7 +252,7 @@ export async function eventually(
     if (Date.now() > end) {
       const cause = last === undefined ? {} : { cause: last };
       throw new Error(
-        `waited in vain for ${options.what?.() ?? 'a condition'}${last === undefined ? '' : `: ${String(last)}`}`,
+        `waited in vain for ${options.what?.() ?? 'a condition'}${last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`}`,
         cause,
       );
     }

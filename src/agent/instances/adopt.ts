@@ -106,7 +106,7 @@ async function adopt(handle: Handle, options: AdoptOptions): Promise<void> {
   cell.api?.serve({ uid: sandbox.separateUsers ? spec.uid : (process.getuid?.() ?? 0), grants });
   if (cgroup.isFrozen(group)) instance.foundFrozen();
   grants.write();
-  await instance.becomeReady();
+  instance.becomeReady();
   instances.adopt(instance);
 }
 

@@ -1,7 +1,7 @@
 // What an app's developer and its clients see: listening, requests through Bellows, sockets that are handed over.
 import { once } from 'node:events';
 import { existsSync, symlinkSync } from 'node:fs';
-import { request } from 'node:http';
+import { request, type IncomingMessage } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -55,7 +55,7 @@ async function get(path = '/'): Promise<{ status: number | undefined; body: stri
     path,
     agent: false,
   }).end();
-  const [response] = (await once(outgoing, 'response')) as [import('node:http').IncomingMessage];
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
   let body = '';
   for await (const chunk of response.setEncoding('utf8')) body += chunk as string;
   return { status: response.statusCode, body };
@@ -161,7 +161,7 @@ describe('whatever way an app listens, it is reached and told the address it ask
     });
     await expect.poll(async () => (await get()).body).toBe('main');
     const outgoing = request({ port, host: '127.0.0.1', agent: false }).end();
-    const [response] = (await once(outgoing, 'response')) as [import('node:http').IncomingMessage];
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
     expect(response.statusCode).toBe(200);
     response.destroy();
   });

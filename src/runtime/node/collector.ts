@@ -1,7 +1,5 @@
 // Garbage collection on request, without showing `gc` to user code.
 // Owns how V8 is asked. Does not own when (governor.ts, and the agent by `trim`).
-import type * as V8 from 'node:v8';
-import type * as Vm from 'node:vm';
 import process from 'node:process';
 import type { TrimResult } from '../../protocol/instance.ts';
 import { anonymousBytes } from './memory.ts';
@@ -18,8 +16,8 @@ let collect: Collect | undefined;
 /** Made on first use: it needs a context of its own, some 0.5 MB until the next collection. */
 function collector(): Collect {
   if (collect === undefined) {
-    const v8 = process.getBuiltinModule('node:v8') as typeof V8;
-    const vm = process.getBuiltinModule('node:vm') as typeof Vm;
+    const v8 = process.getBuiltinModule('node:v8');
+    const vm = process.getBuiltinModule('node:vm');
     v8.setFlagsFromString('--expose-gc');
     collect = vm.runInNewContext('gc') as Collect;
     v8.setFlagsFromString('--no-expose-gc');

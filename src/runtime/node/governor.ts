@@ -7,7 +7,6 @@
 //   2. Buffers lie outside the heap, and V8 lets 64 MiB of dead ones pile up: their allocations are counted.
 //   3. Checks on a timer while there is work: what was allocated by native code (files, sockets, zlib).
 import { Buffer } from 'node:buffer';
-import type * as V8 from 'node:v8';
 import process from 'node:process';
 import { collectAll, collectYoung } from './collector.ts';
 import { anonymousBytes } from './memory.ts';
@@ -51,7 +50,7 @@ export class Governor {
 
   setGrant(grantBytes: number): void {
     this.#grantBytes = grantBytes;
-    const v8 = process.getBuiltinModule('node:v8') as typeof V8;
+    const v8 = process.getBuiltinModule('node:v8');
     v8.setFlagsFromString(`--heap-growing-percent=${heapGrowingPercent(grantBytes)}`);
     this.#restUntilMs = 0;
     if (this.#busy) this.check();
@@ -108,14 +107,14 @@ export class Governor {
     ) {
       count(size);
       return alloc(size, ...rest);
-    } as typeof Buffer.alloc;
+    };
     Buffer.allocUnsafe = function (size: number) {
       count(size);
       return allocUnsafe(size);
-    } as typeof Buffer.allocUnsafe;
+    };
     Buffer.allocUnsafeSlow = function (size: number) {
       count(size);
       return allocUnsafeSlow(size);
-    } as typeof Buffer.allocUnsafeSlow;
+    };
   }
 }

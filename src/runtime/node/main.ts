@@ -149,7 +149,7 @@ async function startFunction(
   governor.install(request.grant.memoryBytes);
   const log = new InvocationLog();
   process.on('exit', () => log.flush());
-  let host: FunctionHost | undefined;
+  let host: FunctionHost | undefined = undefined;
   installConsole(log, () => host?.requestId);
   installStreaming();
   await inPlace;
