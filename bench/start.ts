@@ -7,8 +7,8 @@ import { ms, percentile, times, type Bench } from './figure.ts';
 
 const functions = 20;
 
-async function firstAnswers(env: Record<string, string>, pauseMs: number): Promise<number[]> {
-  const bellows = await Bellows.start({ env });
+async function firstAnswers(args: readonly string[], pauseMs: number): Promise<number[]> {
+  const bellows = await Bellows.start({ args: ['--no-examples', ...args] });
   try {
     const archive = await zipOf({
       'index.mjs': 'export const handler = async () => ({ ok: true });',
@@ -42,8 +42,8 @@ export const start: Bench = {
     };
     for (let n = 0; n < functions; n += 1) spawnNode();
     // A pause in which the pool is filled again, so that every sample finds a warm process.
-    const pooled = await firstAnswers({}, 400);
-    const unpooled = await firstAnswers({ BELLOWS_POOL_MAX: '0' }, 100);
+    const pooled = await firstAnswers([], 400);
+    const unpooled = await firstAnswers(['--pool', '0'], 100);
     for (let n = 0; n < functions; n += 1) spawnNode();
     const bare = percentile(node, 0.5);
     const withPool = percentile(pooled, 0.5);

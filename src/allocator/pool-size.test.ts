@@ -41,6 +41,10 @@ describe('warm pool size', () => {
     expect(sizeAt(burstOf(10, 0), 0, memory)).toBe(expected);
   });
 
+  test('a maximum of 0 means none, whatever was started', () => {
+    expect(poolSize(burstOf(8, 0), 0, 1e12, { ...defaultPoolPolicy, maximum: 0 })).toBe(0);
+  });
+
   test('it covers what the last window took, within its bounds', () => {
     fc.assert(
       fc.property(times, (binds) => {

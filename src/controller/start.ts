@@ -119,7 +119,7 @@ export async function startController(
     ownUrl: ownUrl(config),
   });
   const resizer = new Resizer({ link, desired, actual, measures, audit, clock, log, tuning });
-  const pool = new WarmPool({ link, actual, clock, log });
+  const pool = new WarmPool({ link, actual, clock, log, maximum: config.poolMaximum });
   const reconciler = new Reconciler({
     link,
     desired,

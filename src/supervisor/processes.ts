@@ -22,6 +22,7 @@ export interface ProcessesConfig {
   readonly port: number;
   readonly host: string;
   readonly network: NetworkMode;
+  readonly poolMaximum?: number | undefined;
 }
 
 export function programOf(name: ChildName): Program {
@@ -37,6 +38,7 @@ export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.P
     port: config.port,
     host: config.host,
     network: config.network,
+    poolMaximum: config.poolMaximum,
     cgroupRoot: cgroupRootOf(layout),
   };
   return { ...process.env, BELLOWS_CONFIG: JSON.stringify(argument) };

@@ -48,6 +48,8 @@ export interface SupervisorOptions {
   readonly port: number;
   readonly host: string;
   readonly network: NetworkMode;
+  /** The most warm processes that are kept ready; undefined leaves it to the controller. */
+  readonly poolMaximum?: number | undefined;
   /** Shows every log line, not only those for people. */
   readonly verbose: boolean;
   /** One line for the person at the terminal. */

@@ -39,6 +39,10 @@ export const up = command({
     { flags: '--host <address>', description: 'what to listen on (default: 127.0.0.1, this machine alone)' },
     { flags: '--unit <kind>', description: 'where instances run: host, vm or auto (default: auto)' },
     { flags: '--network <mode>', description: "instances' network: host, or none (default: host)" },
+    {
+      flags: '--pool <number>',
+      description: 'at most so many warm processes are kept ready for starts; 0: none (default: 20)',
+    },
     { flags: '--no-examples', description: 'do not deploy the examples at the first start' },
     { flags: '--verbose', description: 'show every log line' },
   ],
@@ -49,10 +53,11 @@ export const up = command({
     host: z.string().min(1).max(253).default('127.0.0.1'),
     unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
+    pool: wholeNumber(0, 1_000).optional(),
     examples: z.boolean().default(true),
     verbose: z.boolean().optional(),
   }),
-  handler: async ({ port, data, host, unit, network, examples, verbose }, ctx) => {
+  handler: async ({ port, data, host, unit, network, pool, examples, verbose }, ctx) => {
     if (unit === 'vm')
       throw new CommandError(
         exitCode.failed,
@@ -74,7 +79,11 @@ export const up = command({
       say(
         `warning: Listening on ${host}: others can reach it, and nothing is encrypted. Put a TLS proxy in front.`,
       );
-    return serve({ dataDirectory, port, host, network, verbose: verbose === true, say }, examples, ctx);
+    return serve(
+      { dataDirectory, port, host, network, poolMaximum: pool, verbose: verbose === true, say },
+      examples,
+      ctx,
+    );
   },
 });
 
