@@ -79,7 +79,7 @@ export class Tenants {
         // Connections and concurrency are counted by the gateway: its limits hold at once.
         publisher.tenant(tenant);
       },
-      event: { type: 'limits.changed', tenant: id, message: `The limits of tenant ${id} were changed.` },
+      event: { type: 'limits.changed', tenant: id, subject: `the limits of tenant ${id}` },
     });
   }
 

@@ -243,7 +243,7 @@ export class Workloads {
         type: 'workload.resized',
         tenant: present.tenant,
         workload: present.key,
-        message: `${present.key} was resized.`,
+        subject: present.key,
       },
     });
   }

@@ -215,7 +215,7 @@ export class Reconciler {
       type: 'instance.startFailed',
       tenant: workload.tenant,
       workload: workload.key,
-      message: `${workload.key} could not be started.`,
+      message: `${workload.key} could not be started: ${oneLine(error.message)}`,
       data: { code: error.code, error: error.message, generation: workload.generation },
     });
     this.#failed(workload.key, workload.tenant, workload.generation, 0, error);
@@ -249,12 +249,18 @@ export class Reconciler {
       type: 'deploy.failed',
       tenant,
       workload: key,
-      message: `The deployment of ${key} failed; what served before serves on.`,
+      message: `The deployment of ${key} failed; what served before serves on: ${oneLine(error.message)}`,
       data: { generation, code: error.code, error: error.message },
     });
     this.#settle(key, generation, (waiter) => waiter.reject(error));
     this.kick(key);
   }
+}
+
+/** The event's data has the whole; user code may have written pages. */
+function oneLine(text: string): string {
+  const line = text.split('\n', 1)[0] ?? '';
+  return line.length > 200 ? `${line.slice(0, 200)}…` : line;
 }
 
 function exitError(why: string): BellowsError {

@@ -22,6 +22,7 @@ import type { DesiredState } from '../state/desired.ts';
 import { EnforcedLimits } from './enforced-limits.ts';
 import { phantoms, planInput, type Present, type Wish } from './plan-input.ts';
 import { appliedTransaction, plannedTransaction, type AgentOutcome } from './transaction.ts';
+import { partsOf, sentenceOf } from './wording.ts';
 
 /** Beyond the time that a caller is willing to wait: notifying, collecting garbage and writing take a moment themselves. */
 const resizeMarginMs = 30_000;
@@ -44,7 +45,8 @@ export interface Change {
   readonly refusal?: string;
   /** Makes what is wanted durable; called once the change is known to be feasible, before anything is applied. */
   readonly store: () => Promise<void>;
-  readonly event: Pick<AuditInput, 'type' | 'tenant' | 'workload' | 'message'>;
+  /** What the audit log says of it, whatever becomes of it; `subject` is whose change it is, in words. */
+  readonly event: Pick<AuditInput, 'type' | 'tenant' | 'workload'> & { readonly subject: string };
 }
 
 export class Resizer {
@@ -67,7 +69,7 @@ export class Resizer {
   }
 
   async change(change: Change): Promise<Transaction> {
-    const { audit, clock, measures } = this.#parts;
+    const { clock, measures } = this.#parts;
     const startMs = clock.monotonicMs();
     const id = newTransactionId();
     await measures.sample().catch(() => undefined);
@@ -84,13 +86,17 @@ export class Resizer {
         (instance) => this.#workingSet(instance),
         (instance) => this.#openConnections(instance),
       );
-      if (!change.options.plan)
-        audit.note({ ...change.event, type: `${change.event.type}.refused`, data: { transaction } });
+      if (!change.options.plan) this.#note(change, transaction, '.refused');
       return { ...transaction, planned: change.options.plan, durationMs: elapsed(startMs, clock) };
     }
     const transaction = appliedTransaction(id, plan, await outcome, elapsed(startMs, clock));
-    audit.note({ ...change.event, data: { transaction } });
+    this.#note(change, transaction);
     return transaction;
+  }
+
+  #note({ event: { subject, ...event } }: Change, transaction: Transaction, suffix = ''): void {
+    const message = sentenceOf(subject, transaction);
+    this.#parts.audit.note({ ...event, type: `${event.type}${suffix}`, message, data: { transaction } });
   }
 
   /**
@@ -129,7 +135,7 @@ export class Resizer {
       audit.note({
         type: 'change.applied',
         tenant: tenant.tenant,
-        message: `A deferred limit of tenant ${tenant.tenant} was applied.`,
+        message: `A deferred limit of tenant ${tenant.tenant} was applied: ${partsOf(tenant.changes)}.`,
         data: { changes: tenant.changes },
       });
     }
@@ -139,7 +145,7 @@ export class Resizer {
         tenant: instance.tenant,
         workload: instance.workload,
         instance: instance.instance,
-        message: `A deferred change of ${instance.workload} was applied.`,
+        message: `A deferred change of ${instance.workload} was applied: ${partsOf(instance.changes)}.`,
         data: { changes: instance.changes, connections: instance.connections },
       });
     }
