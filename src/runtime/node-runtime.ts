@@ -1,8 +1,9 @@
-// The managed Node runtime: one program (node/main.ts) that waits unbound and becomes a function or an app.
-// Owns its command line. Pure.
-import { BellowsError } from '../base/errors.ts';
+// The managed Node runtime: one program (node/main.ts) that waits unbound and becomes a function, or an app whose command
+// is `node SCRIPT`. Any other command of an app is started as it is and reached through its port. Owns the command lines. Pure.
+import { dirname } from 'node:path';
 import { mib } from '../base/quantity.ts';
 import { splitCommandLine } from './command-line.ts';
+import { execCommand } from './exec-command.ts';
 import type { Launch, LaunchInput, LaunchPlaces, LaunchPlan, Runtime } from './port.ts';
 
 /** V8's young generation takes three times this, beside the old one. With 4 a 128 MiB instance with 60 MiB of live
@@ -33,18 +34,27 @@ export const nodeRuntime: Runtime = {
     },
   }),
 
-  launch: (input: LaunchInput): Launch => {
+  launch: (input: LaunchInput, places: LaunchPlaces, port: number): Launch => {
     if (input.kind === 'function') return { way: 'bind', argv: [] };
-    const words = splitCommandLine(input.start ?? '');
-    const [program, ...rest] = words ?? [];
-    const script = rest[0];
-    if (program !== 'node' || script === undefined || script.startsWith('-')) {
-      throw new BellowsError(
-        'UnsupportedRuntime',
-        `The runtime nodejs26.x can not start ${JSON.stringify(input.start)}: its processes run before they know what for.`,
-        'Write "start" as "node SCRIPT [ARGUMENTS]", or use "runtime": "custom" for any other command.',
-      );
-    }
-    return { way: 'bind', argv: rest };
+    const argv = scriptOf(input.start ?? '');
+    if (argv !== null) return { way: 'bind', argv };
+    return execCommand({ ...input, env: { ...input.env, PATH: searchPath(input, places) } }, port);
   },
 };
+
+/** The script and its arguments when the command is `node SCRIPT …`. A flag of Node's needs a Node of its own. */
+function scriptOf(start: string): readonly string[] | null {
+  const [program, ...argv] = splitCommandLine(start) ?? [];
+  const script = argv[0];
+  return program === 'node' && script !== undefined && !script.startsWith('-') ? argv : null;
+}
+
+/** As npm sets it for its scripts: what the dependencies bring first; and `node` is the one that functions run on. */
+function searchPath({ env, taskDirectory }: LaunchInput, { node }: LaunchPlaces): string {
+  const places = [
+    `${taskDirectory}/node_modules/.bin`,
+    dirname(node),
+    env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+  ];
+  return places.join(':');
+}

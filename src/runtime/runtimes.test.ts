@@ -49,12 +49,38 @@ describe('nodejs26.x', () => {
       argv: ['server.js', '--name', 'a b'],
     });
   });
-  test.each(['npm start', 'node', 'node --inspect server.js', 'node a.js | tee log', null])(
-    'refuses %j',
-    (start) => {
-      expect(() => runtimes['nodejs26.x'].launch(app(start), places, 3000)).toThrow(BellowsError);
+  test.each([
+    ['npm start', 'npm', ['start']],
+    ['next start', 'next', ['start']],
+    ['node --inspect server.js', 'node', ['--inspect', 'server.js']],
+    ['MODE=live node a.js', '/bin/sh', ['-c', 'MODE=live node a.js']],
+  ])(
+    'starts the app %j as it is, with its port, its node and its dependencies in reach',
+    (start, command, args) => {
+      expect(runtimes['nodejs26.x'].launch(app(start), places, 3000)).toEqual({
+        way: 'exec',
+        plan: {
+          command,
+          args,
+          env: {
+            A: '1',
+            PORT: '3000',
+            PATH: '/var/task/node_modules/.bin:/bin:/usr/local/bin:/usr/bin:/bin',
+          },
+        },
+        portVariable: 'PORT',
+      });
     },
   );
+  test('keeps the PATH that an app asks for, after its own', () => {
+    const asked = { ...app('serve'), env: { PATH: '/var/task/tools' } };
+    expect(runtimes['nodejs26.x'].launch(asked, places, 3000)).toMatchObject({
+      plan: { env: { PATH: '/var/task/node_modules/.bin:/bin:/var/task/tools' } },
+    });
+  });
+  test.each([null, ' '])('refuses an app without a command: %j', (start) => {
+    expect(() => runtimes['nodejs26.x'].launch(app(start), places, 3000)).toThrow(BellowsError);
+  });
 });
 
 describe('custom', () => {

@@ -178,11 +178,18 @@ export class Cells {
   }
 
   /** Moves all processes of a cell into another group, and removes the one they were in. */
-  async move(cell: Cell, group: GroupPath): Promise<void> {
+  async move(cell: Cell, group: GroupPath, onMainMoved: () => void): Promise<void> {
     const { cgroup } = this.#options;
     const from = cell.group;
     cell.group = group;
-    await cgroup.move(group, cgroup.processes(from));
+    const main = cell.processes.main.pid;
+    await cgroup.move(group, [main]);
+    onMainMoved();
+    // The sandbox's own two do nothing: user code need not wait for them.
+    await cgroup.move(
+      group,
+      cgroup.processes(from).filter((pid) => pid !== main),
+    );
     // Nobody waits for this: the kernel takes its time to let a group go.
     void cgroup
       .remove(from)

@@ -1,7 +1,7 @@
 // Turns a specification into a running instance: takes an unbound process or starts one, gives it its group, its code and
 // its grant, and has it load user code. Owns the order of these steps. On failure nothing is left.
 import { existsSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
@@ -68,17 +68,19 @@ export class Starter {
         'Deploy it again.',
       );
     const startedMs = this.#options.clock.monotonicMs();
-    const port = spec.runtime === 'custom' ? await this.#portFor(spec) : framesPort;
-    // Plans are made before anything is started: a command that no runtime takes leaves nothing behind.
-    const planFor = (slot: Slot, env: Readonly<Record<string, string>>): Launch => {
+    const launchOn = (port: number, slot: Slot, env: Readonly<Record<string, string>>): Launch => {
       const inside = sandbox.inside(slot, spec.codeDirectory);
       const input = { kind: spec.kind, start: spec.start, env, taskDirectory: inside.task };
       return runtimes[spec.runtime].launch(input, launchPlaces(inside), port);
     };
+    // Asked before anything is started: a command that no runtime takes leaves nothing behind.
+    const { way } = launchOn(framesPort, this.#options.cells.slot('s-none' as Slot['name']), {});
+    const port = way === 'exec' ? await this.#portFor(spec) : framesPort;
+    const planFor = launchOn.bind(null, port);
     const timeoutMs = spec.kind === 'function' ? functionStartTimeoutMs : appStartTimeoutMs;
     const deadlineMs = startedMs + timeoutMs;
     const instance =
-      spec.runtime === 'custom'
+      way === 'exec'
         ? await this.#exec(spec, port, planFor, register)
         : await this.#bind(spec, planFor, register, deadlineMs);
     await this.#whenUsable(instance, port, deadlineMs);
@@ -90,8 +92,8 @@ export class Starter {
     if (spec.network === 'host') return freePort();
     throw new BellowsError(
       'NotSupportedHere',
-      'A custom command with network "none" could not be reached: it listens on a TCP port, and that network has only itself.',
-      'Use network "host" for it, or start it with node, whose connections are handed over.',
+      'A command that listens on a TCP port could not be reached with network "none", which has only itself.',
+      'Use network "host" for it, or start it with "node SCRIPT", whose connections are handed over.',
     );
   }
 
@@ -102,8 +104,6 @@ export class Starter {
     deadlineMs: number,
   ): Promise<Instance> {
     const { pool, cells, cgroup } = this.#options;
-    // Refused before a process is spent on it.
-    planFor(cells.slot('s-none' as Slot['name']), {});
     const group = groupOfInstance(spec.tenant, spec.id);
     await this.#makeGroup(spec, group);
     const pooled = pool.take(spec.network);
@@ -119,9 +119,11 @@ export class Starter {
     const launch = planFor(cell.slot, env);
     if (launch.way !== 'bind') throw new TypeError(`${spec.runtime} is not bound`);
     // The kernel takes some 10 ms for the move when it has made none for a while; all but user code goes on meanwhile.
-    const moved = pooled === undefined ? Promise.resolve() : cells.move(cell, group);
+    const mainMoved = Promise.withResolvers<void>();
+    const moved = pooled === undefined ? Promise.resolve() : cells.move(cell, group, mainMoved.resolve);
     // Awaited below; what fails before that is thrown first.
-    moved.catch(() => undefined);
+    moved.then(mainMoved.resolve, mainMoved.reject);
+    mainMoved.promise.catch(() => undefined);
     const bind: BindRequest = {
       instance: spec.id,
       gated: true,
@@ -139,13 +141,15 @@ export class Starter {
       cell.link?.request(frameType.bind, JSON.stringify(bind), this.#leftMs(deadlineMs)) ??
       Promise.reject(new Error('no link'));
     answered.catch(() => undefined);
-    // While the process prepares itself it gets what user code will find.
+    // The frame leaves with this turn of the event loop; while the process prepares itself it gets what user code will find.
+    await nextTurn();
     this.#furnish(instance, group);
-    await moved;
+    await mainMoved.promise;
     cgroup.resetPeak(group);
     cell.link?.tell(frameType.proceed, '');
     const answer = await this.#unlessItEnds(instance, answered, deadlineMs);
     if (answer.type === frameType.bindFailed) throw bindFailure(answer.payload.toString());
+    await moved;
     return instance;
   }
 
@@ -156,7 +160,6 @@ export class Starter {
     register: (instance: Instance) => void,
   ): Promise<Instance> {
     const { cells } = this.#options;
-    planFor(cells.slot('s-none' as Slot['name']), {});
     const made = await cells.make(spec.grant.storage);
     const group = groupOfInstance(spec.tenant, spec.id);
     const { plan } = planFor(

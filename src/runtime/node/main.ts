@@ -48,6 +48,7 @@ let state: State = { is: 'unbound' };
 /** Lets a gated bind load user code. */
 let proceed: (() => void) | undefined;
 let grant: GrantNotice | undefined;
+let functionModules: ReturnType<typeof loadFunctionModules> | undefined;
 const governor = new Governor();
 const runDirectory = process.env['BELLOWS_RUN_DIR'] ?? insideRunDirectory;
 const links = new Links({ onLink, onFrame, onClose });
@@ -57,7 +58,7 @@ let app: AppHost | undefined;
 // Whoever may connect decides what this process becomes.
 listenPrivately(links.server, `${runDirectory}/${instanceSockets.frames}`);
 // Most binds are functions': read while nobody waits, their modules do not cost 3 ms of a cold start (and under 1 MiB).
-links.server.once('listening', () => void functionModules());
+links.server.once('listening', () => (functionModules = loadFunctionModules()));
 
 function onLink(link: Link): void {
   app?.onLink(link);
@@ -125,8 +126,8 @@ async function bind(frame: Frame, link: Link): Promise<void> {
   }
 }
 
-/** What a function needs beyond waiting; loaded once. */
-function functionModules() {
+/** What a function needs beyond waiting. */
+function loadFunctionModules() {
   return Promise.all([
     import('./function-host.ts'),
     import('./invocation-log.ts'),
@@ -142,7 +143,7 @@ async function startFunction(
   inPlace: Promise<void> | undefined,
 ): Promise<void> {
   const [{ FunctionHost }, { InvocationLog }, { installConsole }, { installStreaming }, { loadHandler }] =
-    await functionModules();
+    await (functionModules ?? loadFunctionModules());
   const { function: identity } = request;
   if (identity === null) throw new Error('a function is bound without its identity');
   become(request);
