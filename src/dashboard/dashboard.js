@@ -206,11 +206,12 @@ function addEvent({ time, type, message }) {
 }
 
 /** Server-sent events by hand: EventSource can not send the token. */
-async function readEvents(signal, lastId, onEvent) {
+async function readEvents(signal, lastId, onOpen, onEvent) {
   const response = await get('/v1/events', {
     signal,
     headers: lastId === null ? {} : { 'last-event-id': lastId },
   });
+  onOpen();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   for (;;) {
@@ -273,20 +274,27 @@ function connect() {
   show(true);
   let wake = () => {};
   let lastId = null;
+  /** Only then nothing that happens is missed. */
+  let streaming = false;
   void keepDoing(signal, async () => {
     await refresh();
     if (signal.aborted) return;
-    setStatus('live', 'live');
+    if (streaming) setStatus('live', 'live');
     // Until something happens, and then until the burst is over.
     await Promise.race([pause(pollMs), new Promise((resolve) => (wake = resolve))]);
     await pause(settleMs);
   });
   void keepDoing(signal, async () => {
-    await readEvents(signal, lastId, (event) => {
+    const opened = () => {
+      streaming = true;
+      wake();
+    };
+    const happened = (event) => {
       lastId = String(event.sequence);
       addEvent(event);
       wake();
-    });
+    };
+    await readEvents(signal, lastId, opened, happened).finally(() => (streaming = false));
     await pause(retryMs);
   });
 }
