@@ -3,6 +3,12 @@ import { BellowsError } from '../base/errors.ts';
 import { splitCommandLine } from './command-line.ts';
 import type { Launch, LaunchInput } from './port.ts';
 
+/**
+ * SIGTERM reaches the shell too; it must outlast what it has started, because the sandbox ends with its first command.
+ * A trap that does something, unlike an ignored signal, is not passed on to that.
+ */
+const shellThatWaits = 'trap : TERM; ';
+
 /** @throws BellowsError UnsupportedRuntime when there is no command, or it is a function */
 export function execCommand(input: LaunchInput, port: number): Launch {
   const line = input.start?.trim() ?? '';
@@ -14,7 +20,7 @@ export function execCommand(input: LaunchInput, port: number): Launch {
     );
   }
   const words = splitCommandLine(line);
-  const [command = '/bin/sh', ...args] = words ?? ['/bin/sh', '-c', line];
+  const [command = '/bin/sh', ...args] = words ?? ['/bin/sh', '-c', `${shellThatWaits}${line}`];
   return {
     way: 'exec',
     plan: { command, args, env: { ...input.env, PORT: String(port) } },

@@ -53,7 +53,7 @@ describe('nodejs26.x', () => {
     ['npm start', 'npm', ['start']],
     ['next start', 'next', ['start']],
     ['node --inspect server.js', 'node', ['--inspect', 'server.js']],
-    ['MODE=live node a.js', '/bin/sh', ['-c', 'MODE=live node a.js']],
+    ['MODE=live node a.js', '/bin/sh', ['-c', 'trap : TERM; MODE=live node a.js']],
   ])(
     'starts the app %j as it is, with its port, its node and its dependencies in reach',
     (start, command, args) => {
@@ -93,7 +93,7 @@ describe('custom', () => {
   });
   test('goes through a shell where it must', () => {
     expect(runtimes.custom.launch(app('serve --port $PORT && true'), places, 4000)).toMatchObject({
-      plan: { command: '/bin/sh', args: ['-c', 'serve --port $PORT && true'] },
+      plan: { command: '/bin/sh', args: ['-c', 'trap : TERM; serve --port $PORT && true'] },
     });
   });
   test('refuses functions and empty commands', () => {

@@ -167,9 +167,6 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
     await expect(unit.caller.call('start', functionSpec('/does/not/exist'))).rejects.toMatchObject({
       code: 'NotFound',
     });
-    await expect(unit.caller.call('start', appSpec(code, 'node --inspect server.js'))).rejects.toMatchObject({
-      code: 'UnsupportedRuntime',
-    });
     const lonely = appSpec(code, 'python3 server.py', { runtime: 'custom', network: 'none' });
     await expect(unit.caller.call('start', lonely)).rejects.toMatchObject({ code: 'NotSupportedHere' });
     expect(tracesOf(unit).files).toEqual(files);

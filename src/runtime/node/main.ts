@@ -58,7 +58,9 @@ let app: AppHost | undefined;
 // Whoever may connect decides what this process becomes.
 listenPrivately(links.server, `${runDirectory}/${instanceSockets.frames}`);
 // Most binds are functions': read while nobody waits, their modules do not cost 3 ms of a cold start (and under 1 MiB).
-links.server.once('listening', () => (functionModules = loadFunctionModules()));
+links.server.once('listening', () => {
+  functionModules = loadFunctionModules();
+});
 
 function onLink(link: Link): void {
   app?.onLink(link);
