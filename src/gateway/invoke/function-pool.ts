@@ -1,6 +1,6 @@
 // The instances of one function and the requests that wait for them: who runs what, in which order, and what
 // becomes of it when an instance is slow, dies or is frozen. Everything it does to the world is injected.
-// Owns dispatch, queueing and time-outs. Does not own links (links/), starting (starter.ts), or answers (sinks).
+// Owns dispatch, queueing and time-outs. Does not own links (links/), freezing and starting (reserve.ts), or answers (sinks).
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { decodeResult, frameType, outcome } from '../../protocol/instance.ts';
@@ -9,14 +9,12 @@ import type { InvokeTuning } from '../config.ts';
 import type { FunctionConcurrency } from './concurrency.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure, Invocation } from './invocation.ts';
+import { Orphans } from './orphans.ts';
 import { exitedPayload, timedOutPayload, type Death } from './payloads.ts';
 import { WaitingQueue } from './queue.ts';
+import { Reserve } from './reserve.ts';
 import { ServiceTimes } from './service-times.ts';
 import { Slot, type SlotLink } from './slot.ts';
-import { Starter } from './starter.ts';
-
-/** How often the controller is told again that an instance idles: it may have restarted meanwhile. */
-const idleReportMs = 10_000;
 
 export class FunctionPool {
   #route: WorkloadRoute;
@@ -26,12 +24,8 @@ export class FunctionPool {
   readonly #slots = new Map<InstanceId, Slot>();
   readonly #queue: WaitingQueue<Invocation>;
   readonly #times = new ServiceTimes();
-  readonly #starter: Starter;
-  /** Begun by an instance whose link broke: they wait for the reason of its death. */
-  readonly #orphans = new Map<
-    InstanceId,
-    { readonly invocation: Invocation; readonly timer: NodeJS.Timeout }
-  >();
+  readonly #reserve: Reserve;
+  readonly #orphans = new Orphans();
   readonly #retired = new Map<InstanceId, (() => void)[]>();
   #recheckTimer: NodeJS.Timeout | undefined;
 
@@ -47,8 +41,8 @@ export class FunctionPool {
     this.#concurrency = concurrency;
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#queue = new WaitingQueue(tuning);
-    this.#starter = new Starter(effects, tuning, {
-      onFailure: (failure) => this.#startFailed(failure),
+    this.#reserve = new Reserve(effects, tuning, {
+      onStartFailed: (failure) => this.#startFailed(failure),
       onChange: () => this.#dispatch(),
     });
   }
@@ -148,11 +142,10 @@ export class FunctionPool {
     }
     const head = this.#end(slot);
     if (head === undefined) return;
-    const timer = setTimeout(() => {
+    this.#orphans.add(id, head, this.#tuning.deathReasonMs, () => {
       this.#effects.discard(id, 'its link broke while it ran an invocation');
       this.#bury(id, { reason: '', oomKilled: false });
-    }, this.#tuning.deathReasonMs);
-    this.#orphans.set(id, { invocation: head, timer });
+    });
     this.#dispatch();
   }
 
@@ -210,17 +203,7 @@ export class FunctionPool {
 
   /** Freezes what has idled long enough and reports it; to be called every so often. */
   sweep(): void {
-    const nowMs = this.#effects.clock.monotonicMs();
-    for (const slot of this.#slots.values()) {
-      const idleMs = nowMs - slot.idleSinceMs;
-      if (slot.retiring || slot.inflight.length > 0 || idleMs < this.#tuning.freezeAfterMs) continue;
-      if (slot.state !== 'ready' && slot.state !== 'frozen') continue;
-      if (nowMs - slot.idleReportedAtMs >= idleReportMs) {
-        slot.idleReportedAtMs = nowMs;
-        this.#effects.idle(slot.id, this.#effects.clock.nowMs() - idleMs);
-      }
-      if (slot.state === 'ready') this.#freeze(slot);
-    }
+    this.#reserve.sweep(this.#slots.values());
   }
 
   // ---- dispatch
@@ -249,6 +232,10 @@ export class FunctionPool {
     return !slot.retiring && slot.generation === this.#route.generation;
   }
 
+  *#usableSlots(): Iterable<Slot> {
+    for (const slot of this.#slots.values()) if (this.#usable(slot)) yield slot;
+  }
+
   #dispatch(): void {
     while (this.#queue.size > 0) {
       const slot = this.#pick();
@@ -257,8 +244,15 @@ export class FunctionPool {
       if (invocation === undefined) break;
       this.#send(slot, invocation);
     }
-    if (this.#queue.size === 0) return;
-    this.#wakeOrStart();
+    const oldest = this.#queue.peek();
+    if (oldest === undefined) return;
+    this.#reserve.help(this.#usableSlots(), {
+      generation: this.#route.generation,
+      waiting: this.#queue.size,
+      oldestWaitMs: this.#effects.clock.monotonicMs() - oldest.queuedAtMs,
+      averageMs: this.#times.averageMs ?? null,
+      cap: this.#concurrency.cap,
+    });
     this.#recheckTimer ??= setTimeout(() => this.#recheck(), this.#tuning.recheckMs);
   }
 
@@ -270,7 +264,7 @@ export class FunctionPool {
       this.#queue.shift();
       this.#fail(
         oldest,
-        this.#starter.whyNone ?? { kind: 'throttled', reason: 'FunctionInvocationRateLimitExceeded' },
+        this.#reserve.whyNone ?? { kind: 'throttled', reason: 'FunctionInvocationRateLimitExceeded' },
       );
     }
     this.#dispatch();
@@ -355,12 +349,10 @@ export class FunctionPool {
   }
 
   #bury(id: InstanceId, death: Death): void {
-    const orphan = this.#orphans.get(id);
+    const orphan = this.#orphans.take(id);
     if (orphan === undefined) return;
-    this.#orphans.delete(id);
-    clearTimeout(orphan.timer);
-    const payload = exitedPayload(orphan.invocation.requestId, death);
-    this.#fail(orphan.invocation, { kind: 'functionError', payload, timedOut: false });
+    const payload = exitedPayload(orphan.requestId, death);
+    this.#fail(orphan, { kind: 'functionError', payload, timedOut: false });
   }
 
   #settleRetired(id: InstanceId): void {
@@ -369,75 +361,9 @@ export class FunctionPool {
     for (const resolve of waiting ?? []) resolve();
   }
 
-  // ---- frozen ones, and ones that are not there yet
-
-  #wakeOrStart(): void {
-    let running = 0;
-    let coming = 0;
-    let longestRunningMs = 0;
-    const nowMs = this.#effects.clock.monotonicMs();
-    const frozen: Slot[] = [];
-    for (const slot of this.#slots.values()) {
-      if (!this.#usable(slot)) continue;
-      if (slot.state === 'ready') {
-        running += 1;
-        if (slot.inflight.length > 0)
-          longestRunningMs = Math.max(longestRunningMs, nowMs - slot.headStartedAtMs);
-      } else if (slot.state === 'frozen') frozen.push(slot);
-      else if (slot.state !== 'ended') coming += 1;
-    }
-    // Thawing takes a millisecond: always sooner than a start.
-    frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);
-    for (const slot of frozen) {
-      if (coming >= this.#queue.size) return;
-      this.#thaw(slot);
-      coming += 1;
-    }
-    this.#starter.consider({
-      generation: this.#route.generation,
-      running,
-      coming,
-      waiting: this.#queue.size,
-      oldestWaitMs: nowMs - (this.#queue.peek()?.queuedAtMs ?? nowMs),
-      averageMs: this.#times.averageMs ?? null,
-      longestRunningMs,
-      cap: this.#concurrency.cap,
-    });
-  }
-
   /** No instance could be started. Those who have no other instance to hope for are told. */
   #startFailed(failure: Failure): void {
     for (const slot of this.#slots.values()) if (this.#usable(slot)) return;
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, failure);
-  }
-
-  #freeze(slot: Slot): void {
-    slot.state = 'freezing';
-    this.#effects.freeze(slot.id).then(
-      () => this.#moved(slot, 'freezing', 'frozen'),
-      () => {
-        // Not tried again before it has idled as long once more.
-        slot.idleSinceMs = this.#effects.clock.monotonicMs();
-        this.#moved(slot, 'freezing', 'ready');
-      },
-    );
-  }
-
-  #thaw(slot: Slot): void {
-    slot.state = 'thawing';
-    this.#effects.thaw(slot.id).then(
-      () => {
-        slot.frozenBelow = false;
-        this.#moved(slot, 'thawing', 'ready');
-      },
-      // Tried again at the next recheck, while somebody waits.
-      () => this.#moved(slot, 'thawing', 'frozen', false),
-    );
-  }
-
-  #moved(slot: Slot, from: Slot['state'], to: Slot['state'], andDispatch = true): void {
-    if (slot.state !== from) return;
-    slot.state = to;
-    if (andDispatch) this.#dispatch();
   }
 }

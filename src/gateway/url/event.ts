@@ -29,32 +29,40 @@ export function buildEvent(request: UrlRequest): string {
   const queryAt = url.indexOf('?');
   const rawPath = queryAt < 0 ? url : url.slice(0, queryAt);
   const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1);
-  const { headers, cookies } = readHeaders(request.rawHeaders);
-  if (headers['x-forwarded-for'] === undefined) headers['x-forwarded-for'] = request.sourceIp;
-  else headers['x-forwarded-for'] += `,${request.sourceIp}`;
-  headers['x-forwarded-proto'] ??= 'http';
-
-  const host = headers['host'] ?? '';
+  const { members, cookies, host, userAgent, contentType, contentEncoding } = readHeaders(
+    request.rawHeaders,
+    request.sourceIp,
+  );
   const path = JSON.stringify(rawPath);
+  const apiId = JSON.stringify(request.apiId);
   let event =
     `{"version":"2.0","routeKey":"$default","rawPath":${path},"rawQueryString":${JSON.stringify(rawQuery)},` +
-    `${cookies === undefined ? '' : `"cookies":${JSON.stringify(cookies)},`}"headers":${JSON.stringify(headers)},`;
+    `${cookies === undefined ? '' : `"cookies":${JSON.stringify(cookies)},`}"headers":{${members}},`;
   if (rawQuery !== '') event += `"queryStringParameters":${JSON.stringify(readQuery(rawQuery))},`;
   event +=
-    `"requestContext":{"accountId":${JSON.stringify(request.accountId)},"apiId":${JSON.stringify(request.apiId)},` +
-    `"domainName":${JSON.stringify(withoutPort(host))},"domainPrefix":${JSON.stringify(request.apiId)},` +
-    `"http":{"method":${JSON.stringify(request.method)},"path":${path},"protocol":"HTTP/${request.httpVersion}",` +
-    `"sourceIp":${JSON.stringify(request.sourceIp)},"userAgent":${JSON.stringify(headers['user-agent'] ?? '')}},` +
+    `"requestContext":{"accountId":${JSON.stringify(request.accountId)},"apiId":${apiId},` +
+    `"domainName":${JSON.stringify(withoutPort(host))},"domainPrefix":${apiId},` +
+    `"http":{"method":"${request.method}","path":${path},"protocol":"HTTP/${request.httpVersion}",` +
+    `"sourceIp":"${request.sourceIp}","userAgent":${JSON.stringify(userAgent)}},` +
     `"requestId":"${request.requestId}","routeKey":"$default","stage":"$default",` +
     `"time":"${timeText(request.nowMs)}","timeEpoch":${request.nowMs}},`;
-  return `${event}${bodyMembers(request.body, headers)}}`;
+  return `${event}${bodyMembers(request.body, contentType, contentEncoding)}}`;
 }
 
-function readHeaders(rawHeaders: readonly string[]): {
-  headers: Record<string, string>;
-  cookies: string[] | undefined;
-} {
-  const headers = Object.create(null) as Record<string, string>;
+interface Headers {
+  /** What stands between the braces of the JSON object. */
+  readonly members: string;
+  readonly cookies: string[] | undefined;
+  readonly host: string;
+  readonly userAgent: string;
+  readonly contentType: string;
+  readonly contentEncoding: string;
+}
+
+/** Names in lower case, several values of one name joined by commas, cookies apart, and who sent it through what. */
+function readHeaders(rawHeaders: readonly string[], sourceIp: string): Headers {
+  const names: string[] = [];
+  const values: string[] = [];
   let cookies: string[] | undefined;
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = (rawHeaders[index] ?? '').toLowerCase();
@@ -64,10 +72,29 @@ function readHeaders(rawHeaders: readonly string[]): {
       for (const cookie of value.split(';')) if (cookie.trim() !== '') cookies.push(cookie.trim());
       continue;
     }
-    const earlier = headers[name];
-    headers[name] = earlier === undefined ? value : `${earlier},${value}`;
+    const earlier = names.indexOf(name);
+    if (earlier < 0) {
+      names.push(name);
+      values.push(value);
+    } else values[earlier] += `,${value}`;
   }
-  return { headers, cookies };
+  const valueOf = (name: string): string | undefined => values[names.indexOf(name)];
+  // A header's name is an RFC 9110 token, as the parser has seen to: nothing in it needs escaping.
+  let members = '';
+  for (const [index, name] of names.entries()) {
+    const value = values[index] ?? '';
+    members += `"${name}":${JSON.stringify(name === 'x-forwarded-for' ? `${value},${sourceIp}` : value)},`;
+  }
+  if (!names.includes('x-forwarded-for')) members += `"x-forwarded-for":"${sourceIp}",`;
+  members += names.includes('x-forwarded-proto') ? '' : '"x-forwarded-proto":"http",';
+  return {
+    members: members.slice(0, -1),
+    cookies,
+    host: valueOf('host') ?? '',
+    userAgent: valueOf('user-agent') ?? '',
+    contentType: valueOf('content-type') ?? '',
+    contentEncoding: valueOf('content-encoding') ?? '',
+  };
 }
 
 /** Decoded, several values of one name joined by commas. */
@@ -80,12 +107,9 @@ function readQuery(rawQuery: string): Record<string, string> {
   return parameters;
 }
 
-function bodyMembers(body: Buffer | undefined, headers: Readonly<Record<string, string>>): string {
+function bodyMembers(body: Buffer | undefined, contentType: string, contentEncoding: string): string {
   if (body === undefined || body.length === 0) return '"isBase64Encoded":false';
-  const isText =
-    textTypes.test(headers['content-type'] ?? '') &&
-    headers['content-encoding'] === undefined &&
-    isUtf8(body);
+  const isText = textTypes.test(contentType) && contentEncoding === '' && isUtf8(body);
   if (isText) return `"body":${JSON.stringify(body.toString('utf8'))},"isBase64Encoded":false`;
   return `"body":"${body.toString('base64')}","isBase64Encoded":true`;
 }

@@ -1,0 +1,112 @@
+// The instances of a function that could serve and do not at the moment: idle ones are frozen, frozen ones thawed when
+// somebody waits, missing ones started. Owns these moves and the starter. Does not own who runs what (function-pool.ts).
+import type { InvokeTuning } from '../config.ts';
+import type { PoolEffects } from './effects.ts';
+import type { Failure } from './invocation.ts';
+import type { Slot } from './slot.ts';
+import { Starter, type Demand } from './starter.ts';
+
+/** How often the controller is told again that an instance idles: it may have restarted meanwhile. */
+const idleReportMs = 10_000;
+
+export interface ReserveHandlers {
+  /** An instance may take requests now, or a start ended: look again. */
+  readonly onChange: () => void;
+  /** Nobody who waits can be helped by waiting longer. */
+  readonly onStartFailed: (failure: Failure) => void;
+}
+
+/** Who waits, and what bounds the help. */
+export type Waiting = Pick<Demand, 'generation' | 'waiting' | 'oldestWaitMs' | 'averageMs' | 'cap'>;
+
+export class Reserve {
+  readonly #effects: PoolEffects;
+  readonly #tuning: InvokeTuning;
+  readonly #onChange: () => void;
+  readonly #starter: Starter;
+
+  constructor(effects: PoolEffects, tuning: InvokeTuning, handlers: ReserveHandlers) {
+    this.#effects = effects;
+    this.#tuning = tuning;
+    this.#onChange = handlers.onChange;
+    this.#starter = new Starter(effects, tuning, {
+      onFailure: handlers.onStartFailed,
+      onChange: handlers.onChange,
+    });
+  }
+
+  /** Why the last start was refused; undefined when it was not. */
+  get whyNone(): Failure | undefined {
+    return this.#starter.whyNone;
+  }
+
+  /** Freezes what has idled long enough and reports it. */
+  sweep(slots: Iterable<Slot>): void {
+    const nowMs = this.#effects.clock.monotonicMs();
+    for (const slot of slots) {
+      const idleMs = nowMs - slot.idleSinceMs;
+      if (slot.retiring || slot.inflight.length > 0 || idleMs < this.#tuning.freezeAfterMs) continue;
+      if (slot.state !== 'ready' && slot.state !== 'frozen') continue;
+      if (nowMs - slot.idleReportedAtMs >= idleReportMs) {
+        slot.idleReportedAtMs = nowMs;
+        this.#effects.idle(slot.id, this.#effects.clock.nowMs() - idleMs);
+      }
+      if (slot.state === 'ready') this.#freeze(slot);
+    }
+  }
+
+  /** Thaws and starts what is worth it for those who wait. @param usable the slots that may be sent to */
+  help(usable: Iterable<Slot>, waiting: Waiting): void {
+    let running = 0;
+    let coming = 0;
+    let longestRunningMs = 0;
+    const nowMs = this.#effects.clock.monotonicMs();
+    const frozen: Slot[] = [];
+    for (const slot of usable) {
+      if (slot.state === 'ready') {
+        running += 1;
+        if (slot.inflight.length > 0)
+          longestRunningMs = Math.max(longestRunningMs, nowMs - slot.headStartedAtMs);
+      } else if (slot.state === 'frozen') frozen.push(slot);
+      else if (slot.state !== 'ended') coming += 1;
+    }
+    // Thawing takes a millisecond: always sooner than a start.
+    frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);
+    for (const slot of frozen) {
+      if (coming >= waiting.waiting) return;
+      this.#thaw(slot);
+      coming += 1;
+    }
+    this.#starter.consider({ ...waiting, running, coming, longestRunningMs });
+  }
+
+  #freeze(slot: Slot): void {
+    slot.state = 'freezing';
+    this.#effects.freeze(slot.id).then(
+      () => this.#moved(slot, 'freezing', 'frozen'),
+      () => {
+        // Not tried again before it has idled as long once more.
+        slot.idleSinceMs = this.#effects.clock.monotonicMs();
+        this.#moved(slot, 'freezing', 'ready');
+      },
+    );
+  }
+
+  #thaw(slot: Slot): void {
+    slot.state = 'thawing';
+    this.#effects.thaw(slot.id).then(
+      () => {
+        slot.frozenBelow = false;
+        this.#moved(slot, 'thawing', 'ready');
+      },
+      // Tried again at the next recheck, while somebody waits.
+      () => this.#moved(slot, 'thawing', 'frozen', false),
+    );
+  }
+
+  #moved(slot: Slot, from: Slot['state'], to: Slot['state'], andTell = true): void {
+    if (slot.state !== from) return;
+    slot.state = to;
+    if (andTell) this.#onChange();
+  }
+}
