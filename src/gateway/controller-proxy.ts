@@ -6,6 +6,7 @@ import { sendError } from './answer.ts';
 import { forward, type Upstream } from './apps/forward.ts';
 import { forwardedRequestHeaders } from './apps/headers.ts';
 import { appLimits } from './config.ts';
+import { originForm } from './router.ts';
 import { sourceIpOf } from './source-ip.ts';
 
 export class ControllerProxy {
@@ -22,7 +23,7 @@ export class ControllerProxy {
       origin,
       request.headers['transfer-encoding'] !== undefined,
     );
-    const what = { url: request.url ?? '/', headers, expectsContinue };
+    const what = { url: originForm(request.url ?? '/'), headers, expectsContinue };
     const deadlineMs = performance.now() + appLimits.waitForControllerMs;
     for (;;) {
       const end = await forward(request, response, this.#upstream, what);

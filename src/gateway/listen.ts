@@ -10,7 +10,7 @@ import {
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ErrorRecord } from '../base/errors.ts';
-import { endWithError } from './answer.ts';
+import { endWithError, sendJson } from './answer.ts';
 import { serverLimits } from './config.ts';
 
 export interface ListenHandlers {
@@ -30,16 +30,30 @@ export class Listener {
       keepAliveTimeout: serverLimits.keepAliveTimeoutMs,
       maxHeaderSize: serverLimits.maxHeaderBytes,
       connectionsCheckingInterval: serverLimits.checkingIntervalMs,
+      // Answered here in words instead: Node's own refusal is empty.
+      requireHostHeader: false,
       // Frames of a few bytes must not wait for more.
       noDelay: true,
       shouldUpgradeCallback: handlers.wantsUpgrade,
     });
-    this.#server.on('request', (request, response) => handlers.onRequest(request, response, false));
-    this.#server.on('checkContinue', (request, response) => handlers.onRequest(request, response, true));
+    this.#server.on('request', (request, response) => {
+      if (hasOneHost(request)) handlers.onRequest(request, response, false);
+      else refuse(response, 400, wrongHost);
+    });
+    this.#server.on('checkContinue', (request, response) => {
+      if (hasOneHost(request)) handlers.onRequest(request, response, true);
+      else refuse(response, 400, wrongHost);
+    });
+    this.#server.on('checkExpectation', (_request, response) => refuse(response, 417, unknownExpectation));
+    this.#server.on('connect', (_request, socket) => {
+      socket.on('error', () => socket.destroy());
+      endWithError(socket, 405, 'Method Not Allowed', noProxy);
+    });
     this.#server.on('upgrade', (request, socket, head) => {
       // Without a listener an error of the connection would end the process.
       socket.on('error', () => socket.destroy());
-      handlers.onUpgrade(request, socket as Socket, head);
+      if (hasOneHost(request)) handlers.onUpgrade(request, socket as Socket, head);
+      else endWithError(socket, 400, 'Bad Request', wrongHost);
     });
     this.#server.on('clientError', answerClientError);
   }
@@ -69,8 +83,42 @@ export class Listener {
   }
 }
 
+/** RFC 9112, 3.2: with two of them, those on the way could each believe another. HTTP/1.0 needs none. */
+function hasOneHost({ rawHeaders, httpVersion }: IncomingMessage): boolean {
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index];
+    if (name?.length === 4 && name.toLowerCase() === 'host') count += 1;
+  }
+  return count === 1 || (count === 0 && httpVersion === '1.0');
+}
+
+const wrongHost: ErrorRecord = {
+  code: 'BadRequest',
+  message: 'A request has exactly one Host header.',
+  hint: 'Send HTTP/1.1 requests with one.',
+};
+const unknownExpectation: ErrorRecord = {
+  code: 'BadRequest',
+  message: 'The Expect header asks for something that is not known here.',
+  hint: 'Send "Expect: 100-continue", or leave it out.',
+};
+const noProxy: ErrorRecord = {
+  code: 'MethodNotAllowed',
+  message: 'CONNECT is for proxies, and this is none.',
+  hint: 'Send requests to it directly.',
+};
+
+/** The connection ends with it: what comes after on it is not to be trusted. */
+function refuse(response: ServerResponse, status: number, record: ErrorRecord): void {
+  response.on('error', () => undefined);
+  sendJson(response, status, { error: record }, ['Connection', 'close']);
+}
+
 interface ClientError extends Error {
   readonly code?: string;
+  /** The parser's, in words of its own that hold nothing of what was sent. */
+  readonly reason?: string;
 }
 
 /** What is no HTTP, or came too slowly, is answered in words before the connection ends. */
@@ -104,7 +152,7 @@ function describe(error: ClientError): { readonly status: number; readonly recor
         status: 400,
         record: {
           code: 'BadRequest',
-          message: 'What was sent is not valid HTTP/1.1.',
+          message: `What was sent is not valid HTTP/1.1${error.reason === undefined ? '' : `: ${error.reason}`}.`,
           hint: 'Send HTTP/1.1 requests in the clear.',
         },
       };

@@ -98,13 +98,18 @@ function routeWorkloadPath(url: string, path: string, table: RouteTable): Route 
   return { to: 'workload', workload, url: rest.startsWith('/') ? rest : `/${rest}`, prefix };
 }
 
+const absoluteForm = /^https?:\/\/([^/?#]+)(.*)$/i;
+
+/** Path and query of a request target, which may name scheme and host before them. */
+export function originForm(url: string): string {
+  const rest = url.startsWith('/') ? url : (absoluteForm.exec(url)?.[2] ?? url);
+  return rest.startsWith('/') || rest === '*' ? rest : `/${rest}`;
+}
+
 /** `OPTIONS *` and the absolute form, which a server must take (RFC 9112, 3.2.2) and whose host counts more than the header. */
 function routeUnusual(url: string, host: string | undefined, table: RouteTable): Route {
-  const match = /^https?:\/\/([^/?#]+)(.*)$/i.exec(url);
-  if (match !== null) {
-    const rest = match[2] ?? '';
-    return route(rest.startsWith('/') ? rest : `/${rest}`, match[1] ?? host, table);
-  }
+  const match = absoluteForm.exec(url);
+  if (match !== null) return route(originForm(url), match[1] ?? host, table);
   return {
     to: 'nowhere',
     message: 'The request target is no path.',

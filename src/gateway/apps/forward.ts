@@ -52,7 +52,14 @@ export function forward(
         if (request.rawTrailers.length > 0 && !outgoing.writableEnded)
           outgoing.addTrailers(pairs(request.rawTrailers));
       });
+      // The first bytes of a body carry the head along. When none are there, the head goes alone: who is called may
+      // answer, or refuse, without them.
+      let bodyBegun = false;
+      request.once('data', () => (bodyBegun = true));
       request.pipe(outgoing);
+      setImmediate(() => {
+        if (!bodyBegun && !outgoing.destroyed) outgoing.flushHeaders();
+      });
     };
     outgoing.once('socket', (socket) => {
       const start = (): void => {
