@@ -74,8 +74,8 @@ function signed(
   const signature = hmac(key, ['AWS4-HMAC-SHA256', stamp, scope, sha256(canonical)].join('\n')).toString(
     'hex',
   );
+  // wrk sends the Host header by itself.
   return {
-    host,
     'x-amz-date': stamp,
     authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=host;x-amz-date, Signature=${signature}`,
   };
