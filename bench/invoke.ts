@@ -42,8 +42,8 @@ function wrk(url: string, headers: Readonly<Record<string, string>> = {}, script
   if (failed !== null) throw new Error(`wrk at ${url}: ${failed[0]}`);
   return {
     requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]),
-    p50Ms: toMs(/50%\s+(\S+)/.exec(output)?.[1] ?? ''),
-    p99Ms: toMs(/99%\s+(\S+)/.exec(output)?.[1] ?? ''),
+    p50Ms: toMs(/^ +50% +(\S+)/m.exec(output)?.[1] ?? ''),
+    p99Ms: toMs(/^ +99% +(\S+)/m.exec(output)?.[1] ?? ''),
   };
 }
 
