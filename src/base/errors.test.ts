@@ -42,6 +42,14 @@ test.each([
   });
 });
 
+test.each([
+  Object.assign(new Error('write'), { code: 'ENOSPC' }),
+  Object.assign(new Error('write'), { code: 'EDQUOT' }),
+  Object.assign(new Error('database or disk is full'), { code: 'ERR_SQLITE_ERROR', errcode: 13 }),
+])('a full disk is told to callers: $message $code', (thrown) => {
+  expect(toErrorRecord(thrown)).toMatchObject({ code: 'NoRoom', message: expect.stringContaining('full') });
+});
+
 test('the message of anything thrown', () => {
   expect([new Error('a'), 'b', 3, null, undefined].map(messageOf)).toEqual([
     'a',

@@ -80,8 +80,28 @@ export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
+/** What the system says when there is no room: errno of files, and SQLite's own code. */
+const diskFullCodes: readonly unknown[] = ['ENOSPC', 'EDQUOT'];
+const sqliteFull = 13;
+
+/** The expected failure behind an error of the system; undefined for a defect. */
+export function knownSystemError(thrown: unknown): BellowsError | undefined {
+  if (!(thrown instanceof Error)) return undefined;
+  const full =
+    ('code' in thrown && diskFullCodes.includes(thrown.code)) ||
+    ('errcode' in thrown && thrown.errcode === sqliteFull);
+  if (!full) return undefined;
+  return new BellowsError(
+    'NoRoom',
+    'The disk with the data directory is full.',
+    'Free some room, and try again. What is stored already is safe.',
+    { cause: thrown },
+  );
+}
+
 /** What a caller may see of anything that was thrown: a defect's details stay in our log, never in an answer. */
 export function toErrorRecord(thrown: unknown): ErrorRecord {
-  if (thrown instanceof BellowsError) return thrown.toRecord();
+  const known = thrown instanceof BellowsError ? thrown : knownSystemError(thrown);
+  if (known !== undefined) return known.toRecord();
   return { code: 'Internal', message: 'Bellows failed to do this; the details are in its log.' };
 }

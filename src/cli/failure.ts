@@ -1,5 +1,5 @@
 // Errors for the person at the command line: what and why, how to solve it, and the exit code that tells a script.
-import { BellowsError, messageOf } from '../base/errors.ts';
+import { BellowsError, knownSystemError, messageOf } from '../base/errors.ts';
 import { exitCode, type ExitCode } from './exit-code.ts';
 
 /** An error with an exit code of its own, and with the code that the API gave when it did. */
@@ -38,7 +38,8 @@ export interface Failure {
   readonly text: string;
 }
 
-export function failureOf(thrown: unknown): Failure {
+export function failureOf(raw: unknown): Failure {
+  const thrown = knownSystemError(raw) ?? raw;
   const lines = (message: string, hint: string | undefined): string =>
     hint === undefined ? `error: ${message}` : `error: ${message}\n${hint}`;
   if (thrown instanceof CommandError)

@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, openSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -53,3 +53,16 @@ const cases: readonly (readonly [string, string, string | undefined])[] = [
 ];
 for (const [what, line, expected] of cases)
   test(`a person sees of ${what}: ${expected ?? 'nothing'}`, () => expect(humanLine(line)).toBe(expected));
+
+test('on a full disk a line is still shown, and nothing ends for it', () => {
+  const log = new LogFile(directory, (line) => lines.push(line));
+  // The kernel's device that is always full takes the file's place.
+  const full = openSync('/dev/full', 'w');
+  const { fd } = log;
+  Object.defineProperty(log, 'fd', { value: full, configurable: true });
+  log.write('no room');
+  Object.defineProperty(log, 'fd', { value: fd });
+  closeSync(full);
+  log.close();
+  expect(lines).toEqual(['no room']);
+});

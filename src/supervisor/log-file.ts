@@ -48,8 +48,13 @@ export class LogFile {
     this.#timer = setInterval(() => this.#look(), pollMs);
   }
 
+  /** A full disk must not end what serves: the line is handed out then, and missing in the file. */
   write(line: string): void {
-    writeSync(this.fd, `${line}\n`);
+    try {
+      writeSync(this.fd, `${line}\n`);
+    } catch {
+      this.#onLine(line);
+    }
   }
 
   /** Hands out what was written and not seen yet. */
@@ -84,7 +89,12 @@ export class LogFile {
     rmSync(`${this.path}.${oldFiles}`, { force: true });
     for (let number = oldFiles - 1; number >= 1; number -= 1)
       moveIfThere(`${this.path}.${number}`, `${this.path}.${number + 1}`);
-    copyFileSync(this.path, `${this.path}.1`);
+    try {
+      copyFileSync(this.path, `${this.path}.1`);
+    } catch {
+      // No room: what was said lately is worth less than the room that it takes.
+      rmSync(`${this.path}.1`, { force: true });
+    }
     this.flush();
     ftruncateSync(this.fd);
     this.#offset = 0;

@@ -1,5 +1,5 @@
 // Translates the errors of Bellows into those of the Lambda API. Pure.
-import { BellowsError, errorKinds } from '../../base/errors.ts';
+import { BellowsError, errorKinds, knownSystemError } from '../../base/errors.ts';
 import { LambdaError } from '../../protocol/lambda/errors.ts';
 import { BodyTooLarge } from '../http/body.ts';
 
@@ -11,6 +11,8 @@ function sentence(error: BellowsError): string {
 export function toLambdaError(thrown: unknown, operation: string): LambdaError {
   if (thrown instanceof LambdaError) return thrown;
   if (!(thrown instanceof BellowsError)) {
+    const known = knownSystemError(thrown);
+    if (known !== undefined) return toLambdaError(known, operation);
     return new LambdaError('ServiceException', 'Bellows failed to do this; the details are in its log.');
   }
   if (thrown instanceof BodyTooLarge) {
