@@ -107,6 +107,7 @@ export class Agent {
       cgroup,
       clock,
       log,
+      logs: this.#logs,
       onExit: (data) => {
         this.#resizer.forget(data.id);
         emit({ event: 'exited', data });

@@ -9,6 +9,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import { askToEnd, type ProcessExit } from '../sandbox/port.ts';
+import type { LogStore } from '../logs/log-store.ts';
 import type { Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import type { Instance } from './instance.ts';
@@ -25,8 +26,13 @@ export interface InstancesOptions {
   readonly cgroup: Cgroup;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly logs: LogStore;
   readonly onExit: (exit: Exit) => void;
 }
+
+/** Enough for an exception with its stack, and for a terminal. */
+const lastLines = 20;
+const lastLineLength = 400;
 
 export class Instances {
   readonly #options: InstancesOptions;
@@ -114,10 +120,20 @@ export class Instances {
           { instance: spec.id, workload: spec.workload, error: thrown.error },
           'an instance could not start',
         );
-        return { outcome: 'failed', error: { ...thrown.error, trace: [...thrown.error.trace] } };
+        const trace = thrown.error.trace.length > 0 ? thrown.error.trace : await this.#lastWords(spec);
+        return { outcome: 'failed', error: { ...thrown.error, trace: [...trace] } };
       }
       throw thrown;
     }
+  }
+
+  /** What an app wrote that did not come to listen: nobody can ask for its log when it was never deployed before. */
+  async #lastWords(spec: InstanceSpec): Promise<string[]> {
+    if (spec.kind !== 'app') return [];
+    const { entries } = await this.#options.logs.read(spec.workload, null, lastLines, 0);
+    return entries
+      .filter(({ instance }) => instance === spec.id)
+      .map(({ line }) => line.slice(0, lastLineLength));
   }
 
   #watch(instance: Instance): void {

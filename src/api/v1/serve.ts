@@ -1,7 +1,8 @@
 // Runs the routes of /v1: finds the route, checks the token, reads the body, answers, words errors.
 // Owns no route's meaning.
 import type { IncomingMessage } from 'node:http';
-import { BellowsError, toErrorRecord } from '../../base/errors.ts';
+import { BellowsError, errorKinds, toErrorRecord } from '../../base/errors.ts';
+import { wordedStartFailure } from '../../protocol/start-failure.ts';
 import type { Answer } from '../http/answer.ts';
 import { BodyTooLarge, type BodyReader } from '../http/body.ts';
 import { matchPath, pathSegments } from '../http/template.ts';
@@ -92,8 +93,8 @@ function parseQuery(search: string): Record<string, string> {
 
 /** The answer for anything that was thrown. */
 export function v1Failure(thrown: unknown): Answer {
-  const error = toErrorRecord(thrown);
-  const status = thrown instanceof BellowsError ? thrown.status : 500;
+  const error = toErrorRecord(thrown instanceof BellowsError ? wordedStartFailure(thrown) : thrown);
+  const { status } = errorKinds[error.code];
   return {
     status,
     json: { error },

@@ -44,6 +44,8 @@ describe('deploying', () => {
     });
     expect(harness.control.listWorkloads(acme)).toEqual([]);
     expect(await harness.running()).toEqual([]);
+    // A second try would cost the half minute that an app may take, and the room.
+    expect(harness.agent.calls.filter(({ method }) => method === 'start')).toHaveLength(1);
   });
 
   test('a new deployment that can not start fails, and the old one serves on untouched', async () => {

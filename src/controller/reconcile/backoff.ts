@@ -7,6 +7,13 @@ export interface Backoff {
   readonly notBeforeMs: number;
 }
 
+/** When an app that ended is started again. */
+export interface NextStart {
+  readonly inMs: number;
+  /** In a row. */
+  readonly failures: number;
+}
+
 export const noBackoff: Backoff = { failures: 0, notBeforeMs: 0 };
 
 /** After an instance ended that should run: doubles the pause, or begins anew when the instance had run well. */

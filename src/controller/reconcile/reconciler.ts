@@ -12,7 +12,8 @@ import type { Tuning } from '../config.ts';
 import { KeyedQueue } from '../serial.ts';
 import type { ActualState, Change, Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { afterExit, noBackoff, type Backoff } from './backoff.ts';
+import { afterExit, noBackoff, type Backoff, type NextStart } from './backoff.ts';
+import { nextStartText, reasonOf } from './event-text.ts';
 import { planWorkload } from './plan.ts';
 import type { Starter } from './starter.ts';
 import type { Stopper } from './stopper.ts';
@@ -176,8 +177,10 @@ export class Reconciler {
     if (change.type === 'gone') {
       const { phase } = tracked.life;
       const unexpected = phase === 'serving' || phase === 'starting';
-      if (unexpected && !this.#parts.starter.isPending(tracked.spec.id))
-        this.#ended(tracked, change.why, change.oomKilled);
+      const pending = this.#parts.starter.isPending(tracked.spec.id);
+      // Its failure is on the way, and what follows from it: looked at before, the same start would be tried again.
+      if (pending && tracked.spec.kind === 'app') return;
+      if (unexpected && !pending) this.#ended(tracked, change.why, change.oomKilled);
       this.kick(key);
       return;
     }
@@ -189,16 +192,23 @@ export class Reconciler {
     const { audit, clock } = this.#parts;
     const { spec } = tracked;
     const ranMs = tracked.servingSinceMs === null ? 0 : clock.nowMs() - tracked.servingSinceMs;
+    const error = exitError(why);
+    const again =
+      spec.kind === 'app' ? this.#failed(spec.workload, spec.tenant, spec.generation, ranMs, error) : null;
     audit.note({
       type: 'instance.exited',
       tenant: spec.tenant,
       workload: spec.workload,
       instance: spec.id,
-      message: `${spec.workload} ended: ${why}.`,
-      data: { reason: why, oomKilled, ranMs, connections: tracked.life.known?.info.connections.open ?? 0 },
+      message: `${spec.workload} ended: ${why}.${nextStartText(again)}`,
+      data: {
+        reason: why,
+        oomKilled,
+        ranMs,
+        connections: tracked.life.known?.info.connections.open ?? 0,
+        ...(again === null ? {} : { startsAgainInMs: again.inMs, failuresInARow: again.failures }),
+      },
     });
-    const error = exitError(why);
-    if (spec.kind === 'app') this.#failed(spec.workload, spec.tenant, spec.generation, ranMs, error);
   }
 
   #startFailed(workload: Workload, instance: string, thrown: unknown): void {
@@ -211,28 +221,40 @@ export class Reconciler {
       this.#parts.log.error({ err: thrown, instance }, 'a start went wrong inside Bellows');
     // Stopped by ourselves: nothing failed.
     if (error.code === 'Conflict') return this.kick(workload.key);
+    const again = this.#failed(workload.key, workload.tenant, workload.generation, 0, error);
     this.#parts.audit.note({
       type: 'instance.startFailed',
       tenant: workload.tenant,
       workload: workload.key,
-      message: `${workload.key} could not be started: ${oneLine(error.message)}`,
+      message: `${workload.key} could not be started: ${reasonOf(error)}${nextStartText(workload.kind === 'app' ? again : null)}`,
       data: { code: error.code, error: error.message, generation: workload.generation },
     });
-    this.#failed(workload.key, workload.tenant, workload.generation, 0, error);
   }
 
-  #failed(key: WorkloadKey, tenant: TenantId, generation: string, ranMs: number, error: BellowsError): void {
+  /** When it is started again, null when it is not: a deployment that failed is taken back. */
+  #failed(
+    key: WorkloadKey,
+    tenant: TenantId,
+    generation: string,
+    ranMs: number,
+    error: BellowsError,
+  ): NextStart | null {
     const { desired, clock, tuning, log } = this.#parts;
     if (desired.record(key)?.candidate?.generation === generation) {
       this.#dropCandidate(key, tenant, generation, error).catch((thrown: unknown) =>
         log.error({ err: thrown, workload: key }, 'a failed deployment could not be taken back'),
       );
-      return;
+      return null;
     }
-    if (desired.workload(key)?.generation === generation) {
-      this.#backoffs.set(key, afterExit(this.#backoffs.get(key) ?? noBackoff, ranMs, clock.nowMs(), tuning));
+    if (desired.workload(key)?.generation !== generation) {
+      this.kick(key);
+      return null;
     }
+    const nowMs = clock.nowMs();
+    const backoff = afterExit(this.#backoffs.get(key) ?? noBackoff, ranMs, nowMs, tuning);
+    this.#backoffs.set(key, backoff);
     this.kick(key);
+    return { inMs: backoff.notBeforeMs - nowMs, failures: backoff.failures };
   }
 
   async #dropCandidate(
@@ -249,18 +271,12 @@ export class Reconciler {
       type: 'deploy.failed',
       tenant,
       workload: key,
-      message: `The deployment of ${key} failed; what served before serves on: ${oneLine(error.message)}`,
+      message: `The deployment of ${key} failed; what served before serves on: ${reasonOf(error)}`,
       data: { generation, code: error.code, error: error.message },
     });
     this.#settle(key, generation, (waiter) => waiter.reject(error));
     this.kick(key);
   }
-}
-
-/** The event's data has the whole; user code may have written pages. */
-function oneLine(text: string): string {
-  const line = text.split('\n', 1)[0] ?? '';
-  return line.length > 200 ? `${line.slice(0, 200)}…` : line;
 }
 
 function exitError(why: string): BellowsError {
