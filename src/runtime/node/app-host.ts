@@ -15,6 +15,15 @@ import { emitOnProcess, exitProcess, monotonicMs, startTimer, stringifyJson } fr
 const boundAtLatestMs = 1000;
 /** How often to look whether the connections have ended while stopping. */
 const stopCheckMs = 20;
+/** What a server behind a proxy on the same machine sees. */
+const gatewayAddress = { remoteAddress: '127.0.0.1', remoteFamily: 'IPv4', remotePort: 0 } as const;
+
+/** Requests come over a Unix socket, which has no address, and packages that limit or log by address fail without one.
+ * The client's stands in X-Forwarded-For; a socket that is handed over has the client's itself. */
+function comesFromHere(socket: Socket): void {
+  for (const [name, value] of Object.entries(gatewayAddress))
+    Object.defineProperty(socket, name, { value, configurable: true });
+}
 
 export class AppHost {
   readonly #links: Links;
@@ -32,7 +41,10 @@ export class AppHost {
       () => this.#allowHalfOpen(),
       (socket, early) => this.#onDirect(socket, early),
     );
-    const requests = createServer({ allowHalfOpen: true }, (socket) => this.#give(socket, undefined));
+    const requests = createServer({ allowHalfOpen: true }, (socket) => {
+      comesFromHere(socket);
+      this.#give(socket, undefined);
+    });
     listenPrivately(requests, join(runDirectory, instanceSockets.http));
     listenPrivately(this.#handover.server, join(runDirectory, instanceSockets.handover));
     // Whether the process lives on is the app's matter, as if it had never been wrapped.

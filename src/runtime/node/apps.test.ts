@@ -201,6 +201,13 @@ describe('whatever way an app listens, it is reached and told the address it ask
     });
     expect((await get()).body).toBe('alive');
   });
+
+  test('a request has an address, as behind any proxy on the same machine', async () => {
+    await started({
+      'server.mjs': `import http from 'node:http'; http.createServer((q, s) => s.end(q.socket.remoteAddress)).listen(process.env.PORT)`,
+    });
+    expect((await get()).body).toBe('127.0.0.1');
+  });
 });
 
 describe('sockets that are handed over', () => {
