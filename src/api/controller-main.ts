@@ -5,7 +5,7 @@ import type { Server } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import packageJson from '../../package.json' with { type: 'json' };
 import { systemClock } from '../base/clock.ts';
-import { messageOf } from '../base/errors.ts';
+import { BellowsError, messageOf } from '../base/errors.ts';
 import { controllerConfig, type ControllerConfig } from '../controller/config.ts';
 import { startController } from '../controller/start.ts';
 import { layoutOf } from '../sys/layout.ts';
@@ -20,7 +20,7 @@ process.title = 'bellows-controller';
 const log = createLogger('controller');
 
 process.on('uncaughtException', (error) => {
-  log.fatal({ err: error }, 'uncaught');
+  log.fatal({ err: error }, error instanceof BellowsError ? 'can not go on' : 'uncaught');
   process.exit(1);
 });
 process.on('unhandledRejection', (reason) => {

@@ -103,12 +103,21 @@ function enforcement({ running, bubblewrap, root, cgroup }: Facts): Finding[] {
         level: 'ok',
         what: `Bellows runs at ${running.url}, with cgroup ${running.cgroup} and ${running.sandbox === 'none' ? 'no sandbox' : running.sandbox}.`,
       },
-      ...running.notEnforced.map(({ what, why, solve }): Finding => ({
-        level: 'problem',
-        what: `Not enforced: ${what}.`,
-        why,
-        solve,
-      })),
+      // Usually one thing is missing for all of them: it is said once.
+      ...Map.groupBy(running.notEnforced, ({ why, solve }) => `${why}\n${solve}`)
+        .values()
+        .flatMap(([first, ...others]): Finding[] =>
+          first === undefined
+            ? []
+            : [
+                {
+                  level: 'problem',
+                  what: `Not enforced: ${[first, ...others].map(({ what }) => what).join(', ')}.`,
+                  why: first.why,
+                  solve: first.solve,
+                },
+              ],
+        ),
     ];
   return [
     {

@@ -88,7 +88,7 @@ export class Installation {
       throw new CommandError(
         exitCode.unreachable,
         `The credentials file ${path} ${why}.`,
-        'Start Bellows with `bellows up`, or say where it is: --data-dir DIR, or --url URL --token TOKEN',
+        'Start Bellows with `bellows up`, again if it runs: the file is made anew. Or say where it is: --data-dir DIR, or --url URL --token TOKEN',
       );
     }
     try {

@@ -1,6 +1,6 @@
 // The gateway's process: reads its configuration, runs until it is told to stop, and ends with a meaning.
 // Exit codes: 0 after an orderly stop; 1 after a defect, for the supervisor to start it again; 2 for a bad configuration.
-import { messageOf } from '../base/errors.ts';
+import { BellowsError, messageOf } from '../base/errors.ts';
 import { createLogger } from '../sys/log.ts';
 import { gatewayConfig, stopGraceMs } from './config.ts';
 import { Gateway } from './gateway.ts';
@@ -9,7 +9,7 @@ process.title = 'bellows-gateway';
 const log = createLogger('gateway');
 
 process.on('uncaughtException', (error) => {
-  log.fatal({ err: error }, 'uncaught');
+  log.fatal({ err: error }, error instanceof BellowsError ? 'can not go on' : 'uncaught');
   process.exit(1);
 });
 process.on('unhandledRejection', (reason) => {

@@ -9,7 +9,7 @@ const logLine = z.object({
   level: z.number(),
   process: z.string().optional(),
   msg: z.string().optional(),
-  err: z.object({ message: z.string().optional() }).optional(),
+  err: z.object({ message: z.string().optional(), hint: z.string().optional() }).optional(),
 });
 
 /** Undefined for what only `--verbose` shows (and then as it is). */
@@ -28,5 +28,6 @@ export function humanLine(line: string): string | undefined {
   if (level < warnLevel) return msg === 'ready' ? `${name} is ready` : undefined;
   const word = level >= errorLevel ? 'error' : 'warning';
   const cause = err?.message === undefined || msg.includes(err.message) ? '' : `: ${err.message}`;
-  return `${word}: ${name}: ${msg}${cause}`;
+  const hint = err?.hint === undefined ? '' : `\n${err.hint}`;
+  return `${word}: ${name}: ${msg}${cause}${hint}`;
 }
