@@ -23,7 +23,7 @@ export function readBody(request: IncomingMessage, limitBytes: number, done: (bo
     return;
   }
   if (Number(request.headers['content-length'] ?? 0) > limitBytes) {
-    done({ kind: 'tooLarge' });
+    discardRest(request, done);
     return;
   }
   const chunks: Buffer[] = [];
@@ -50,4 +50,23 @@ export function readBody(request: IncomingMessage, limitBytes: number, done: (bo
       });
     })
     .on('close', () => finish({ kind: 'aborted' }));
+}
+
+/** Most of a body that is a little too large: its sender reads the answer only after it has sent everything. */
+const maxDiscardedBytes = 64 * 1024 * 1024;
+
+/** Reads on into nothing, up to a bound, then says that it was too large; who sends more finds the connection closed. */
+function discardRest(request: IncomingMessage, done: (body: Body) => void): void {
+  let bytesLeft = maxDiscardedBytes;
+  const finish = (body: Body): void => {
+    request.off('data', onData).off('end', onEnd).off('close', onClose);
+    done(body);
+  };
+  const onData = (chunk: Buffer): void => {
+    bytesLeft -= chunk.length;
+    if (bytesLeft < 0) finish({ kind: 'tooLarge' });
+  };
+  const onEnd = (): void => finish({ kind: 'tooLarge' });
+  const onClose = (): void => finish({ kind: 'aborted' });
+  request.on('data', onData).on('end', onEnd).on('close', onClose);
 }
