@@ -1,0 +1,78 @@
+// Wrong requests to /v1, and what each is refused with.
+
+const mib = 1024 * 1024;
+type V1Case = readonly [
+  what: string,
+  request: string,
+  body: string | undefined,
+  status: number,
+  code: string,
+  message: RegExp,
+];
+const limits = 'PUT /v1/tenants/default/limits';
+const resize = 'PATCH /v1/workloads/default/stateful';
+export const v1Cases: readonly V1Case[] = [
+  ['nothing where JSON is needed', limits, undefined, 400, 'BadRequest', /empty/],
+  ['JSON that ends too early', limits, '{"memory":', 400, 'BadRequest', /not JSON/],
+  ['JSON that is a list', limits, '[]', 400, 'BadRequest', /object/],
+  ['JSON that is null', limits, 'null', 400, 'BadRequest', /object/],
+  ['JSON nested 100,000 deep', limits, '['.repeat(100_000), 400, 'BadRequest', /not JSON/],
+  ['a prototype', limits, '{"__proto__":{"memory":"1GiB"}}', 400, 'BadRequest', /__proto__/],
+  ['an unknown field', limits, '{"disk":"1GiB"}', 400, 'BadRequest', /"disk"/],
+  ['a body of 2 MiB', limits, `{"memory":"${'9'.repeat(2 * mib)}"}`, 413, 'PayloadTooLarge', /larger than/],
+  ...['-1MiB', '1e99', '12XB', 'NaN', '', 'Infinity', '0x10', '1 2MiB', '９MiB', '1MiB; rm -rf /'].map(
+    (quantity): V1Case => [
+      `the quantity ${JSON.stringify(quantity)}`,
+      limits,
+      JSON.stringify({ memory: quantity }),
+      400,
+      'InvalidQuantity',
+      /memory/,
+    ],
+  ),
+  ['an endless quantity', limits, `{"memory":"${'9'.repeat(400)}"}`, 400, 'InvalidQuantity', /memory/],
+  ['a quantity that is an object', limits, '{"memory":{"MiB":1}}', 400, 'BadRequest', /memory/],
+  ['a quantity that is true', limits, '{"cpu":true}', 400, 'BadRequest', /cpu/],
+  ['a negative number of connections', limits, '{"connections":-1}', 400, 'BadRequest', /connections/],
+  ['an instance of no memory', resize, '{"memory":0}', 400, 'InvalidQuantity', /at least/],
+  ['an instance of a tebibyte', resize, '{"memory":"1TiB"}', 400, 'InvalidQuantity', /at most/],
+  ['a scale in words', resize, '{"scale":"three"}', 400, 'BadRequest', /scale/],
+  ['wait=forever', `${resize}?wait=forever`, '{"memory":"256MiB"}', 400, 'BadRequest', /wait/],
+  ['plan=maybe', `${resize}?plan=maybe`, '{"memory":"256MiB"}', 400, 'BadRequest', /plan/],
+  ['an unknown path', 'GET /v1/nothing/at/all', undefined, 404, 'NotFound', /\/v1\/nothing/],
+  ['an unknown workload', 'GET /v1/workloads/default/nobody', undefined, 404, 'NotFound', /nobody/],
+  ['an unknown tenant', 'PATCH /v1/workloads/nobody/x', '{"memory":"64MiB"}', 404, 'NotFound', /nobody/],
+  ['a wrong method', 'POST /v1/workloads/default/stateful', '{}', 405, 'MethodNotAllowed', /POST/],
+  ['a method of WebDAV', 'PROPFIND /v1/tenants', undefined, 405, 'MethodNotAllowed', /PROPFIND/],
+  ['a name with a way up', 'PUT /v1/workloads/default/..%2f..%2fetc', '{}', 400, 'InvalidName', /etc/],
+  ['a name with a NUL', 'GET /v1/workloads/default/a%00b', undefined, 400, 'InvalidName', /can not be/],
+  ['a name in capitals', 'PUT /v1/tenants/Default', '{}', 400, 'InvalidName', /Default/],
+  ['a name of 300 letters', `PUT /v1/tenants/${'a'.repeat(300)}`, '{}', 400, 'InvalidName', /can not be/],
+  ['a broken percent sign', 'GET /v1/workloads/default/%E0%A4%A', undefined, 400, 'BadRequest', /percent/],
+  ['a parameter twice', `${resize}?wait=1&wait=2`, '{"memory":"64MiB"}', 400, 'BadRequest', /twice/],
+  [
+    'an event that is no JSON',
+    'POST /v1/workloads/default/hello/invoke',
+    'hello?',
+    400,
+    'BadRequest',
+    /not JSON/,
+  ],
+  ['a call of an app', 'POST /v1/workloads/default/stateful/invoke', '{}', 400, 'BadRequest', /is an app/],
+  [
+    'a reclaim of a quantity that is none',
+    'POST /v1/reclaim',
+    '{"memory":"much"}',
+    400,
+    'InvalidQuantity',
+    /much/,
+  ],
+  [
+    'logs since no number',
+    'GET /v1/workloads/default/hello/logs?limit=many',
+    undefined,
+    400,
+    'BadRequest',
+    /limit/,
+  ],
+];
