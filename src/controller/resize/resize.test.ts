@@ -94,6 +94,25 @@ describe('M-A3: a running instance changes its size', () => {
     expect(applied).toMatchObject({ instance: id, workload: chat.key });
   });
 
+  test('asked again for what waits, it says again that it waits, and nobody else hears of it', async () => {
+    const other = await harness.control.deploy(acme, app('other', { request: { memory: mebibytes(256) } }), {
+      mustCreate: true,
+    });
+    harness.agent.setInUse(id, mebibytes(200));
+    for (let round = 0; round < 2; round += 1) {
+      const again = await harness.control.resizeWorkload(acme, chat.name, { memory: mebibytes(128) }, now);
+      expect(again.status).toBe('deferred');
+      expect(again.instances[0]?.changes[0]).toMatchObject({ after: mebibytes(256), status: 'deferred' });
+    }
+    const larger = { memory: mebibytes(300) };
+    for (const options of [planOnly, now]) {
+      const transaction = await harness.control.resizeWorkload(acme, other.name, larger, options);
+      expect(transaction.status).toBe('applied');
+      expect(transaction.instances.map(({ workload }) => workload)).toEqual([other.key]);
+    }
+    expect(grantedMemory()).toBe(mebibytes(256));
+  });
+
   test('a plan of it foresees the deferral', async () => {
     harness.agent.setInUse(id, mebibytes(200));
     await new Promise((resolve) => setTimeout(resolve, 250));

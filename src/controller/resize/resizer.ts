@@ -9,7 +9,7 @@ import { newTransactionId, type InstanceId, type TenantId } from '../../base/ids
 import type { Transaction } from '../../model/change.ts';
 import { resourceKinds, type Resources } from '../../model/resources.ts';
 import type { Workload } from '../../model/workload.ts';
-import type { TenantSpec } from '../../protocol/agent.ts';
+import type { InstanceSpec, TenantSpec } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
 import { tenantSpecOf, type AgentLink } from '../agent-link.ts';
 import type { AuditInput, AuditLog } from '../audit.ts';
@@ -74,7 +74,8 @@ export class Resizer {
     const id = newTransactionId();
     await measures.sample().catch(() => undefined);
     const { plan, outcome } = await this.#planning.run('plan', async () => {
-      const wished = refused(planChange(this.#input(change.wish)), change.refusal ?? '');
+      const planned = refused(planChange(this.#input(change.wish)), change.refusal ?? '');
+      const wished = this.#withoutOthersWaiting(planned, change.wish);
       if (change.options.plan || wished.status === 'infeasible') return { plan: wished, outcome: undefined };
       await change.store();
       return { plan: wished, outcome: this.#apply(wished, change) };
@@ -168,7 +169,14 @@ export class Resizer {
       const plan = planChange(this.#input({}));
       const tenants = everything ? desired.tenants().map(tenantSpecOf) : this.#lateTenants();
       return {
-        outcome: plan.status === 'infeasible' ? undefined : this.#send(tenants, this.#differing(plan), 0),
+        outcome:
+          plan.status === 'infeasible'
+            ? undefined
+            : this.#send(
+                tenants,
+                this.#differing(plan, () => everything),
+                0,
+              ),
       };
     });
     const done = await outcome;
@@ -186,7 +194,8 @@ export class Resizer {
     const tenant = wish.limits === undefined ? undefined : this.#parts.desired.tenant(wish.limits.tenant);
     const tenants = this.#lateTenants().filter((late) => late.tenant !== tenant?.id);
     if (tenant !== undefined) tenants.push(tenantSpecOf(tenant));
-    return this.#send(tenants, this.#differing(plan), options.waitMs);
+    const instances = this.#differing(plan, (instance) => concerns(wish, instance));
+    return this.#send(tenants, instances, options.waitMs);
   }
 
   async #send(
@@ -218,15 +227,35 @@ export class Resizer {
       .map(tenantSpecOf);
   }
 
-  /** Instances that are to have otherwise than was asked for them last. */
-  #differing(plan: ChangePlan): { id: InstanceId; grant: Resources }[] {
+  /**
+   * Instances that are to have otherwise than was asked for them last.
+   * @param again whether to ask once more for one that was asked for just this and does not have it yet: who asks
+   *   again is owed the agent's word, not the plan's, and an agent that came back has forgotten what waits
+   */
+  #differing(
+    plan: ChangePlan,
+    again: (instance: InstanceSpec) => boolean,
+  ): { id: InstanceId; grant: Resources }[] {
     return [...plan.grants].flatMap(([id, grant]) => {
       const tracked = this.#parts.actual.get(id);
+      const known = tracked === undefined ? null : knownOf(tracked);
       // One that has no process yet gets its share when it has.
-      if (tracked === undefined || knownOf(tracked) === null) return [];
+      if (tracked === undefined || known === null) return [];
       const asked = this.#asked.get(id) ?? desiredGrant(tracked);
-      return resourceKinds.every((kind) => asked[kind] === grant[kind]) ? [] : [{ id, grant }];
+      const settled = same(asked, grant) && (same(known.info.grant, grant) || !again(tracked.spec));
+      return settled ? [] : [{ id, grant }];
     });
+  }
+
+  /** What waits since an earlier change, and is none of this wish's business, is no part of its answer. */
+  #withoutOthersWaiting(plan: ChangePlan, wish: Wish): ChangePlan {
+    const instances = plan.instances.filter((change) => {
+      const tracked = this.#parts.actual.get(change.instance);
+      const grant = plan.grants.get(change.instance);
+      if (tracked === undefined || grant === undefined || concerns(wish, change)) return true;
+      return !same(this.#asked.get(change.instance) ?? desiredGrant(tracked), grant);
+    });
+    return { ...plan, instances };
   }
 
   #input(wish: Wish): PlanInput {
@@ -255,6 +284,14 @@ export class Resizer {
 
 /** Zeros are taken as "not measured": while the unit was never reached, capacity stands against nothing. */
 const unknownCapacity = { memory: 0, cpu: 0, storage: 0, bandwidth: 0 } as Resources;
+
+function same(left: Resources, right: Resources): boolean {
+  return resourceKinds.every((kind) => left[kind] === right[kind]);
+}
+
+function concerns(wish: Wish, of: Pick<InstanceSpec, 'workload' | 'tenant'>): boolean {
+  return of.workload === wish.request?.workload || of.tenant === wish.limits?.tenant;
+}
 
 /** The plan, or nothing of it when there is a reason against it that the planner can not see. */
 function refused(plan: ChangePlan, reason: string): ChangePlan {
