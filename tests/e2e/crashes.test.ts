@@ -4,9 +4,10 @@ import { InvokeCommand, CreateFunctionCommand } from '@aws-sdk/client-lambda';
 import { zipOf } from '../support/archives.ts';
 import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
-import { isProcess } from '../support/kernel.ts';
+import { groupDirectory, isProcess, memoryLimitOf } from '../support/kernel.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
 
+const mib = 1024 ** 2;
 let bellows: Bellows;
 beforeAll(async () => {
   bellows = await Bellows.start();
@@ -76,6 +77,42 @@ test('M-E6: kill -9 of controller, agent and gateway in turn, under load: socket
   } finally {
     clients.close();
   }
+});
+
+test('M-E1: a shrink that waits is applied by itself although the agent, and then the controller, was killed meanwhile', async () => {
+  await deployStatefulApp(bellows, 'default', 'waiting');
+  const waiting = async (): Promise<{ pid: number }> =>
+    (await bellows.instances()).find((each) => each.workload.endsWith('waiting'))!;
+  const { pid } = await waiting();
+  const group = groupDirectory(pid, 'memory');
+  const at = (path: string): string => `${bellows.url}/w/default/waiting${path}`;
+  await bellows.v1('PATCH', '/workloads/default/waiting', { memory: '512MiB' });
+  for (const [round, role] of (['agent', 'controller'] as const).entries()) {
+    const wanted = (128 + round) * mib;
+    await fetch(at('/hold?mib=200'));
+    const asked = await bellows.v1('PATCH', '/workloads/default/waiting', { memory: wanted });
+    expect(asked).toMatchObject({ status: 202, body: { status: 'deferred' } });
+    const killed = bellows.pidOf(role)!;
+    process.kill(killed, 'SIGKILL');
+    await eventually(
+      async () => {
+        const replacement = bellows.pidOf(role);
+        if (replacement === undefined || replacement === killed) return false;
+        return (await fetch(`${bellows.url}/healthz`)).ok;
+      },
+      { timeoutMs: 10_000, what: () => `the ${role} to be back` },
+    );
+    expect(memoryLimitOf(group)).toBeGreaterThan(200 * mib);
+    await fetch(at('/free'));
+    await eventually(() => memoryLimitOf(group) === wanted, {
+      timeoutMs: 20_000,
+      what: () =>
+        `the kernel's limit to be ${wanted} after the ${role} was killed; it is ${memoryLimitOf(group)}`,
+    });
+    expect((await waiting()).pid).toBe(pid);
+    await bellows.v1('PATCH', '/workloads/default/waiting', { memory: '512MiB' });
+  }
+  await bellows.v1('DELETE', '/workloads/default/waiting');
 });
 
 const ascending = (a: number, b: number): number => a - b;
