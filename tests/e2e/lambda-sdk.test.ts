@@ -270,6 +270,8 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
         case 'reject': return Promise.reject(Object.assign(new Error('no'), { name: 'CustomError' }));
         case 'unhandled': Promise.reject(new Error('nobody catches')); await new Promise((r) => setTimeout(r, 1000)); return;
         case 'exit': process.exit(7);
+        case 'leave': process.exit(0);
+        case 'abort': process.abort();
         case 'hang': await new Promise(() => setInterval(() => {}, 1000));
         case 'spin': for (;;);
         case 'oom': { const held = []; for (;;) held.push(Buffer.alloc(8 * 1024 * 1024, 1)); }
@@ -287,7 +289,9 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
     ['throw', 'TypeError', /bad thing/],
     ['reject', 'CustomError', /no/],
     ['unhandled', 'Runtime.UnhandledPromiseRejection', /nobody catches/],
-    ['exit', 'Runtime.ExitError', /exit status 7|exited/],
+    ['exit', 'Runtime.ExitError', /^RequestId: \S+ Error: Runtime exited with error: exit status 7$/],
+    ['leave', 'Runtime.ExitError', /^RequestId: \S+ Error: Runtime exited without providing a reason$/],
+    ['abort', 'Runtime.ExitError', /^RequestId: \S+ Error: Runtime exited with error: signal: aborted$/],
     ['hang', 'Sandbox.Timedout', /Task timed out after 2\.00 seconds/],
     ['spin', 'Sandbox.Timedout', /Task timed out after 2\.00 seconds/],
     ['oom', 'Runtime.OutOfMemory', /signal: killed/],

@@ -13,7 +13,7 @@ import type { LogStore } from '../logs/log-store.ts';
 import type { Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import type { Instance } from './instance.ts';
-import { StartFailure } from './start-failure.ts';
+import { exitWords, StartFailure } from './start-failure.ts';
 import type { Starter } from './starter.ts';
 
 export type StartResult = ResultOf<AgentProtocol['methods']['start']>;
@@ -210,6 +210,5 @@ function started(instance: Instance, durationMs: number): StartResult {
 }
 
 function endReason(exit: ProcessExit): string {
-  if (exit.signal !== null) return `it was ended by ${exit.signal}`;
-  return exit.code === null ? 'it ended' : `it exited with status ${exit.code}`;
+  return exit.code === null && exit.signal === null ? 'it ended' : exitWords(exit);
 }

@@ -1,4 +1,4 @@
-// A start that failed in user code, in Lambda's words. Pure. Failures of Bellows itself are BellowsErrors.
+// A start that failed in user code, and how a process ended, in Lambda's words. Pure. Failures of Bellows itself are BellowsErrors.
 import { z } from 'zod';
 import type { InvocationError } from '../../protocol/instance.ts';
 import type { ProcessExit } from '../sandbox/port.ts';
@@ -38,8 +38,28 @@ export function exitFailure(exit: ProcessExit, oomKilled: boolean): StartFailure
       'Runtime.OutOfMemory',
       'Error: Runtime exited with error: signal: killed (it needed more memory than it was granted)',
     );
-  const how = exit.signal === null ? `exit status ${exit.code ?? 'unknown'}` : `signal: ${exit.signal}`;
-  return new StartFailure('Runtime.ExitError', `Error: Runtime exited with error: ${how}`);
+  return new StartFailure('Runtime.ExitError', `Error: Runtime exited with error: ${exitWords(exit)}`);
+}
+
+/** Lambda is written in Go, and these are Go's words for the signals that end a process. */
+const signalWords: Readonly<Record<string, string>> = {
+  SIGABRT: 'aborted',
+  SIGBUS: 'bus error',
+  SIGFPE: 'floating point exception',
+  SIGHUP: 'hangup',
+  SIGILL: 'illegal instruction',
+  SIGINT: 'interrupt',
+  SIGKILL: 'killed',
+  SIGPIPE: 'broken pipe',
+  SIGQUIT: 'quit',
+  SIGSEGV: 'segmentation fault',
+  SIGTERM: 'terminated',
+};
+
+/** `exit status 3` or `signal: killed`; gateways look for exactly this in the reason of an end, to answer with it. */
+export function exitWords({ code, signal }: ProcessExit): string {
+  if (signal !== null) return `signal: ${signalWords[signal] ?? signal.toLowerCase()}`;
+  return `exit status ${code ?? 'unknown'}`;
 }
 
 /** It did not become usable in time. */

@@ -218,8 +218,11 @@ async function firstChild(
   }
 }
 
+/** Some numbers have two names; the first is the one that people know (SIGABRT, not SIGIOT). */
 const signalNames = new Map<number, string>(
-  Object.entries(constants.signals).map(([name, number]) => [number, name]),
+  Object.entries(constants.signals)
+    .map(([name, number]): [number, string] => [number, name])
+    .reverse(),
 );
 
 /** Bubblewrap tells of a signal as a shell does, with 128 and its number. */
