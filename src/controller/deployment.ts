@@ -71,6 +71,7 @@ export function updatedFunction(
     description: update.description ?? present.description,
     role: update.role ?? present.role,
     env: update.env ?? present.env,
+    url: update.url ?? present.url,
     codeSha256: update.code?.sha256 ?? present.codeSha256,
     codeSizeBytes: update.code?.sizeBytes ?? present.codeSizeBytes,
     revisionId: moment.revisionId,

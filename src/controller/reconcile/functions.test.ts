@@ -203,6 +203,22 @@ describe('what is not needed any more', () => {
     expect(await harness.running()).toEqual([id]);
   });
 
+  test('a URL is given and taken while it runs: same instance, and gateways are told', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    for (const url of [true, false]) {
+      expect(await harness.control.updateFunction(acme, hello.name, { url })).toMatchObject({ url });
+      expect(harness.control.getWorkload(acme, hello.name)).toMatchObject({ url });
+      await eventually(() =>
+        expect(gateway.changes.findLast(({ change }) => change === 'workload')).toMatchObject({
+          workload: { key: hello.key, url },
+        }),
+      );
+    }
+    expect(await harness.running()).toEqual([id]);
+  });
+
   test('a function replaced by an app of the same name leaves no instance behind', async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
