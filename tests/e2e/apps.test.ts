@@ -198,3 +198,27 @@ test(
     expect((await fetch(`${bellows.url}/w/default/stateful/state`)).status).toBe(200);
   },
 );
+
+test('an app whose command is not `node FILE` runs as it is written, on the same Node, and its WebSockets are tunnelled', async () => {
+  const answer = await bellows.v1(
+    'PUT',
+    '/workloads/default/shell',
+    await tarGzOf({
+      'bellows.json': JSON.stringify({ kind: 'app', start: 'MODE=live node --stack-size=1500 server.js' }),
+      'server.js': `const server = require('node:http').createServer((q, s) =>
+          s.end(JSON.stringify([process.env.MODE, process.version, process.execArgv])));
+        server.on('upgrade', (request, socket) => {
+          const accept = require('node:crypto').createHash('sha1')
+            .update(request.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
+          socket.write('HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n' +
+            'Sec-WebSocket-Accept: ' + accept + '\\r\\n\\r\\n');
+          socket.write(Buffer.from([0x81, 2, 0x68, 0x69]));
+        });
+        server.listen(process.env.PORT);`,
+    }),
+  );
+  expect(answer.status).toBe(201);
+  const said: unknown = await (await fetch(`${bellows.url}/w/default/shell/`)).json();
+  expect(said).toEqual(['live', process.version, ['--stack-size=1500']]);
+  expect(await firstMessage(`${bellows.url.replace('http', 'ws')}/w/default/shell/`)).toBe('hi');
+});

@@ -1,7 +1,7 @@
 // Starts a whole Bellows as a user would, on a free port with a data directory of its own, and takes it down again.
 // Owns nothing of what tests assert.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,6 +42,23 @@ export interface StartOptions {
   readonly dataDirectory?: string;
   readonly port?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Of another user, who is to run it; only root can ask for one. */
+  readonly uid?: number;
+}
+
+/** Node, run by this user: without rights, groups and a home of root's. */
+export function commandAs(uid: number | undefined): [string, ...string[]] {
+  if (uid === undefined) return [process.execPath];
+  const user = [
+    '--reuid',
+    String(uid),
+    '--regid',
+    String(uid),
+    '--clear-groups',
+    '--inh-caps=-all',
+    '--no-new-privs',
+  ];
+  return ['setpriv', ...user, '--', process.execPath];
 }
 
 export class Bellows {
@@ -65,9 +82,12 @@ export class Bellows {
     const port = options.port ?? (await freePort());
     const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'bellows-e2e-'));
     const args = options.args ?? ['--no-examples'];
+    if (options.uid !== undefined) chownSync(dataDirectory, options.uid, options.uid);
+    const [program, ...before] = commandAs(options.uid);
     const child = spawn(
-      process.execPath,
+      program,
       [
+        ...before,
         join(projectRoot, 'bin', 'bellows.js'),
         'up',
         '--port',
