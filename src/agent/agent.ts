@@ -247,9 +247,8 @@ export class Agent {
         );
       },
       notify: async (id, grant, phase) => {
-        const instance = find(id);
-        if (phase === 'current') instance?.setGrant(grant);
-        await instance?.notify(grant, phase);
+        if (phase === 'current') find(id)?.granted(grant);
+        else await find(id)?.announce(grant);
       },
       trim: async (id) => {
         await find(id)?.trim();

@@ -35,6 +35,9 @@ export interface InstanceOptions {
   readonly onChange: (info: InstanceInfo) => void;
 }
 
+/** Two turns of the event loop and more. What is written then takes a millisecond that a resize need not wait for. */
+const afterAnswerMs = 2;
+
 export class Instance {
   readonly spec: InstanceSpec;
   readonly cell: Cell;
@@ -51,6 +54,8 @@ export class Instance {
   #trims = 0;
   #frozen = false;
   #converging: Promise<void> = Promise.resolve();
+  /** Set while there is a grant that the application has not been told. */
+  #telling: NodeJS.Timeout | undefined;
 
   constructor(options: InstanceOptions) {
     this.#options = options;
@@ -129,6 +134,7 @@ export class Instance {
   /** Nothing of it is left; its handle is not written again. */
   becomeGone(): void {
     this.#phase = 'gone';
+    clearTimeout(this.#telling);
     this.grants.close();
     this.#changed();
   }
@@ -168,8 +174,28 @@ export class Instance {
     return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
   }
 
-  /** Tells the application; resolves when it has heard, or can not hear now: one that stands still reads it later. */
-  async notify(grant: Resources, phase: GrantPhase): Promise<void> {
+  /** What the kernel enforces now: known at once, told and written when the answer to whoever asked for it has left. */
+  granted(grant: Resources): void {
+    this.#grant = grant;
+    this.#changed();
+    this.#telling ??= setTimeout(() => {
+      this.#telling = undefined;
+      if (this.#phase === 'gone') return;
+      this.save();
+      void this.#notify('current');
+    }, afterAnswerMs);
+  }
+
+  /** Tells the application what it is about to be; resolves when it has heard, or can not hear now. */
+  async announce(grant: Resources): Promise<void> {
+    // What stood for a moment is not told any more.
+    clearTimeout(this.#telling);
+    this.#telling = undefined;
+    await this.#notify('changing', grant);
+  }
+
+  /** One that stands still reads it later. */
+  async #notify(phase: GrantPhase, grant = this.#grant): Promise<void> {
     const notice = this.grants.change(grant, phase);
     const payload = JSON.stringify(notice);
     const { link } = this.cell;
@@ -183,14 +209,6 @@ export class Instance {
   /** What is asked for, granted or not yet. */
   setDesired(desired: Resources): void {
     this.#desired = desired;
-    this.save();
-  }
-
-  /** What the kernel enforces now. */
-  setGrant(grant: Resources): void {
-    this.#grant = grant;
-    this.save();
-    this.#changed();
   }
 
   /** One after the other, each towards what is wanted by then. */

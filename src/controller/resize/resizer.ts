@@ -72,7 +72,8 @@ export class Resizer {
     const { clock, measures } = this.#parts;
     const startMs = clock.monotonicMs();
     const id = newTransactionId();
-    await measures.sample().catch(() => undefined);
+    // What is in use weighs only where somebody gets less than is asked for; reading it takes longer than a resize.
+    if (change.options.plan || this.#isScarce(change.wish)) await measures.sample().catch(() => undefined);
     const { plan, outcome } = await this.#planning.run('plan', async () => {
       const planned = refused(planChange(this.#input(change.wish)), change.refusal ?? '');
       const wished = this.#withoutOthersWaiting(planned, change.wish);
@@ -270,6 +271,13 @@ export class Resizer {
       workingSet: (id) => this.#workingSet(id),
     };
     return planInput(present, wish);
+  }
+
+  /** Whether somebody would get less memory than is asked for it. */
+  #isScarce(wish: Wish): boolean {
+    const input = this.#input(wish);
+    const { grants } = planChange(input);
+    return input.instances.some(({ id, wanted }) => (grants.get(id)?.memory ?? 0) < wanted.memory);
   }
 
   #workingSet(id: InstanceId): number | undefined {
