@@ -1,6 +1,6 @@
 // The example `chat` while it is resized again and again: fifty people, and nobody misses a word of anybody.
 // live-resize.test.ts shows the same of an app that sends each message back to its sender alone.
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFailed, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { archiveOf } from '../support/apps.ts';
 import { Bellows, eventually, type InstanceAnswer } from '../support/bellows.ts';
@@ -78,6 +78,7 @@ const theInstance = async (): Promise<InstanceAnswer> => {
 };
 
 test('M-C3 M-C5: fifty people in the chat hear every message once and in one order through 60 changes', async () => {
+  onTestFailed(() => console.log(bellows.output));
   const before = await theInstance();
   const memoryGroup = groupDirectory(before.pid, 'memory');
   const url = `ws://127.0.0.1:${bellows.port}/w/default/chat/`;
