@@ -88,6 +88,8 @@ const cases: Case[] = [
   ['a quantity in exponents', limits, '{"memory":"1e99"}', 'InvalidQuantity', /"1e99"/],
   ['a number in exponents', limits, '{"memory":1e99}', 'InvalidQuantity', /larger than any machine/],
   ['an unknown unit', limits, '{"memory":"12XB"}', 'InvalidQuantity', /the unit XB is not known/],
+  ['less than any instance needs', limits, '{"memory":"31MiB"}', 'InvalidQuantity', /at least 32MiB/],
+  ['half a byte', limits, '{"memory":0.5}', 'InvalidQuantity', /A tenant can not have/],
   ['an empty quantity', limits, '{"memory":""}', 'InvalidQuantity', /""/],
   ['NaN as text', limits, '{"memory":"NaN"}', 'InvalidQuantity', /"NaN"/],
   ['a negative number', limits, '{"storage":-1}', 'InvalidQuantity', /not negative/],

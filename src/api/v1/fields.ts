@@ -40,9 +40,12 @@ const instanceBounds: Readonly<Record<ResourceKind, { readonly least: number; re
   bandwidth: { least: minBandwidth, most: Number.MAX_SAFE_INTEGER },
 };
 
-/** What one instance can be given: within the bounds that an instance can live in. */
-function instanceQuantityField<K extends ResourceKind>(kind: K): z.ZodType<Resources[K], string | number> {
-  const { least, most } = instanceBounds[kind];
+/** A quantity that its owner can live with; `whose` begins the sentence that refuses another. */
+function boundedQuantityField<K extends ResourceKind>(
+  kind: K,
+  whose: string,
+  { least, most }: { readonly least: number; readonly most: number },
+): z.ZodType<Resources[K], string | number> {
   return z
     .union([z.string(), z.number()], { error: `expected a quantity: ${notation[kind]}` })
     .transform(
@@ -51,7 +54,7 @@ function instanceQuantityField<K extends ResourceKind>(kind: K): z.ZodType<Resou
         if (amount >= least && amount <= most) return amount;
         throw new BellowsError(
           'InvalidQuantity',
-          `An instance can not have ${formatResource(kind, amount)} of ${kind}: it must be ` +
+          `${whose} can not have ${formatResource(kind, amount)} of ${kind}: it must be ` +
             (amount < least
               ? `at least ${formatResource(kind, least)}.`
               : `at most ${formatResource(kind, most)}.`),
@@ -61,6 +64,16 @@ function instanceQuantityField<K extends ResourceKind>(kind: K): z.ZodType<Resou
     )
     .meta({ description: notation[kind] });
 }
+
+function instanceQuantityField<K extends ResourceKind>(kind: K): z.ZodType<Resources[K], string | number> {
+  return boundedQuantityField(kind, 'An instance', instanceBounds[kind]);
+}
+
+/** A tenant that could not run a single instance would have a limit that the kernel never takes: it would wait for ever. */
+export const tenantMemoryField = boundedQuantityField('memory', 'A tenant', {
+  least: minInstanceMemory,
+  most: Number.MAX_SAFE_INTEGER,
+});
 
 /** The fields by which an instance's size is named, in a manifest and in a resize. */
 export const instanceSizeFields = {

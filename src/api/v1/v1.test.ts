@@ -113,7 +113,7 @@ describe('tenants', () => {
     'a transaction that is %s answers with %i and still says everything',
     async (nextStatus, status) => {
       api.control.nextStatus = nextStatus;
-      const answer = await call('putLimits', '/v1/tenants/acme/limits', json({ memory: '1MiB' }));
+      const answer = await call('putLimits', '/v1/tenants/acme/limits', json({ memory: '33MiB' }));
       expect(answer.status).toBe(status);
       expect(answer.body).toMatchObject({ status: nextStatus, reason: 'in use', plan: false });
     },

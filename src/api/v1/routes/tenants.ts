@@ -1,7 +1,7 @@
 // /v1/tenants: who may have how much.
 import { z } from 'zod';
 import type { TenantLimits } from '../../../model/tenant.ts';
-import { changeQuery, noQuery, quantityField, tenantField } from '../fields.ts';
+import { changeQuery, noQuery, quantityField, tenantField, tenantMemoryField } from '../fields.ts';
 import { jsonBody, noBody, route } from '../route.ts';
 import { showTenant, tenantView } from '../views/tenant.ts';
 import { transactionReply, transactionStatuses, transactionView } from '../views/transaction.ts';
@@ -14,7 +14,7 @@ const maxCount = 10_000_000;
 const countLimit = z.int().min(0).max(maxCount).nullable().optional();
 
 const limitsFields = z.strictObject({
-  memory: quantityField('memory').nullable().optional(),
+  memory: tenantMemoryField.nullable().optional(),
   cpu: quantityField('cpu').nullable().optional(),
   storage: quantityField('storage').nullable().optional(),
   bandwidth: quantityField('bandwidth').nullable().optional(),
