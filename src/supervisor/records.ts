@@ -1,8 +1,18 @@
 // Which processes belong to a data directory, on disk: so that the next `bellows up` finds them, and so that the command
 // line finds the port. Owns run/processes.json and endpoint.json.
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { knownSystemError } from '../base/errors.ts';
 import type { Layout } from '../sys/layout.ts';
 
 export const childNames = ['agent', 'controller', 'gateway'] as const;
@@ -71,6 +81,27 @@ function readRecord<T>(path: string, schema: z.ZodType<T>): T | undefined {
 /** At once, not asynchronously: a process that was started must be on record before anything can happen to us. */
 function replaceFile(path: string, content: string): void {
   const temporary = `${path}.tmp`;
-  writeFileSync(temporary, `${content}\n`, { mode: 0o600 });
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, `${content}\n`, { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch (thrown) {
+    rmSync(temporary, { force: true });
+    // A restart on a full disk: what is there has its block already, and a record torn by a crash counts as none.
+    if (knownSystemError(thrown) === undefined || !overwrite(path, `${content}\n`)) throw thrown;
+  }
+}
+
+/** False when there is nothing to write over, or no room even so. */
+function overwrite(path: string, content: string): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, 'r+');
+    writeSync(fd, content);
+    ftruncateSync(fd, Buffer.byteLength(content));
+    return true;
+  } catch {
+    return false;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }
