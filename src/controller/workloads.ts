@@ -16,6 +16,7 @@ import { checkEnv } from './env.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
 import type { Stopper } from './reconcile/stopper.ts';
 import { withChange } from './resize/plan-input.ts';
+import { fixedReason } from './resize/live-kinds.ts';
 import type { Resizer } from './resize/resizer.ts';
 import type { RoutePublisher } from './routes/publisher.ts';
 import { KeyedQueue } from './serial.ts';
@@ -133,7 +134,8 @@ export class Workloads {
       const reason = resizer.infeasibleReason(present, null, wanted, scale);
       if (reason !== '') return this.#resize(present, wanted, options, reason);
     }
-    const transaction = await this.#resize(present, wanted, options);
+    const fixed = present.kind === 'app' && running > 0 ? fixedReason(present.request, wanted) : '';
+    const transaction = await this.#resize(present, wanted, options, fixed);
     if (change.scale === undefined || options.plan || transaction.status === 'infeasible') return transaction;
     return this.#scale(present.key, change.scale, options.waitMs, transaction);
   }

@@ -1,7 +1,7 @@
 // Limits and requests that change while instances run: applied, deferred, infeasible, planned, and remembered.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { InstanceId } from '../../base/ids.ts';
-import type { Millicores } from '../../base/quantity.ts';
+import type { BytesPerSecond, Millicores } from '../../base/quantity.ts';
 import type { Workload } from '../../model/workload.ts';
 import { acme, app, eventually, Harness, mebibytes } from '../testing/harness.ts';
 
@@ -151,6 +151,30 @@ describe('M-A3: a running instance changes its size', () => {
     }
     expect(harness.control.getWorkload(acme, chat.name).request).toEqual(chat.request);
     expect(grantedMemory()).toBe(mebibytes(256));
+  });
+
+  test('storage of what runs is refused before anything is stored, and stands in the way of nothing else', async () => {
+    const storage = mebibytes(100);
+    for (const options of [planOnly, now]) {
+      const refused = await harness.control.resizeWorkload(acme, chat.name, { storage }, options);
+      expect(refused.status).toBe('infeasible');
+      expect(refused.reason).toMatch(/scale it to 0/);
+      expect(harness.control.getWorkload(acme, chat.name).request.storage).toBe(chat.request.storage);
+    }
+    await harness.control.setLimits(acme, { storage, bandwidth: 1_000_000 as BytesPerSecond }, now);
+    const memory = mebibytes(300);
+    const resized = await harness.control.resizeWorkload(acme, chat.name, { memory }, now);
+    expect(resized.status).toBe('applied');
+    expect(resized.instances[0]?.changes.map(({ resource }) => resource)).toEqual(['memory']);
+    await harness.control.resizeWorkload(acme, chat.name, { scale: 0 }, { plan: false, waitMs: 5_000 });
+    await harness.control.setLimits(acme, { storage: null, bandwidth: null }, now);
+    expect(await harness.control.resizeWorkload(acme, chat.name, { storage, scale: 1 }, now)).toMatchObject({
+      status: 'deferred',
+    });
+    await eventually(async () => {
+      const [next] = await harness.running();
+      expect(harness.agent.instance(next!).grant).toMatchObject({ memory, storage });
+    });
   });
 
   test('a redeployment that only asks for another size resizes what runs', async () => {

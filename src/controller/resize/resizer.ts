@@ -20,6 +20,7 @@ import { KeyedQueue } from '../serial.ts';
 import { desiredGrant, knownOf, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { EnforcedLimits } from './enforced-limits.ts';
+import { keepFixed } from './live-kinds.ts';
 import { phantoms, planInput, type Present, type Wish } from './plan-input.ts';
 import { appliedTransaction, plannedTransaction, type AgentOutcome } from './transaction.ts';
 import { partsOf, sentenceOf } from './wording.ts';
@@ -75,7 +76,7 @@ export class Resizer {
     // What is in use weighs only where somebody gets less than is asked for; reading it takes longer than a resize.
     if (change.options.plan || this.#isScarce(change.wish)) await measures.sample().catch(() => undefined);
     const { plan, outcome } = await this.#planning.run('plan', async () => {
-      const planned = refused(planChange(this.#input(change.wish)), change.refusal ?? '');
+      const planned = refused(this.#planFor(change.wish), change.refusal ?? '');
       const wished = this.#withoutOthersWaiting(planned, change.wish);
       if (change.options.plan || wished.status === 'infeasible') return { plan: wished, outcome: undefined };
       await change.store();
@@ -167,7 +168,7 @@ export class Resizer {
     // What is unknown can not be divided; the look at the agent ends with a re-division.
     if (link.hello === null || this.#closed) return;
     const { outcome } = await this.#planning.run('plan', async () => {
-      const plan = planChange(this.#input({}));
+      const plan = this.#planFor({});
       const tenants = everything ? desired.tenants().map(tenantSpecOf) : this.#lateTenants();
       return {
         outcome:
@@ -257,6 +258,15 @@ export class Resizer {
       return !same(this.#asked.get(change.instance) ?? desiredGrant(tracked), grant);
     });
     return { ...plan, instances };
+  }
+
+  #planFor(wish: Wish): ChangePlan {
+    const plan = planChange(this.#input(wish));
+    if (plan.status === 'infeasible') return plan;
+    return keepFixed(plan, (id) => {
+      const tracked = this.#parts.actual.get(id);
+      return tracked === undefined ? undefined : knownOf(tracked)?.info.grant;
+    });
   }
 
   #input(wish: Wish): PlanInput {
