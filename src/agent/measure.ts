@@ -16,20 +16,26 @@ export function measure(
   poolReady: number,
   atMs: number,
 ): Measurement {
+  // Charged in the pool's group, used by instances: it is counted where it is used.
+  const before = (of: readonly Instance[]): number =>
+    of.reduce((sum, { cell }) => sum + cell.chargedBeforeBytes, 0);
   return {
     atMs,
-    instances: instances.map((instance) => ({ id: instance.id, usage: cgroup.usage(instance.cell.group) })),
+    instances: instances.map((instance) => ({ id: instance.id, usage: instance.usage() })),
     tenants: cgroup.children(tenantsGroup).map((name) => {
       const tenant = name as TenantId;
       const { memoryBytes, cpuUsageMicros } = cgroup.usage(groupOfTenant(tenant));
       return {
         tenant,
-        memoryBytes,
+        memoryBytes: memoryBytes + before(instances.filter(({ spec }) => spec.tenant === tenant)),
         memoryLimitBytes: cgroup.limits(groupOfTenant(tenant)).memoryBytes,
         cpuUsageMicros,
       };
     }),
-    pool: { ready: poolReady, memoryBytes: cgroup.usage(poolGroup).memoryBytes },
+    pool: {
+      ready: poolReady,
+      memoryBytes: Math.max(0, cgroup.usage(poolGroup).memoryBytes - before(instances)),
+    },
     host: hostMemory(),
   };
 }

@@ -66,6 +66,8 @@ export interface BindRequest {
   readonly taskDirectory: string;
   readonly timeoutMs: number;
   readonly grant: GrantNotice;
+  /** Memory charged to another group than the instance's own: a figure of its use is that of its group and this. */
+  readonly chargedBeforeBytes?: number;
   readonly function: FunctionIdentity | null;
 }
 

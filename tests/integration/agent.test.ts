@@ -107,6 +107,23 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
     await unit.caller.call('setPool', { size: 0 });
   });
 
+  test('what a pooled process used before it was bound is counted as its instance’s, and once', async () => {
+    await unit.caller.call('setPool', { size: 1 });
+    await eventually(async () => (await unit.caller.call('list', {})).poolReady > 0);
+    const started = await start(unit, functionSpec(code));
+    const status = readFileSync(`/proc/${started.instance.pid}/status`, 'utf8');
+    const anonymousBytes = Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+    const measured = await unit.caller.call('measure', {});
+    const usage = measured.instances.find(({ id }) => id === started.instance.id)?.usage;
+    expect(started.pooled).toBe(true);
+    // The kernel charges pages of files and of its own besides; what it charges to nobody is the binary's code.
+    expect(usage?.memoryBytes).toBeGreaterThan(0.6 * anonymousBytes);
+    expect(usage?.memoryPeakBytes).toBeGreaterThanOrEqual(usage?.memoryBytes ?? Infinity);
+    const tenant = measured.tenants.find((each) => each.tenant === started.instance.tenant);
+    expect(tenant?.memoryBytes).toBeGreaterThanOrEqual(usage?.memoryBytes ?? Infinity);
+    await stop(unit, started.instance.id);
+  });
+
   test('a process of the pool that dies is replaced', async () => {
     await unit.caller.call('setPool', { size: 1 });
     await isReady(unit, 1);

@@ -82,6 +82,7 @@ async function adopt(handle: Handle, options: AdoptOptions): Promise<void> {
     network: spec.network,
     group,
     storageBytes: handle.grant.storage,
+    chargedBeforeBytes: handle.chargedBeforeBytes,
     speaksFrames: handle.endpoint.mode === 'frames',
   });
   cell.log.sink = logs.sinkOf(spec.workload, spec.id);

@@ -43,6 +43,11 @@ export interface Cell {
   /** Where its processes are: the pool's, then the instance's. */
   group: GroupPath;
   storageBytes: number;
+  /**
+   * Memory that it was charged before it moved to an instance's group. The kernel leaves that charge where it was until the
+   * process ends, so the instance's own group shows so much less than is used.
+   */
+  chargedBeforeBytes: number;
   /** Told of the connections that the runtime inside counts. */
   onConnections: (counts: ConnectionCounts) => void;
 }
@@ -161,6 +166,7 @@ export class Cells {
       readonly network: NetworkMode;
       readonly group: GroupPath;
       readonly storageBytes: number;
+      readonly chargedBeforeBytes?: number;
       readonly speaksFrames: boolean;
     },
   ): Promise<Cell> {
@@ -181,6 +187,7 @@ export class Cells {
   async move(cell: Cell, group: GroupPath, onMainMoved: () => void): Promise<void> {
     const { cgroup } = this.#options;
     const from = cell.group;
+    cell.chargedBeforeBytes = cgroup.usage(from).memoryBytes;
     cell.group = group;
     const main = cell.processes.main.pid;
     await cgroup.move(group, [main]);
@@ -235,6 +242,7 @@ export class Cells {
       readonly network: NetworkMode;
       readonly group: GroupPath;
       readonly storageBytes: number;
+      readonly chargedBeforeBytes?: number;
       readonly speaksFrames: boolean;
     },
   ): Cell {
@@ -250,6 +258,7 @@ export class Cells {
       network: rest.network,
       group: rest.group,
       storageBytes: rest.storageBytes,
+      chargedBeforeBytes: rest.chargedBeforeBytes ?? 0,
       onConnections: () => {},
     };
     return cell;

@@ -31,6 +31,8 @@ const handleSchema = z.object({
   grant: resources,
   desired: resources,
   grantGeneration: z.number().int().nonnegative(),
+  /** Memory that its processes were charged in the pool's group, where the kernel leaves it. */
+  chargedBeforeBytes: z.number().nonnegative().default(0),
 });
 export type Handle = z.infer<typeof handleSchema>;
 

@@ -4,7 +4,7 @@
 //   bound ──ready──▶ idle ◀──thaw── frozen          (busy is what the gateway knows)
 //     │               │ └───freeze───▶ │
 //     └───────────────┴── stopping ◀───┘ ──▶ gone
-import type { ConnectionCounts, InstanceInfo, InstanceState } from '../../model/instance.ts';
+import type { ConnectionCounts, InstanceInfo, InstanceState, InstanceUsage } from '../../model/instance.ts';
 import type { Resources } from '../../model/resources.ts';
 import { hostUnitId, type InstanceId } from '../../base/ids.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
@@ -104,6 +104,18 @@ export class Instance {
       grant: this.#grant,
       desired: this.#desired,
       connections: this.#connections,
+    };
+  }
+
+  /** Everything it uses: what its group is charged, and what it was charged before it came there. */
+  usage(): InstanceUsage {
+    const before = this.cell.chargedBeforeBytes;
+    const usage = this.#options.cgroup.usage(this.cell.group);
+    return {
+      ...usage,
+      memoryBytes: usage.memoryBytes + before,
+      workingSetBytes: usage.workingSetBytes + before,
+      memoryPeakBytes: usage.memoryPeakBytes + before,
     };
   }
 
@@ -244,6 +256,7 @@ export class Instance {
       grant: this.#grant,
       desired: this.#desired,
       grantGeneration: this.grants.notice.generation,
+      chargedBeforeBytes: cell.chargedBeforeBytes,
     };
   }
 

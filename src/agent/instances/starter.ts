@@ -135,6 +135,7 @@ export class Starter {
       taskDirectory: this.#options.sandbox.inside(cell.slot, spec.codeDirectory).task,
       timeoutMs: spec.timeoutMs,
       grant: instance.grants.notice,
+      chargedBeforeBytes: cell.chargedBeforeBytes,
       function: spec.function,
     };
     const answered =

@@ -118,7 +118,7 @@ async function bind(frame: Frame, link: Link): Promise<void> {
   const watch = watchStart(link, frame.id, request.kind);
   try {
     grant = request.grant;
-    openMemoryFiles(runDirectory);
+    openMemoryFiles(runDirectory, request.chargedBeforeBytes ?? 0);
     if (request.function === null) await startApp(request, inPlace);
     else await startFunction(request, startedMs, inPlace);
     watch.end();

@@ -38,10 +38,13 @@ function open(path: string): NumberFile | undefined {
 }
 
 let peakFile: NumberFile | undefined;
+/** What the group's figure leaves out. */
+let beforeBytes = 0;
 let processFile: NumberFile | undefined;
 
 /** Opens the files; before the process gives up its rights, since the group's files may be root's. */
-export function openMemoryFiles(runDirectory: string): void {
+export function openMemoryFiles(runDirectory: string, chargedBeforeBytes: number): void {
+  beforeBytes = chargedBeforeBytes;
   const folder = `${runDirectory}/memory`;
   peakFile = open(`${folder}/memory.max_usage_in_bytes`) ?? open(`${folder}/memory.peak`);
   processFile = open('/proc/self/statm');
@@ -62,7 +65,7 @@ export function peakKib(atMs: number): number {
 
 function readPeakKib(): number {
   const bytes = Number.parseInt(peakFile?.read() ?? '', 10);
-  return Number.isFinite(bytes) ? Math.ceil(bytes / 1024) : process.resourceUsage().maxRSS;
+  return Number.isFinite(bytes) ? Math.ceil((bytes + beforeBytes) / 1024) : process.resourceUsage().maxRSS;
 }
 
 /** Anonymous memory of the process in bytes: what a collection may shrink, without shared code and file cache. */
