@@ -23,6 +23,7 @@ import { Instances, type Exit } from './instances/instances.ts';
 import { Starter } from './instances/starter.ts';
 import { LogStore } from './logs/log-store.ts';
 import { measure } from './measure.ts';
+import { MoveWarmth } from './move-warmth.ts';
 import { Pool } from './pool.ts';
 import type { InstanceControl } from './resize/control.ts';
 import { Resizer } from './resize/transaction.ts';
@@ -47,6 +48,7 @@ export class Agent {
   readonly #handles: Handles;
   readonly #cells: Cells;
   readonly #pool: Pool;
+  readonly #warmth: MoveWarmth;
   readonly #logs: LogStore;
   readonly #instances: Instances;
   readonly #resizer: Resizer;
@@ -85,13 +87,18 @@ export class Agent {
       cgroup,
       network: config.network,
       storageBytes: defaultStorage,
-      clock,
       log,
       onChange: (ready) => emit({ event: 'poolChanged', data: { ready } }),
+    });
+    this.#warmth = new MoveWarmth({
+      cgroup,
+      clock,
+      anyGroup: () => this.#pool.anyGroup ?? this.#instances.all()[0]?.cell.group,
     });
     const starter = new Starter({
       cells: this.#cells,
       pool: this.#pool,
+      warmth: this.#warmth,
       cgroup,
       sandbox,
       logs: this.#logs,
@@ -157,6 +164,7 @@ export class Agent {
   }
 
   async #close(graceMs: number): Promise<void> {
+    this.#warmth.close();
     await Promise.all([this.#pool.close(), this.#instances.close(graceMs)]);
     this.#resizer.close();
     await this.#cgroups.cgroup.remove(rootGroup);
@@ -221,7 +229,12 @@ export class Agent {
       }),
       measure: async () => measure(cgroup, instances.all(), this.#pool.ready, clock.nowMs()),
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
+      logBroken: async ({ id, invocation }) => {
+        instances.logBroken(id, invocation);
+        return done;
+      },
       removeLogs: async ({ workload }) => {
+        instances.forgetBroken(workload);
         await this.#logs.remove(workload);
         return done;
       },

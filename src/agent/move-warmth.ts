@@ -1,6 +1,6 @@
 // Keeps the kernel's moves between groups quick while starts are likely. The first move after a pause waits for every CPU
 // to notice (8 to 20 ms measured, longer than all else of a start from the pool); one within about 15 ms of another
-// takes 0.05 ms. Starts come in bursts, so after each one a process of the pool is "moved" to where it is, again and again.
+// takes 0.05 ms. Starts come in bursts, so after each one some process of ours is "moved" to where it is, again and again.
 // Owns when; the write itself is the Cgroup's. It costs 0.5 % of one CPU for these seconds, and nothing otherwise.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';

@@ -1,6 +1,5 @@
 // Processes that were started ahead and belong to nobody yet. Owns how many there are; who takes one owns it then.
 // Refills in the background, one at a time, in a group of little weight. A process that ended is replaced.
-import type { Clock } from '../base/clock.ts';
 import type { NetworkMode } from '../model/workload.ts';
 import { nodeRuntime } from '../runtime/node-runtime.ts';
 import type { Logger } from '../sys/log.ts';
@@ -8,7 +7,6 @@ import type { Cgroup, GroupPath } from './cgroup/port.ts';
 import { poolCpuWeight, pooledMemoryBytes, instancePids } from './config.ts';
 import { poolGroup, slotGroup } from './groups.ts';
 import type { Cell, Cells } from './instances/cells.ts';
-import { MoveWarmth } from './move-warmth.ts';
 import type { LaunchPlaces, LaunchPlan } from '../runtime/port.ts';
 
 /**
@@ -24,14 +22,12 @@ export interface PoolOptions {
   readonly cgroup: Cgroup;
   readonly network: NetworkMode;
   readonly storageBytes: number;
-  readonly clock: Clock;
   readonly log: Logger;
   readonly onChange: (ready: number) => void;
 }
 
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #warmth: MoveWarmth;
   /** The newest last: it is taken first, its memory is still in the processor's caches. */
   readonly #ready: Cell[] = [];
   /** Cells that are being ended. */
@@ -44,12 +40,15 @@ export class Pool {
 
   constructor(options: PoolOptions) {
     this.#options = options;
-    const { cgroup, clock } = options;
-    this.#warmth = new MoveWarmth({ cgroup, clock, anyGroup: () => this.#ready[0]?.group });
   }
 
   get ready(): number {
     return this.#ready.length;
+  }
+
+  /** The group of a process that waits; undefined while there is none. */
+  get anyGroup(): GroupPath | undefined {
+    return this.#ready[0]?.group;
   }
 
   async open(): Promise<void> {
@@ -72,7 +71,6 @@ export class Pool {
     if (network !== this.#options.network) return undefined;
     const cell = this.#ready.pop();
     if (cell !== undefined) {
-      this.#warmth.started();
       this.#changed();
       this.#refillAfter(refillAfterMs);
     }
@@ -87,7 +85,6 @@ export class Pool {
   /** Ends every process that waits. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#warmth.close();
     clearTimeout(this.#timer);
     await this.#refilling;
     for (const cell of this.#ready.splice(0)) this.#end(cell);

@@ -1,8 +1,8 @@
 // All instances of this unit: starts each id once, stops, notices ends, and tells. Owns the table of instances and the
 // order in which one ends. How one starts is starter.ts, what one is instance.ts.
 import { BellowsError } from '../../base/errors.ts';
-import type { InstanceId, TenantId } from '../../base/ids.ts';
-import type { AgentProtocol, InstanceSpec } from '../../protocol/agent.ts';
+import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { AgentProtocol, BrokenInvocation, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType } from '../../protocol/instance.ts';
 import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -10,6 +10,7 @@ import type { Logger } from '../../sys/log.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import { askToEnd, type ProcessExit } from '../sandbox/port.ts';
 import type { LogStore } from '../logs/log-store.ts';
+import { BrokenInvocations } from './broken-invocations.ts';
 import type { Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import type { Instance } from './instance.ts';
@@ -41,10 +42,12 @@ export class Instances {
   readonly #ending = new Map<InstanceId, Promise<void>>();
   /** Why an instance was asked to end: it may do so by itself then. */
   readonly #stopReasons = new Map<InstanceId, string>();
+  readonly #broken: BrokenInvocations;
   #closed = false;
 
   constructor(options: InstancesOptions) {
     this.#options = options;
+    this.#broken = new BrokenInvocations(options.logs, options.clock);
   }
 
   all(): Instance[] {
@@ -95,6 +98,16 @@ export class Instances {
   adopt(instance: Instance): void {
     this.#byId.set(instance.id, instance);
     this.#watch(instance);
+  }
+
+  /** Logs how an invocation of it broke off, once it has written its last. */
+  logBroken(id: InstanceId, invocation: BrokenInvocation): void {
+    this.#broken.tell(id, invocation, this.#byId.has(id));
+  }
+
+  /** The workload's log is to go: nothing is written there any more for instances that have ended. */
+  forgetBroken(workload: WorkloadKey): void {
+    this.#broken.forget(workload);
   }
 
   /** Nothing starts any more; what runs is stopped. */
@@ -177,13 +190,15 @@ export class Instances {
     let exit: ProcessExit | undefined;
     void cell.exited.then((known) => (exit = known));
     // Before its group goes.
-    const oomKilled = cgroup.usage(cell.group).oomKills > 0;
+    const { oomKills, memoryPeakBytes } = cgroup.usage(cell.group);
+    const oomKilled = oomKills > 0;
     try {
       await cells.end(cell);
     } finally {
       instance.becomeGone();
       await handles.remove(spec.id);
       this.#byId.delete(spec.id);
+      this.#broken.ended(spec, instance.grant.memory, memoryPeakBytes);
     }
     const stopReason = this.#stopReasons.get(spec.id);
     this.#stopReasons.delete(spec.id);

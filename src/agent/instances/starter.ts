@@ -14,6 +14,7 @@ import { appStartTimeoutMs, functionStartTimeoutMs, instancePids } from '../conf
 import { GrantBook } from '../grants.ts';
 import { groupOfInstance, groupOfTenant } from '../groups.ts';
 import type { LogStore } from '../logs/log-store.ts';
+import type { MoveWarmth } from '../move-warmth.ts';
 import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
 import { giveLog, nameUser, type Slot } from '../slot.ts';
@@ -31,6 +32,7 @@ const framesPort = 8080;
 export interface StarterOptions {
   readonly cells: Cells;
   readonly pool: Pool;
+  readonly warmth: MoveWarmth;
   readonly cgroup: Cgroup;
   readonly sandbox: Sandbox;
   readonly logs: LogStore;
@@ -68,6 +70,7 @@ export class Starter {
         'Deploy it again.',
       );
     const startedMs = this.#options.clock.monotonicMs();
+    this.#options.warmth.started();
     const launchOn = (port: number, slot: Slot, env: Readonly<Record<string, string>>): Launch => {
       const inside = sandbox.inside(slot, spec.codeDirectory);
       const input = { kind: spec.kind, start: spec.start, env, taskDirectory: inside.task };
