@@ -53,6 +53,7 @@ export class Gateway {
         discard,
         freeze: (id) => this.#agent.freeze(id),
         thaw: (id) => this.#agent.thaw(id),
+        logBroken: (id, invocation) => this.#agent.logBroken(id, invocation),
         idle: (id, sinceMs) => this.#controller.reportIdle(id, sinceMs),
       },
       tuning,

@@ -121,6 +121,18 @@ export const resizeResult = z.object({ tenants: z.array(tenantChange), instances
 export type ResizeRequest = z.infer<typeof resizeRequest>;
 export type ResizeResult = z.infer<typeof resizeResult>;
 
+/** An invocation whose end the runtime inside could not log, for it was killed or died: what the log is still owed. */
+export const brokenInvocation = z.object({
+  requestId: z.string(),
+  durationMs: z.number().nonnegative(),
+  cause: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('timedOut'), timeoutMs: z.number() }),
+    /** Lambda's words for it, as the caller was answered. */
+    z.object({ kind: z.literal('exited'), errorType: z.string(), message: z.string() }),
+  ]),
+});
+export type BrokenInvocation = z.infer<typeof brokenInvocation>;
+
 export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
 
 export const agentProtocol = {
@@ -177,6 +189,11 @@ export const agentProtocol = {
       }),
       z.object({ entries: z.array(logEntry), cursor: z.string() }),
     ),
+    /**
+     * Has the end of an invocation logged as Lambda would, after all that its instance wrote: when that has ended, which
+     * it is about to. An instance that nobody remembers is not an error; nothing is logged then.
+     */
+    logBroken: method(z.object({ id: instanceId, invocation: brokenInvocation }), nothing),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),
     /** Orderly stop of everything: instances, groups, mounts, sockets. */
     shutdown: method(z.object({ graceMs: z.number() }), nothing),

@@ -309,6 +309,42 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
   });
 
   test.each([
+    ['hang', 2, ['START', 'timed out', 'END', 'REPORT'], 'Status: timeout'],
+    ['spin', 2, ['START', 'timed out', 'END', 'REPORT'], 'Status: timeout'],
+    ['exit', 0, ['START', 'exit status 7', 'END', 'REPORT'], 'Status: error\tError Type: Runtime.ExitError'],
+    [
+      'oom',
+      0,
+      ['START', 'signal: killed', 'END', 'REPORT'],
+      'Status: error\tError Type: Runtime.OutOfMemory',
+    ],
+  ])(
+    '%s: the log tells the whole invocation, in order',
+    { timeout: 60_000 },
+    async (what, seconds, words, status) => {
+      const { payload } = await invoke('faulty', { do: what });
+      const requestId =
+        /RequestId: (\S+) /.exec((payload as { errorMessage: string }).errorMessage)?.[1] ?? 'none';
+      let lines: string[] = [];
+      await eventually(
+        async () => {
+          const { stdout } = await bellows.cli('logs', 'faulty', '-n', '1000');
+          lines = stdout.split('\n').filter((line) => line.includes(requestId));
+          return lines.some((line) => line.includes('REPORT'));
+        },
+        { what: () => `a REPORT line of ${requestId}` },
+      );
+      const [start, ...rest] = lines;
+      expect(start).toContain(`START RequestId: ${requestId} Version: $LATEST`);
+      expect(rest.length).toBe(words.length - 1);
+      for (const [at, word] of words.entries()) expect(lines[at]).toContain(word);
+      expect(lines.at(-1)).toMatch(/Memory Size: 192 MB\tMax Memory Used: [1-9]\d* MB\t/);
+      expect(lines.at(-1)).toContain(status);
+      if (seconds > 0) expect(lines.at(-1)).toContain(`Duration: ${seconds}000.00 ms`);
+    },
+  );
+
+  test.each([
     ['a module that throws', 'throw new Error("at load");', 'index.handler', /Error/, /at load/],
     ['a syntax error', 'export const handler = (;', 'index.handler', /UserCodeSyntaxError/, /./],
     ['a missing export', 'export const other = 1;', 'index.handler', /HandlerNotFound/, /handler/],

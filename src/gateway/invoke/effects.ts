@@ -1,6 +1,7 @@
 // What a function's pool does to the world, as functions that are passed in: tests pass others.
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId } from '../../base/ids.ts';
+import type { BrokenInvocation } from '../../protocol/agent.ts';
 
 export interface PoolEffects {
   readonly clock: Clock;
@@ -10,6 +11,8 @@ export interface PoolEffects {
   /** @throws BellowsError NotSupportedHere when instances can not be frozen here. */
   freeze(id: InstanceId): Promise<void>;
   thaw(id: InstanceId): Promise<void>;
+  /** What its instance can not log itself any more. To be told before `discard`, so that it is known when the instance ends. */
+  logBroken(id: InstanceId, invocation: BrokenInvocation): void;
   /** It has idled since `sinceMs`, wall-clock time. */
   idle(id: InstanceId, sinceMs: number): void;
 }

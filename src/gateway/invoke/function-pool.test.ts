@@ -40,6 +40,8 @@ class Bench {
   readonly discarded: string[] = [];
   readonly calls: string[] = [];
   readonly waiting: string[] = [];
+  /** What was to be logged for instances that could not themselves. */
+  readonly broken: string[] = [];
   acquire: () => Promise<unknown> = () => new Promise(() => {});
   readonly pool: FunctionPool;
   readonly tenant = new TenantConcurrency();
@@ -57,6 +59,8 @@ class Bench {
         discard: (id) => void this.discarded.push(id),
         freeze: async (id) => void this.calls.push(`freeze ${id}`),
         thaw: async (id) => void this.calls.push(`thaw ${id}`),
+        logBroken: (id, { durationMs, cause }) =>
+          void this.broken.push(`${id} ${cause.kind} ${Math.round(durationMs)} ms`),
         idle: (id) => void this.calls.push(`idle ${id}`),
       },
       { ...defaultInvokeTuning, ...tuning },

@@ -9,8 +9,8 @@ import type { InvokeTuning } from '../config.ts';
 import type { FunctionConcurrency } from './concurrency.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure, Invocation } from './invocation.ts';
-import { Orphans } from './orphans.ts';
-import { exitedPayload, timedOutPayload, type Death } from './payloads.ts';
+import { Orphans, type Orphan } from './orphans.ts';
+import { exitedPayload, exitWords, timedOutPayload, type Death } from './payloads.ts';
 import { WaitingQueue } from './queue.ts';
 import { Reserve } from './reserve.ts';
 import { ServiceTimes } from './service-times.ts';
@@ -142,9 +142,9 @@ export class FunctionPool {
     }
     const head = this.#end(slot);
     if (head === undefined) return;
-    this.#orphans.add(id, head, this.#tuning.deathReasonMs, () => {
-      this.#effects.discard(id, 'its link broke while it ran an invocation');
+    this.#orphans.add(id, { invocation: head, ranMs: this.#ranMs(slot) }, this.#tuning.deathReasonMs, () => {
       this.#bury(id, { reason: '', oomKilled: false });
+      this.#effects.discard(id, 'its link broke while it ran an invocation');
     });
     this.#dispatch();
   }
@@ -155,12 +155,7 @@ export class FunctionPool {
     const slot = this.#slots.get(id);
     if (slot !== undefined) {
       const head = this.#end(slot);
-      if (head !== undefined)
-        this.#fail(head, {
-          kind: 'functionError',
-          payload: exitedPayload(head.requestId, death),
-          timedOut: false,
-        });
+      if (head !== undefined) this.#died(id, { invocation: head, ranMs: this.#ranMs(slot) }, death);
     }
     this.#dispatch();
   }
@@ -294,12 +289,18 @@ export class FunctionPool {
       return;
     }
     this.#end(slot);
+    const { timeoutMs } = this.#route;
     this.#fail(head, {
       kind: 'functionError',
-      payload: timedOutPayload(head.requestId, this.#route.timeoutMs),
+      payload: timedOutPayload(head.requestId, timeoutMs),
       timedOut: true,
     });
-    this.#effects.discard(slot.id, `an invocation timed out after ${this.#route.timeoutMs} ms`);
+    this.#effects.logBroken(slot.id, {
+      requestId: head.requestId,
+      durationMs: timeoutMs,
+      cause: { kind: 'timedOut', timeoutMs },
+    });
+    this.#effects.discard(slot.id, `an invocation timed out after ${timeoutMs} ms`);
     this.#dispatch();
   }
 
@@ -350,9 +351,23 @@ export class FunctionPool {
 
   #bury(id: InstanceId, death: Death): void {
     const orphan = this.#orphans.take(id);
-    if (orphan === undefined) return;
-    const payload = exitedPayload(orphan.requestId, death);
-    this.#fail(orphan, { kind: 'functionError', payload, timedOut: false });
+    if (orphan !== undefined) this.#died(id, orphan, death);
+  }
+
+  /** The caller is answered, and then the log. */
+  #died(id: InstanceId, { invocation, ranMs }: Orphan, death: Death): void {
+    const { requestId } = invocation;
+    const words = exitWords(death);
+    this.#fail(invocation, {
+      kind: 'functionError',
+      payload: exitedPayload(requestId, words),
+      timedOut: false,
+    });
+    this.#effects.logBroken(id, { requestId, durationMs: ranMs, cause: { kind: 'exited', ...words } });
+  }
+
+  #ranMs(slot: Slot): number {
+    return Math.max(0, this.#effects.clock.monotonicMs() - slot.headStartedAtMs);
   }
 
   #settleRetired(id: InstanceId): void {

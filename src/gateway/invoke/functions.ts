@@ -2,6 +2,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { BrokenInvocation } from '../../protocol/agent.ts';
 import type { InstanceRoute, RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { InstanceLinkHandlers } from '../links/instance-link.ts';
@@ -17,6 +18,7 @@ export interface FunctionsEffects {
   discard(id: InstanceId, reason: string): void;
   freeze(id: InstanceId): Promise<void>;
   thaw(id: InstanceId): Promise<void>;
+  logBroken(id: InstanceId, invocation: BrokenInvocation): void;
   idle(id: InstanceId, sinceMs: number): void;
 }
 

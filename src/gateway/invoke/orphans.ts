@@ -3,23 +3,26 @@
 import type { InstanceId } from '../../base/ids.ts';
 import type { Invocation } from './invocation.ts';
 
+export interface Orphan {
+  readonly invocation: Invocation;
+  /** How long it had run when the link broke. */
+  readonly ranMs: number;
+}
+
 export class Orphans {
-  readonly #waiting = new Map<
-    InstanceId,
-    { readonly invocation: Invocation; readonly timer: NodeJS.Timeout }
-  >();
+  readonly #waiting = new Map<InstanceId, { readonly orphan: Orphan; readonly timer: NodeJS.Timeout }>();
 
   /** @param onLate nobody has said within `waitMs` why the instance is gone */
-  add(id: InstanceId, invocation: Invocation, waitMs: number, onLate: () => void): void {
-    this.#waiting.set(id, { invocation, timer: setTimeout(onLate, waitMs) });
+  add(id: InstanceId, orphan: Orphan, waitMs: number, onLate: () => void): void {
+    this.#waiting.set(id, { orphan, timer: setTimeout(onLate, waitMs) });
   }
 
   /** The instance's invocation, which waits no longer. */
-  take(id: InstanceId): Invocation | undefined {
-    const orphan = this.#waiting.get(id);
-    if (orphan === undefined) return undefined;
+  take(id: InstanceId): Orphan | undefined {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) return undefined;
     this.#waiting.delete(id);
-    clearTimeout(orphan.timer);
-    return orphan.invocation;
+    clearTimeout(waiting.timer);
+    return waiting.orphan;
   }
 }

@@ -15,19 +15,27 @@ export interface Death {
   readonly oomKilled: boolean;
 }
 
+export interface ExitWords {
+  readonly errorType: 'Runtime.OutOfMemory' | 'Runtime.ExitError';
+  readonly message: string;
+}
+
 /** A process that ended while it had work: by itself, by a signal, or because it had no memory left. */
-export function exitedPayload(requestId: string, { reason, oomKilled }: Death): string {
+export function exitWords({ reason, oomKilled }: Death): ExitWords {
   const how = oomKilled
     ? 'signal: killed'
     : (/exit status \d+|signal: [a-z ]+/.exec(reason)?.[0] ?? 'signal: killed');
-  const withWord =
-    how === 'exit status 0'
-      ? 'Runtime exited without providing a reason'
-      : `Runtime exited with error: ${how}`;
-  return JSON.stringify({
+  return {
     errorType: oomKilled ? 'Runtime.OutOfMemory' : 'Runtime.ExitError',
-    errorMessage: `RequestId: ${requestId} Error: ${withWord}`,
-  });
+    message:
+      how === 'exit status 0'
+        ? 'Runtime exited without providing a reason'
+        : `Runtime exited with error: ${how}`,
+  };
+}
+
+export function exitedPayload(requestId: string, { errorType, message }: ExitWords): string {
+  return JSON.stringify({ errorType, errorMessage: `RequestId: ${requestId} Error: ${message}` });
 }
 
 export function responseTooLargePayload(): string {

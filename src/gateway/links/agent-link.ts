@@ -1,7 +1,8 @@
-// The link to the agent of this machine: freezes idle function instances and thaws them. Owns nothing else.
+// The link to the agent of this machine: freezes idle function instances, thaws them, and has logged how invocations broke.
+// Owns nothing else.
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
-import { agentProtocol, type AgentProtocol } from '../../protocol/agent.ts';
+import { agentProtocol, type AgentProtocol, type BrokenInvocation } from '../../protocol/agent.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import type { Protocol } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
@@ -15,9 +16,11 @@ const noProtocol = { methods: {}, events: {} } satisfies Protocol;
 
 export class AgentLink {
   readonly #client: RpcClient<typeof noProtocol, AgentProtocol>;
+  readonly #log: Logger;
   #canFreeze = true;
 
   constructor(socketPath: string, log: Logger) {
+    this.#log = log;
     this.#client = new RpcClient<typeof noProtocol, AgentProtocol>({
       socketPath,
       local: noProtocol,
@@ -43,6 +46,15 @@ export class AgentLink {
 
   async thaw(id: InstanceId): Promise<void> {
     await this.#client.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
+  }
+
+  /** Nobody waits for it: an agent that is away for long costs the log these lines, and the caller nothing. */
+  logBroken(id: InstanceId, invocation: BrokenInvocation): void {
+    this.#client
+      .call('logBroken', { id, invocation })
+      .catch((error: unknown) =>
+        this.#log.warn({ err: error, instance: id }, 'the end of an invocation is not in its log'),
+      );
   }
 
   close(): void {

@@ -274,6 +274,7 @@ export class Harness {
       }),
       freeze: ({ id }) => note(`freeze ${id}`),
       thaw: ({ id }) => note(`thaw ${id}`),
+      logBroken: ({ id, invocation }) => note(`logBroken ${id} ${invocation.cause.kind}`),
     };
   }
 }
