@@ -265,6 +265,7 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
     let calls = 0;
     export const handler = async (event) => {
       calls += 1;
+      if (event.say) console.log(event.say);
       switch (event.do) {
         case 'throw': throw new TypeError('bad thing');
         case 'reject': return Promise.reject(Object.assign(new Error('no'), { name: 'CustomError' }));
@@ -309,9 +310,14 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
   });
 
   test.each([
-    ['hang', 2, ['START', 'timed out', 'END', 'REPORT'], 'Status: timeout'],
+    ['hang', 2, ['START', 'last words', 'timed out', 'END', 'REPORT'], 'Status: timeout'],
     ['spin', 2, ['START', 'timed out', 'END', 'REPORT'], 'Status: timeout'],
-    ['exit', 0, ['START', 'exit status 7', 'END', 'REPORT'], 'Status: error\tError Type: Runtime.ExitError'],
+    [
+      'exit',
+      0,
+      ['START', 'last words', 'exit status 7', 'END', 'REPORT'],
+      'Status: error\tError Type: Runtime.ExitError',
+    ],
     [
       'oom',
       0,
@@ -322,7 +328,8 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
     '%s: the log tells the whole invocation, in order',
     { timeout: 60_000 },
     async (what, seconds, words, status) => {
-      const { payload } = await invoke('faulty', { do: what });
+      const say = words.includes('last words') ? 'last words' : '';
+      const { payload } = await invoke('faulty', { do: what, say });
       const requestId =
         /RequestId: (\S+) /.exec((payload as { errorMessage: string }).errorMessage)?.[1] ?? 'none';
       let lines: string[] = [];

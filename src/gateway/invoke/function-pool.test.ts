@@ -169,10 +169,15 @@ describe('requests', () => {
     bench.add('a');
     bench.warmUp('a');
     for (const name of ['1', '2', '3']) bench.submit(name);
+    vi.advanceTimersByTime(30);
     bench.pool.linkLost('a' as InstanceId);
     expect(bench.ended).toEqual([]);
+    expect(bench.broken).toEqual([]);
+    vi.advanceTimersByTime(10);
     bench.pool.instanceGone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
     expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
+    // The time it ran, not how long the reason of its end took to be known; and those that were not begun left no trace.
+    expect(bench.broken).toEqual(['a exited 30 ms']);
     bench.add('b');
     bench.answer('b');
     bench.answer('b');
@@ -201,6 +206,7 @@ describe('requests', () => {
     expect(bench.ended).toEqual(['1 ok']);
     vi.advanceTimersByTime(200);
     expect(bench.ended).toEqual(['1 ok', '2 functionError Sandbox.Timedout']);
+    expect(bench.broken).toEqual(['a timedOut 1000 ms']);
     expect(bench.discarded).toEqual(['a']);
   });
 
