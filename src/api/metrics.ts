@@ -58,7 +58,7 @@ export async function renderMetrics(
   for (const { id, state } of units) ready.set({ unit: id }, state === 'ready' ? 1 : 0);
 
   // Bytes, millicores and bytes per second, as everywhere; the resource's name is the label.
-  const amounts = ['capacity', 'granted', 'used', 'claimed', 'unallocated'] as const;
+  const amounts = ['capacity', 'granted', 'used', 'claimed', 'unallocated', 'oversubscribed'] as const;
   for (const amount of amounts) {
     const gauge = new Gauge({
       name: `bellows_resource_${amount}`,

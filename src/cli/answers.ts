@@ -95,6 +95,7 @@ export const ledger = z.array(
     used: z.string(),
     claimed: z.string(),
     unallocated: z.string(),
+    oversubscribed: z.string(),
     tenants: z.array(z.looseObject({ tenant: z.string(), limit, granted: z.string(), used: z.string() })),
   }),
 );

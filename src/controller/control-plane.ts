@@ -94,8 +94,10 @@ export interface LedgerLine {
   readonly granted: number;
   readonly used: number;
   readonly claimed: number;
-  /** capacity − granted; negative when the machine is oversubscribed. */
+  /** capacity − granted where that is positive, else 0. */
   readonly unallocated: number;
+  /** granted − capacity where that is positive, else 0: more is granted than there is. */
+  readonly oversubscribed: number;
   readonly tenants: readonly {
     readonly tenant: TenantId;
     readonly limit: number | null;

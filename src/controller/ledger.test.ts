@@ -1,7 +1,10 @@
 import { expect, test } from 'vitest';
 import type { TenantId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
-import { discrepancies } from './ledger.ts';
+import type { Resources } from '../model/resources.ts';
+import { unlimited, type Tenant } from '../model/tenant.ts';
+import type { InstanceView, LedgerLine } from './control-plane.ts';
+import { discrepancies, ledgerOf } from './ledger.ts';
 
 const tenant = 'acme' as TenantId;
 
@@ -12,3 +15,17 @@ test('the ledger is compared with the kernel within its tolerance', () => {
     { tenant, ledgerBytes: 300 * mib, kernelBytes: 500 * mib },
   ]);
 });
+
+test('more granted than there is reads as oversubscribed, and never as a negative rest', () => {
+  const nothing = everyResource(0);
+  const instance = { tenant, grant: everyResource(700), used: nothing, claimed: nothing };
+  const owner = { id: tenant, limits: unlimited } as Tenant;
+  const line = (capacity: number): LedgerLine | undefined =>
+    ledgerOf(everyResource(capacity), [owner], [instance as InstanceView])[0];
+  expect(line(1_000)).toMatchObject({ granted: 700, unallocated: 300, oversubscribed: 0 });
+  expect(line(500)).toMatchObject({ granted: 700, unallocated: 0, oversubscribed: 200 });
+});
+
+function everyResource(each: number): Resources {
+  return { memory: each, cpu: each, storage: each, bandwidth: each } as Resources;
+}

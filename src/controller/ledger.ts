@@ -29,7 +29,8 @@ export function ledgerOf(
       granted,
       used: sum(lines, (line) => line.used),
       claimed: sum(lines, (line) => line.claimed),
-      unallocated: capacity[resource] - granted,
+      unallocated: Math.max(0, capacity[resource] - granted),
+      oversubscribed: Math.max(0, granted - capacity[resource]),
       tenants: lines.map(({ tenant, limit, granted: own, used }) => ({ tenant, limit, granted: own, used })),
     };
   });

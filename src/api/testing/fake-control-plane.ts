@@ -328,7 +328,8 @@ export class FakeControlPlane implements ControlPlane {
       granted: 1_500_000,
       used: 250_000,
       claimed: 0,
-      unallocated: -500_000,
+      unallocated: 0,
+      oversubscribed: 500_000,
       tenants: this.listTenants().map(({ id }) => ({
         tenant: id,
         limit: null,

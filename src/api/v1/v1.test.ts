@@ -215,7 +215,12 @@ describe('the machine', () => {
     ]);
     const { body } = await call('getLedger', '/v1/ledger');
     expect(body).toContainEqual(
-      expect.objectContaining({ resource: 'cpu', capacity: '1000', unallocated: '-500' }),
+      expect.objectContaining({
+        resource: 'cpu',
+        capacity: '1000',
+        unallocated: '0m',
+        oversubscribed: '500',
+      }),
     );
     expect((await call('reclaim', '/v1/reclaim')).body).toMatchObject({ found: '10MiB', freed: '8MiB' });
     await call('reclaim', '/v1/reclaim', json({ memory: '1GiB', from: 'acme/hello' }));

@@ -14,24 +14,45 @@ export const ledger = command({
       out.json(lines);
       return exitCode.ok;
     }
-    const rows = lines.flatMap(({ resource, capacity, granted, used, claimed, unallocated, tenants }) => {
-      const show =
-        resource === 'memory' || resource === 'storage' ? shownBytes : (text: string): string => text;
-      return [
-        [resource, 'all', show(capacity), show(granted), show(used), show(claimed), show(unallocated)],
-        ...tenants.map((tenant) => [
-          '',
-          tenant.tenant,
-          tenant.limit === null ? 'no limit' : show(tenant.limit),
-          show(tenant.granted),
-          show(tenant.used),
-          '',
-          '',
-        ]),
-      ];
-    });
+    const rows = lines.flatMap(
+      ({ resource, capacity, granted, used, claimed, unallocated, oversubscribed, tenants }) => {
+        const show =
+          resource === 'memory' || resource === 'storage' ? shownBytes : (text: string): string => text;
+        return [
+          [
+            resource,
+            'all',
+            show(capacity),
+            show(granted),
+            show(used),
+            show(claimed),
+            show(unallocated),
+            show(oversubscribed),
+          ],
+          ...tenants.map((tenant) => [
+            '',
+            tenant.tenant,
+            tenant.limit === null ? 'no limit' : show(tenant.limit),
+            show(tenant.granted),
+            show(tenant.used),
+            '',
+            '',
+            '',
+          ]),
+        ];
+      },
+    );
     out.table(
-      ['RESOURCE', 'WHOSE', 'CAPACITY OR LIMIT', 'GRANTED', 'USED', 'CLAIMED', 'UNALLOCATED'],
+      [
+        'RESOURCE',
+        'WHOSE',
+        'CAPACITY OR LIMIT',
+        'GRANTED',
+        'USED',
+        'CLAIMED',
+        'UNALLOCATED',
+        'OVERSUBSCRIBED',
+      ],
       rows,
       'There is nothing to account for.',
     );

@@ -49,7 +49,10 @@ export const ledgerLineView = z
     used: quantityView,
     claimed: quantityView,
     unallocated: quantityView.meta({
-      description: 'Capacity less granted; negative when the machine is oversubscribed.',
+      description: 'Capacity less granted; 0 when as much or more is granted.',
+    }),
+    oversubscribed: quantityView.meta({
+      description: 'Granted less capacity: how much more is granted than there is; 0 when it is not.',
     }),
     tenants: z.array(
       z.object({ tenant: z.string(), limit: maybeQuantityView, granted: quantityView, used: quantityView }),
@@ -65,7 +68,8 @@ export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView>
     granted: formatResource(resource, line.granted),
     used: formatResource(resource, line.used),
     claimed: formatResource(resource, line.claimed),
-    unallocated: showSigned(resource, line.unallocated),
+    unallocated: formatResource(resource, line.unallocated),
+    oversubscribed: formatResource(resource, line.oversubscribed),
     tenants: line.tenants.map(({ tenant, limit, granted, used }) => ({
       tenant,
       limit: showMaybe(resource, limit),
@@ -73,10 +77,6 @@ export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView>
       used: formatResource(resource, used),
     })),
   };
-}
-
-function showSigned(resource: LedgerLine['resource'], amount: number): string {
-  return amount < 0 ? `-${formatResource(resource, -amount)}` : formatResource(resource, amount);
 }
 
 export const reclaimView = z
