@@ -13,6 +13,19 @@ test('a start that failed says why, and then where, not in JSON', () => {
   expect(worded).toMatchObject({ code: 'StartFailed', hint: expect.stringContaining('deploy it again') });
 });
 
+test("a stack tells of the user's code alone, and not more than five places", () => {
+  const own = Array.from({ length: 8 }, (_, index) => `    at load (/var/task/index.mjs:${index}:1)`);
+  const trace = [
+    'Error: no',
+    '    at Module._resolve (node:internal/modules/cjs/loader:1421:15)',
+    ...own,
+    '    at node:internal/main/run_main_module:36:49',
+  ];
+  expect(wordedStartFailure(failed('no', trace)).message).toBe(
+    ['It could not be started: no', ...own.slice(0, 5)].join('\n'),
+  );
+});
+
 test('what a process wrote before it ended is kept whole', () => {
   const worded = wordedStartFailure(
     failed('Error: Runtime exited with error: exit status 127', ['sh: nope: not found']),
