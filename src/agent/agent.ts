@@ -104,7 +104,7 @@ export class Agent {
       logs: this.#logs,
       clock,
       runtimeDirectory: this.#runtimeDirectory,
-      save: (handle) => this.#handles.write(handle),
+      handles: this.#handles,
       onChange: (data) => emit({ event: 'instance', data }),
     });
     this.#instances = new Instances({

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatResources, type Resources } from '../model/resources.ts';
 import { grantFileName, type GrantNotice } from '../protocol/instance.ts';
-import { writeFileAtomicSync } from '../sys/atomic-file.ts';
+import { ReplacedFile, writeFileAtomicSync } from '../sys/atomic-file.ts';
 
 export type GrantPhase = GrantNotice['phase'];
 
@@ -32,12 +32,15 @@ export function lastGeneration(runDirectory: string): number {
 }
 
 export class GrantBook {
-  readonly #file: string;
+  readonly #path: string;
+  readonly #file: ReplacedFile;
   #notice: GrantNotice;
   readonly #readers = new Set<() => void>();
 
   constructor(runDirectory: string, grant: Resources, generation: number) {
-    this.#file = join(runDirectory, grantFileName);
+    this.#path = join(runDirectory, grantFileName);
+    // A full disk: the frame and the Runtime API have said the same.
+    this.#file = new ReplacedFile(this.#path, 0o644, () => undefined);
     this.#notice = grantNotice(grant, generation, 'current');
   }
 
@@ -45,15 +48,15 @@ export class GrantBook {
     return this.#notice;
   }
 
-  /** Writes the present notice: at the start, and after a crash between a change and its file. */
+  /** Writes the present notice at once: at the start, and after a crash between a change and its file. */
   write(): void {
-    writeFileAtomicSync(this.#file, `${JSON.stringify(this.#notice)}\n`);
+    writeFileAtomicSync(this.#path, this.#text());
   }
 
-  /** Counts up, writes the file, and wakes readers. */
+  /** Counts up, wakes readers, and begins to replace the file. */
   change(grant: Resources, phase: GrantPhase): GrantNotice {
     this.#notice = grantNotice(grant, this.#notice.generation + 1, phase);
-    this.write();
+    this.#file.replace(this.#text());
     for (const wake of this.#readers) wake();
     return this.#notice;
   }
@@ -73,8 +76,13 @@ export class GrantBook {
     });
   }
 
-  /** Nobody reads any more. */
-  close(): void {
+  /** Nobody reads any more, and the file is not written any more. */
+  async close(): Promise<void> {
     for (const wake of this.#readers) wake();
+    await this.#file.close();
+  }
+
+  #text(): string {
+    return `${JSON.stringify(this.#notice)}\n`;
   }
 }

@@ -101,7 +101,7 @@ async function adopt(handle: Handle, options: AdoptOptions): Promise<void> {
     desired: handle.desired,
     cgroup,
     sandboxName: handle.sandbox,
-    save: (next) => handles.write(next),
+    handles,
     onChange,
   });
   cell.api?.serve({ uid: sandbox.separateUsers ? spec.uid : (process.getuid?.() ?? 0), grants });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { endpoint, instanceSpec } from '../../protocol/agent.ts';
 import { resources } from '../../protocol/schemas.ts';
-import { writeFileAtomicSync } from '../../sys/atomic-file.ts';
+import { ReplacedFile, writeFileAtomicSync } from '../../sys/atomic-file.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { SlotName } from '../slot.ts';
 
@@ -38,10 +38,23 @@ export type Handle = z.infer<typeof handleSchema>;
 
 export class Handles {
   readonly #layout: Layout;
+  readonly #replaced = new Map<string, ReplacedFile>();
 
   constructor(layout: Layout) {
     this.#layout = layout;
     mkdirSync(layout.handles, { recursive: true, mode: 0o700 });
+  }
+
+  /** Replaces the handle of an instance that serves: nobody waits for it, the last state wins. */
+  replace(handle: Handle): void {
+    const { id } = handle.spec;
+    let file = this.#replaced.get(id);
+    if (file === undefined) {
+      // Without it a new agent finds the grant of before, and the controller tells it the present one.
+      file = new ReplacedFile(this.#layout.handle(id), 0o600, () => undefined);
+      this.#replaced.set(id, file);
+    }
+    file.replace(JSON.stringify(handle));
   }
 
   write(handle: Handle): void {
@@ -50,6 +63,8 @@ export class Handles {
   }
 
   async remove(id: string): Promise<void> {
+    await this.#replaced.get(id)?.close();
+    this.#replaced.delete(id);
     await rm(this.#layout.handle(id), { force: true });
   }
 

@@ -12,7 +12,7 @@ import { frameType } from '../../protocol/instance.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { GrantBook, GrantPhase } from '../grants.ts';
 import type { Cell } from './cells.ts';
-import type { Handle } from './handle.ts';
+import type { Handle, Handles } from './handle.ts';
 
 /** User code may compute without a pause; the notice then reaches it later, and nobody waits longer for it. */
 const noticeTimeoutMs = 1000;
@@ -31,7 +31,7 @@ export interface InstanceOptions {
   readonly desired: Resources;
   readonly cgroup: Cgroup;
   readonly sandboxName: 'bubblewrap' | 'none';
-  readonly save: (handle: Handle) => void;
+  readonly handles: Pick<Handles, 'write' | 'replace'>;
   readonly onChange: (info: InstanceInfo) => void;
 }
 
@@ -121,7 +121,7 @@ export class Instance {
 
   /** Writes the handle, unless there is nothing to adopt any more. */
   save(): void {
-    if (this.#phase !== 'gone') this.#options.save(this.#handle());
+    if (this.#phase !== 'gone') this.#options.handles.write(this.#handle());
   }
 
   becomeReady(): void {
@@ -144,11 +144,11 @@ export class Instance {
   }
 
   /** Nothing of it is left; its handle is not written again. */
-  becomeGone(): void {
+  async becomeGone(): Promise<void> {
     this.#phase = 'gone';
     clearTimeout(this.#telling);
-    this.grants.close();
     this.#changed();
+    await this.grants.close();
   }
 
   /** Resolves when every process stands still. Does nothing while it starts or stops. */
@@ -193,7 +193,7 @@ export class Instance {
     this.#telling ??= setTimeout(() => {
       this.#telling = undefined;
       if (this.#phase === 'gone') return;
-      this.save();
+      this.#options.handles.replace(this.#handle());
       void this.#notify('current');
     }, afterAnswerMs);
   }

@@ -195,7 +195,7 @@ export class Instances {
     try {
       await cells.end(cell);
     } finally {
-      instance.becomeGone();
+      await instance.becomeGone();
       await handles.remove(spec.id);
       this.#byId.delete(spec.id);
       this.#broken.ended(spec, instance.grant.memory, memoryPeakBytes);

@@ -19,7 +19,7 @@ import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
 import { giveLog, nameUser, type Slot } from '../slot.ts';
 import { baseEnvironment, launchPlaces, type Cell, type Cells } from './cells.ts';
-import type { Handle } from './handle.ts';
+import type { Handles } from './handle.ts';
 import { Instance } from './instance.ts';
 import { freePort, whenServed } from './ports.ts';
 import { bindFailure, exitFailure, timeoutFailure } from './start-failure.ts';
@@ -38,7 +38,7 @@ export interface StarterOptions {
   readonly logs: LogStore;
   readonly clock: Clock;
   readonly runtimeDirectory: string;
-  readonly save: (handle: Handle) => void;
+  readonly handles: Handles;
   readonly onChange: (info: InstanceInfo) => void;
 }
 
@@ -284,13 +284,13 @@ export class Starter {
     pooled: boolean,
     rest: Pick<Endpoint, 'mode' | 'port'>,
   ): Instance {
-    const { cgroup, sandbox, clock, save, onChange, runtimeDirectory } = this.#options;
+    const { cgroup, sandbox, clock, handles, onChange, runtimeDirectory } = this.#options;
     return new Instance({
       spec,
       cell,
       pooled,
       cgroup,
-      save,
+      handles,
       onChange,
       runtimeDirectory,
       sandboxName: sandbox.name,
