@@ -62,8 +62,11 @@ describe('one instance', () => {
 
   test('garbage in the way is collected first', async () => {
     const app = await unit.start(grantOf(400));
-    await app.tell('hold 200');
-    await app.tell('hold 0');
+    // V8 may collect by itself as soon as they are let go; then there is no garbage in the way, and it is made again.
+    for (let held = 0; held < 150 * mib; held = unit.cgroup.usage(app.group).workingSetBytes) {
+      await app.tell('hold 200');
+      await app.tell('hold 0');
+    }
     expect(await resize(app, 128, 5000)).toMatchObject({ status: 'applied', after: 128 * mib });
     expect(unit.trims()).toBeGreaterThan(0);
   });
