@@ -51,6 +51,32 @@ describe('what is no name of a function is a ValidationException', () => {
   });
 });
 
+test.each(['a.b', 'a'.repeat(65), 'arn:aws:lambda:us-east-1:123456789012:x'])(
+  'the pattern that a refusal shows refuses %s too',
+  (input) => {
+    const thrown = refusalOf(input);
+    const shown = thrown.split('regular expression pattern: ')[1];
+    expect(shown).toBeDefined();
+    expect(new RegExp(`^${shown}$`).test(input)).toBe(false);
+    expect(new RegExp(`^${shown}$`).test('hello')).toBe(true);
+  },
+);
+
+test('what is too long whatever it holds is told so', () => {
+  expect(refusalOf(`arn:aws-${'x'.repeat(200)}:lambda:us-east-1:123456789012:function:f`)).toMatch(
+    /length less than or equal to 170$/,
+  );
+});
+
+function refusalOf(input: string): string {
+  try {
+    parseFunctionName(input);
+  } catch (thrown) {
+    if (thrown instanceof LambdaError) return thrown.message;
+  }
+  throw new Error('it was not refused');
+}
+
 test('two qualifiers that differ are refused', () => {
   expect(() => parseFunctionName('hello:1', '2')).toThrow(
     expect.objectContaining({ type: 'InvalidParameterValueException' }),
