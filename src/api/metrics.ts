@@ -33,6 +33,8 @@ export async function renderMetrics(
   });
   for (const state of instanceStates) states.set({ state }, 0);
   for (const { state } of instances) states.inc({ state });
+  // Whom nobody asked for yet are the agent's own: it lists no instance of them, only how many there are.
+  for (const { warm } of units) states.inc({ state: 'warm' }, warm);
 
   const open = new Gauge({
     name: 'bellows_connections',

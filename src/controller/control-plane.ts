@@ -39,6 +39,8 @@ export interface AppDeployment extends DeploymentBase {
 
 export interface FunctionDeployment extends DeploymentBase {
   readonly kind: 'function';
+  /** The runtime as the caller called it; `runtime` when it is not given. */
+  readonly runtimeIdentifier?: string;
   readonly handler: string;
   readonly timeoutMs: number;
   readonly description?: string;
@@ -53,6 +55,8 @@ export type Deployment = AppDeployment | FunctionDeployment;
 export interface FunctionUpdate {
   readonly handler?: string;
   readonly runtime?: RuntimeName;
+  /** As in {@link FunctionDeployment}; read together with `runtime`. */
+  readonly runtimeIdentifier?: string;
   readonly timeoutMs?: number;
   readonly description?: string;
   readonly role?: string;
@@ -80,6 +84,8 @@ export interface UnitView {
   readonly state: 'ready' | 'disconnected';
   readonly pid: number | null;
   readonly instances: number;
+  /** Processes that are ready and belong to nobody yet, by the agent's last count. */
+  readonly warm: number;
   readonly capabilities: AgentCapabilities | null;
   readonly provisioned: Resources;
   readonly claimed: Resources;

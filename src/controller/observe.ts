@@ -58,6 +58,8 @@ export class Observer {
         state: link.connected ? 'ready' : 'disconnected',
         pid: unit.pid,
         instances: instances.length,
+        // `instances` took a fresh sample where the agent answered.
+        warm: link.connected ? (this.#parts.measures.last?.pool.ready ?? 0) : 0,
         capabilities: link.hello?.capabilities ?? null,
         provisioned: unit.provisioned,
         claimed: unit.claimed,

@@ -39,6 +39,8 @@ export interface AppWorkload extends WorkloadBase {
 
 export interface FunctionWorkload extends WorkloadBase {
   readonly kind: 'function';
+  /** The runtime as it was submitted, e.g. `nodejs22.x`, for answers alone: `runtime` says what runs, and is meant when this is absent. */
+  readonly runtimeIdentifier?: string;
   readonly handler: string;
   readonly timeoutMs: number;
   readonly description: string;

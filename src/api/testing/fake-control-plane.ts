@@ -167,6 +167,9 @@ export class FakeControlPlane implements ControlPlane {
         : {
             kind: 'function',
             ...base,
+            ...(deployment.runtimeIdentifier === undefined
+              ? {}
+              : { runtimeIdentifier: deployment.runtimeIdentifier }),
             handler: deployment.handler,
             timeoutMs: deployment.timeoutMs,
             description: deployment.description ?? '',
@@ -312,6 +315,7 @@ export class FakeControlPlane implements ControlPlane {
         state: 'ready',
         pid: null,
         instances: 1,
+        warm: 3,
         capabilities: null,
         provisioned: defaultRequest,
         claimed: emptyResources,

@@ -230,6 +230,7 @@ describe('the machine', () => {
   test('metrics tell tenants only to the admin', async () => {
     const open = await (await fetch(`${api.url}/metrics`)).text();
     expect(open).toMatch(/^bellows_resource_granted\{resource="memory"\} 1500000$/m);
+    expect(open).toMatch(/^bellows_instances\{state="warm"\} 3$/m);
     expect(open).not.toContain('acme');
     const detailed = await (await api.fetch('/metrics')).text();
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="memory"\} 250000$/m);
