@@ -3,7 +3,7 @@ import type { RuntimeName } from '../model/workload.ts';
 
 /**
  * Handlers written for an older Node are expected to run as they are, so the identifiers that Lambda still takes are
- * taken too; what runs is Node 26, and every answer says `nodejs26.x`, for that is the truth.
+ * taken too, and Lambda's answers say them back; what runs is Node 26.
  */
 const functionRuntimes: ReadonlyMap<string, RuntimeName> = new Map([
   ['nodejs20.x', 'nodejs26.x'],

@@ -45,6 +45,9 @@ export function deployedWorkload(
   return {
     ...base,
     kind: 'function',
+    ...(deployment.runtimeIdentifier === undefined
+      ? {}
+      : { runtimeIdentifier: deployment.runtimeIdentifier }),
     handler: deployment.handler,
     timeoutMs: deployment.timeoutMs,
     description: deployment.description ?? '',
@@ -67,6 +70,9 @@ export function updatedFunction(
     ...present,
     handler: update.handler ?? present.handler,
     runtime: update.runtime ?? present.runtime,
+    ...(update.runtime === undefined
+      ? {}
+      : { runtimeIdentifier: update.runtimeIdentifier ?? update.runtime }),
     timeoutMs: update.timeoutMs ?? present.timeoutMs,
     description: update.description ?? present.description,
     role: update.role ?? present.role,

@@ -15,14 +15,15 @@ export function base64OfHex(sha256: string): string {
 }
 
 /**
- * Runtime and Architectures say what really runs, whatever was asked for. State is always Active: a function that
+ * Runtime is what was submitted, since tools that compare it with theirs would see a change for ever; Node 26 runs each
+ * of them. Architectures says what really runs. State is always Active: a function that
  * was accepted can be invoked, its instances start when they are needed.
  */
 export function functionConfiguration(caller: Tenant, workload: FunctionWorkload): Record<string, unknown> {
   return {
     FunctionName: workload.name,
     FunctionArn: functionArn(caller.accountId, workload.name),
-    Runtime: workload.runtime,
+    Runtime: workload.runtimeIdentifier ?? workload.runtime,
     Role: workload.role,
     Handler: workload.handler,
     CodeSize: workload.codeSizeBytes,

@@ -97,9 +97,12 @@ export function refuseUnsupported(members: Members): void {
 }
 
 /** @throws LambdaError InvalidParameterValueException in AWS's words */
-export function runtimeOf(identifier: string): RuntimeName {
+export function runtimeOf(identifier: string): {
+  readonly runtime: RuntimeName;
+  readonly runtimeIdentifier: string;
+} {
   const runtime = functionRuntime(identifier);
-  if (runtime !== undefined) return runtime;
+  if (runtime !== undefined) return { runtime, runtimeIdentifier: identifier };
   throw new LambdaError(
     'InvalidParameterValueException',
     `Value ${identifier.slice(0, 64)} at 'runtime' failed to satisfy constraint: ` +

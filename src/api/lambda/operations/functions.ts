@@ -107,7 +107,7 @@ const createFunction = operation({
         {
           kind: 'function',
           name,
-          runtime,
+          ...runtime,
           handler,
           code,
           env,
@@ -170,6 +170,19 @@ function maxItemsOf(query: URLSearchParams): number {
   );
 }
 
+/** The name that a page starts after. @throws LambdaError InvalidParameterValueException when no page ended so */
+function markerOf(query: URLSearchParams): string {
+  const marker = query.get('Marker') ?? '';
+  const name = Buffer.from(marker, 'base64url').toString();
+  // Decoding takes anything: only what we gave out comes back the same, and holds a name.
+  const isOurs = Buffer.from(name).toString('base64url') === marker && /^[a-zA-Z0-9_-]{0,64}$/.test(name);
+  if (isOurs) return name;
+  throw new LambdaError(
+    'InvalidParameterValueException',
+    `Invalid Marker ${JSON.stringify(marker.slice(0, 40))}: give back the NextMarker of the page before.`,
+  );
+}
+
 const listFunctions = operation({
   name: 'ListFunctions',
   method: 'GET',
@@ -178,7 +191,7 @@ const listFunctions = operation({
   handle: async ({ control, caller, query }) => {
     const maxItems = maxItemsOf(query);
     // The marker is the last name of the page before, so that pages hold when functions come and go between them.
-    const after = Buffer.from(query.get('Marker') ?? '', 'base64url').toString();
+    const after = markerOf(query);
     const functions = control
       .listWorkloads(caller.id)
       .filter(
@@ -256,7 +269,7 @@ const updateFunctionConfiguration = operation({
     const request = sizeOf(body);
     const change: FunctionUpdate = {
       ...(body.Handler === undefined ? {} : { handler: body.Handler }),
-      ...(body.Runtime === undefined ? {} : { runtime: runtimeOf(body.Runtime) }),
+      ...(body.Runtime === undefined ? {} : runtimeOf(body.Runtime)),
       ...(body.Timeout === undefined ? {} : { timeoutMs: body.Timeout * 1_000 }),
       ...(body.Description === undefined ? {} : { description: body.Description }),
       ...(body.Role === undefined ? {} : { role: body.Role }),
