@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { TenantId } from '../base/ids.ts';
 import { unlimited, type Tenant } from '../model/tenant.ts';
-import { deployedWorkload } from './deployment.ts';
+import { deployedWorkload, updatedFunction } from './deployment.ts';
 import { checkEnv, instanceEnv, logStreamOf, reservedEnv } from './env.ts';
 import { app, fn } from './testing/harness.ts';
 
@@ -39,8 +39,27 @@ describe('environment', () => {
       AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE',
       AWS_ENDPOINT_URL_LAMBDA: 'http://127.0.0.1:8080',
       TZ: 'Europe/Berlin',
+      LD_LIBRARY_PATH: '/lib64:/usr/lib64:/var/task:/var/task/lib',
+      AWS_XRAY_CONTEXT_MISSING: 'LOG_ERROR',
+      AWS_XRAY_DAEMON_ADDRESS: '127.0.0.1:2000',
       MINE: 'x',
     });
+  });
+
+  test('a function has no session token: a signature of long-lived keys would be refused with one', () => {
+    const env = instanceEnv(deployedWorkload(tenant, fn('f'), undefined, moment), context);
+    expect(env).not.toHaveProperty('AWS_SESSION_TOKEN');
+  });
+
+  test('a function is told as what runs it, and kept as what it was submitted for', () => {
+    const submitted = fn('f', { runtimeIdentifier: 'nodejs22.x' });
+    const first = deployedWorkload(tenant, submitted, undefined, moment);
+    expect(first).toMatchObject({ runtime: 'nodejs26.x', runtimeIdentifier: 'nodejs22.x' });
+    expect(instanceEnv(first, context)['AWS_EXECUTION_ENV']).toBe('AWS_Lambda_nodejs26.x');
+    if (first.kind !== 'function') throw new Error('no function');
+    expect(updatedFunction(first, { timeoutMs: 5_000 }, moment).runtimeIdentifier).toBe('nodejs22.x');
+    const changed = { runtime: 'nodejs26.x', runtimeIdentifier: 'nodejs24.x' } as const;
+    expect(updatedFunction(first, changed, moment).runtimeIdentifier).toBe('nodejs24.x');
   });
 
   test('without a network no endpoint is named', () => {

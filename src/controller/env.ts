@@ -64,6 +64,11 @@ function functionEnv(workload: FunctionWorkload, context: EnvContext): Record<st
   return {
     ...commonEnv,
     TZ: ':UTC',
+    // Lambda's, less the directories that the sandbox has not: /var/runtime, and layers in /opt.
+    LD_LIBRARY_PATH: '/lib64:/usr/lib64:/var/task:/var/task/lib',
+    // There is no X-Ray daemon: with these a tracing SDK writes a line instead of failing the event.
+    AWS_XRAY_CONTEXT_MISSING: 'LOG_ERROR',
+    AWS_XRAY_DAEMON_ADDRESS: '127.0.0.1:2000',
     NODE_PATH:
       '/opt/nodejs/node26/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task',
     // So that an AWS SDK inside calls this Bellows, not AWS. Without the machine's network nothing could be reached.
