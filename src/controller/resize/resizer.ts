@@ -22,7 +22,7 @@ import type { DesiredState } from '../state/desired.ts';
 import { EnforcedLimits } from './enforced-limits.ts';
 import { keepFixed } from './live-kinds.ts';
 import { phantoms, planInput, type Present, type Wish } from './plan-input.ts';
-import { appliedTransaction, plannedTransaction, type AgentOutcome } from './transaction.ts';
+import { appliedTransaction, plannedTransaction, withStarting, type AgentOutcome } from './transaction.ts';
 import { partsOf, sentenceOf } from './wording.ts';
 
 /** Beyond the time that a caller is willing to wait: notifying, collecting garbage and writing take a moment themselves. */
@@ -77,7 +77,10 @@ export class Resizer {
     if (change.options.plan || this.#isScarce(change.wish)) await measures.sample().catch(() => undefined);
     const { plan, outcome } = await this.#planning.run('plan', async () => {
       const planned = refused(this.#planFor(change.wish), change.refusal ?? '');
-      const wished = this.#withoutOthersWaiting(planned, change.wish);
+      const wished = withStarting(this.#withoutOthersWaiting(planned, change.wish), (instance) => {
+        const tracked = this.#parts.actual.get(instance);
+        return tracked !== undefined && knownOf(tracked) === null;
+      });
       if (change.options.plan || wished.status === 'infeasible') return { plan: wished, outcome: undefined };
       await change.store();
       return { plan: wished, outcome: this.#apply(wished, change) };

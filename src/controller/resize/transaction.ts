@@ -69,6 +69,25 @@ export function appliedTransaction(
   return assemble(id, false, plan, tenants, instances, durationMs);
 }
 
+/** An instance that is starting has no group yet to write to: it gets its share as soon as it serves. */
+export function withStarting(plan: ChangePlan, isStarting: (instance: InstanceId) => boolean): ChangePlan {
+  if (plan.status === 'infeasible') return plan;
+  const instances = plan.instances.map((change) =>
+    isStarting(change.instance) ? { ...change, changes: change.changes.map(whenStarted) } : change,
+  );
+  return { ...plan, instances };
+}
+
+function whenStarted(change: ResourceChange): ResourceChange {
+  if (change.status !== 'applied' || change.before === change.after) return change;
+  return {
+    ...change,
+    after: change.before,
+    status: 'deferred',
+    reason: 'The instance is starting; it is applied when that is done.',
+  };
+}
+
 function likely(change: ResourceChange, inUse: number | undefined): ResourceChange {
   if (
     change.resource !== 'memory' ||
