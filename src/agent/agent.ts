@@ -93,7 +93,8 @@ export class Agent {
     this.#warmth = new MoveWarmth({
       cgroup,
       clock,
-      anyGroup: () => this.#pool.anyGroup ?? this.#instances.all()[0]?.cell.group,
+      settledGroup: () =>
+        this.#instances.all().find(({ state }) => state === 'idle' || state === 'frozen')?.cell.group,
     });
     const starter = new Starter({
       cells: this.#cells,

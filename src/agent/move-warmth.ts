@@ -14,8 +14,8 @@ const afterStartMs = 3_000;
 export interface MoveWarmthOptions {
   readonly cgroup: Cgroup;
   readonly clock: Clock;
-  /** A group of ours that holds a process; undefined while there is none. */
-  readonly anyGroup: () => GroupPath | undefined;
+  /** A group whose processes stay where they are until they end; undefined while there is none. Never a pool's: those move. */
+  readonly settledGroup: () => GroupPath | undefined;
 }
 
 export class MoveWarmth {
@@ -40,8 +40,9 @@ export class MoveWarmth {
   async #run(): Promise<void> {
     this.#running = true;
     while (this.#options.clock.monotonicMs() < this.#untilMs) {
-      const group = this.#options.anyGroup();
-      if (group !== undefined) await this.#options.cgroup.warmMoves(group);
+      const group = this.#options.settledGroup();
+      // The instance may just be ending; then there is nothing to move, and nobody is worse off.
+      if (group !== undefined) await this.#options.cgroup.warmMoves(group).catch(() => undefined);
       await sleep(everyMs, undefined, { ref: false });
     }
     this.#running = false;

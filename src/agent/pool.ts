@@ -46,11 +46,6 @@ export class Pool {
     return this.#ready.length;
   }
 
-  /** The group of a process that waits; undefined while there is none. */
-  get anyGroup(): GroupPath | undefined {
-    return this.#ready[0]?.group;
-  }
-
   async open(): Promise<void> {
     this.#options.cgroup.create(poolGroup);
     await this.#options.cgroup.setLimits(poolGroup, { cpuWeight: poolCpuWeight });
