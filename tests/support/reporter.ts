@@ -18,9 +18,8 @@ export default class ClosingLines implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[], reason: TestRunEndReason): void {
     const tests = modules.flatMap((module) => [...module.children.allTests()]);
     const count = (state: string): number => tests.filter((test) => test.result().state === state).length;
-    // A file that did not load, or a hook or stray rejection that threw, has no failed test of its own.
-    const broken =
-      modules.flatMap((module) => [...module.errors(), ...suiteErrors(module)]).length + errors.length;
+    // A stray rejection has no test of its own.
+    const broken = modules.reduce((sum, module) => sum + brokenIn(module), errors.length);
     const passed = count('passed');
     const skipped = count('skipped');
     const failed = count('failed') + broken + (reason === 'interrupted' ? 1 : 0);
@@ -39,8 +38,16 @@ export default class ClosingLines implements Reporter {
   }
 }
 
-function suiteErrors(module: TestModule): unknown[] {
-  return [...module.children.allSuites()].flatMap((suite) => suite.errors());
+/**
+ * Files that did not load and suites whose hooks threw, once each, and only where nothing in them is counted as failed
+ * already: the number says how many failures there are to look at.
+ */
+function brokenIn(node: TestModule | TestSuite): number {
+  const inside = node.children
+    .array()
+    .reduce((sum, child) => sum + (child.type === 'suite' ? brokenIn(child) : 0), 0);
+  if (inside > 0 || node.errors().length === 0) return inside;
+  return [...node.children.allTests('failed')].length > 0 ? 0 : 1;
 }
 
 /** The outermost skipped suites of a file, and the skipped tests outside of them. */
