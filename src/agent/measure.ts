@@ -37,6 +37,7 @@ export function measure(
       memoryBytes: Math.max(0, cgroup.usage(poolGroup).memoryBytes - before(instances)),
     },
     host: hostMemory(),
+    units: [],
   };
 }
 

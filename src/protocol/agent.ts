@@ -11,6 +11,7 @@ import {
   runtimeName,
   tenantChange,
   tenantId,
+  unitId,
   workloadKey,
 } from './schemas.ts';
 
@@ -107,6 +108,8 @@ export const endpoint = z.object({
   mode: z.enum(['frames', 'tcp']),
   /** The app's port, on 127.0.0.1; null with `frames`. */
   port: z.number().nullable(),
+  /** In a virtual machine: all of the above is inside, and reached through the unit's door. Absent on this machine. */
+  door: z.object({ host: z.string(), port: z.number().int(), token: z.string() }).optional(),
 });
 export type Endpoint = z.infer<typeof endpoint>;
 
@@ -132,6 +135,26 @@ export const brokenInvocation = z.object({
   ]),
 });
 export type BrokenInvocation = z.infer<typeof brokenInvocation>;
+
+/** A virtual machine, by its owner's word and by the host's own accounting of its process. */
+export const unitMeasure = z.object({
+  id: unitId,
+  driver: z.string(),
+  state: z.enum(['starting', 'warm', 'bound', 'disconnected', 'stopping']),
+  /** QEMU's number on the host. */
+  pid: z.number().int(),
+  /** Null while it is warm, and in a unit that several tenants share. */
+  tenant: tenantId.nullable(),
+  provisioned: resources,
+  claimed: resources,
+  /** Memory of the process that no other shares, by the kernel (smaps). */
+  hostPrivateBytes: z.number().nonnegative(),
+  /** Memory charged to its group, by the kernel; null where there are no groups. */
+  hostGroupBytes: z.number().nonnegative().nullable(),
+  /** Blocks of its scratch file that the host holds. */
+  hostStorageBytes: z.number().nonnegative(),
+});
+export type UnitMeasure = z.infer<typeof unitMeasure>;
 
 export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
 
@@ -177,6 +200,8 @@ export const agentProtocol = {
         ),
         pool: z.object({ ready: z.number(), memoryBytes: z.number() }),
         host: z.object({ memoryAvailableBytes: z.number(), memoryTotalBytes: z.number() }),
+        /** The virtual machines that this agent answers for; none where it is the unit's own. */
+        units: z.array(unitMeasure),
       }),
     ),
     /** Log lines of a workload after `cursor` (null: the last `limit`), waiting up to `waitMs` for one. */

@@ -275,6 +275,7 @@ export class MockAgent {
       instances,
       tenants,
       pool: { ready: this.#poolSize, memoryBytes: 0 },
+      units: [],
       host: {
         memoryAvailableBytes: Math.max(0, this.#capacity.memory - usedBytes),
         memoryTotalBytes: this.#capacity.memory,
