@@ -244,6 +244,14 @@ describe('HTTP to an app', () => {
     expect(held.filter((id) => id === 'a')).toHaveLength(3);
   });
 
+  test('goes to each instance in turn while all are idle', async () => {
+    for (const id of ['a', 'b', 'c']) await plainApp((_request, response) => response.end(id), `i-${id}`);
+    const answers: string[] = [];
+    for (let count = 0; count < 6; count += 1) answers.push(await (await fetch(at())).text());
+    expect(answers.slice(0, 3).toSorted()).toEqual(['a', 'b', 'c']);
+    expect(answers.slice(3)).toEqual(answers.slice(0, 3));
+  });
+
   test('M-D2: reaches a Node app in its sandbox socket, which may listen on any port', async () => {
     await harness.startInstance(
       'site',

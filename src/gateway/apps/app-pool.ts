@@ -1,4 +1,4 @@
-// The instances of one app and the requests that wait for one: least connections first.
+// The instances of one app and the requests that wait for one: least connections first, in turn among equals.
 import type { InstanceId } from '../../base/ids.ts';
 import type { WorkloadRoute } from '../../protocol/routes.ts';
 import type { AppInstance } from './app-instance.ts';
@@ -7,8 +7,11 @@ interface Waiter {
   readonly take: (instance: AppInstance | undefined) => void;
 }
 
+const none: ReadonlySet<InstanceId> = new Set();
+
 export class AppPool {
   route: WorkloadRoute;
+  /** The one that was taken last stands last, so that equals take turns. */
   readonly #instances = new Map<InstanceId, AppInstance>();
   readonly #waiters = new Set<Waiter>();
   readonly #retired = new Map<InstanceId, (() => void)[]>();
@@ -69,9 +72,9 @@ export class AppPool {
     return least;
   }
 
-  /** The same, waiting up to `waitMs` for one to come; undefined when none came. */
+  /** The same for one client, waiting up to `waitMs` for one to come; undefined when none came. */
   take(except: ReadonlySet<InstanceId>, waitMs: number): Promise<AppInstance | undefined> | AppInstance {
-    const instance = this.pick(except);
+    const instance = this.#next(except);
     if (instance !== undefined) return instance;
     return new Promise((resolve) => {
       const waiter: Waiter = {
@@ -105,14 +108,24 @@ export class AppPool {
     if (instance.openRequests === 0) this.#settle(instance.id);
   }
 
+  #next(except: ReadonlySet<InstanceId>): AppInstance | undefined {
+    const instance = this.pick(except);
+    if (instance === undefined) return undefined;
+    this.#instances.delete(instance.id);
+    this.#instances.set(instance.id, instance);
+    return instance;
+  }
+
   #settle(id: InstanceId): void {
     for (const resolve of this.#retired.get(id) ?? []) resolve();
     this.#retired.delete(id);
   }
 
   #wake(): void {
-    const instance = this.pick(new Set());
-    if (instance === undefined) return;
-    for (const waiter of this.#waiters) waiter.take(instance);
+    for (const waiter of this.#waiters) {
+      const instance = this.#next(none);
+      if (instance === undefined) return;
+      waiter.take(instance);
+    }
   }
 }
