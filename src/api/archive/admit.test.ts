@@ -10,6 +10,9 @@ import { mib } from '../../base/quantity.ts';
 import { layoutOf, type Layout } from '../../sys/layout.ts';
 import { rawZip, tarGzOf, zipOf, type RawEntry, type TarEntry } from '../testing/archives.ts';
 import { admitArchive, removeUnfinished, type Archives } from './admit.ts';
+import type { EntrySink } from './staging.ts';
+import { unpackTarGz } from './tar.ts';
+import { unpackZip } from './zip.ts';
 
 const tenant = 'acme' as TenantId;
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
@@ -292,6 +295,26 @@ const badCases: BadCase[] = [
     /twice/,
   ),
 ];
+
+describe('an archive with too many entries is refused before any of it is written', () => {
+  const names = Array.from({ length: 50_001 }, (_, index) => `d${index}/`);
+  const tarHeaders = (all: readonly string[]): Promise<Buffer> =>
+    tarGzOf(all.map((name) => ({ name, type: 'directory' })));
+  const deep = Array.from({ length: 2_000 }, (_, index) => `${index}/${'d/'.repeat(30)}f`);
+  test.each<[string, () => Promise<Buffer>, (archive: Buffer, sink: EntrySink) => Promise<void>]>([
+    ['tar: directories', () => tarHeaders(names), unpackTarGz],
+    ['tar: one directory, again and again', () => tarHeaders(names.map(() => 'd/')), unpackTarGz],
+    ['tar: directories that names imply', () => tarGzOf(deep.map((name) => ({ name }))), unpackTarGz],
+    ['zip: directories that names imply', async () => rawZip(deep.map((name) => ({ name }))), unpackZip],
+  ])('%s', async (_, archive, unpack) => {
+    const written: string[] = [];
+    const write = async (name: string): Promise<void> => void written.push(name);
+    await expect(
+      unpack(await archive(), { directory: write, file: write, link: write }),
+    ).rejects.toMatchObject({ code: 'ArchiveTooLarge' });
+    expect(written).toEqual([]);
+  });
+});
 
 describe('a bad archive is refused and leaves nothing', () => {
   test.each(badCases)('$what', async ({ archive, code, message }) => {

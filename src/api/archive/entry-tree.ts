@@ -16,11 +16,23 @@ export interface Claim {
   readonly newDirectories: readonly string[];
 }
 
+function tooManyEntries(): BellowsError {
+  return new BellowsError(
+    'ArchiveTooLarge',
+    `The archive holds more than ${maxEntries} files and directories.`,
+    'Leave development dependencies out, or bundle the code.',
+  );
+}
+
 export class EntryTree {
   readonly #nodes = new Map<string, Node>([['', { kind: 'directory' }]]);
+  /** A directory may be named any number of times, which makes no node. */
+  #claims = 0;
 
   /** @throws BellowsError UnsafeArchive, InvalidArchive, ArchiveTooLarge */
   claim(name: string, node: Node): Claim {
+    this.#claims += 1;
+    if (this.#claims > maxEntries) throw tooManyEntries();
     const segments = parseEntryPath(name);
     const newDirectories: string[] = [];
     let path = '';
@@ -60,13 +72,7 @@ export class EntryTree {
   }
 
   #add(path: string, node: Node): void {
-    if (this.#nodes.size > maxEntries) {
-      throw new BellowsError(
-        'ArchiveTooLarge',
-        `The archive holds more than ${maxEntries} files and directories.`,
-        'Leave development dependencies out, or bundle the code.',
-      );
-    }
+    if (this.#nodes.size > maxEntries) throw tooManyEntries();
     this.#nodes.set(path, node);
   }
 

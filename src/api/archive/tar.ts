@@ -1,4 +1,5 @@
 // Reads a gzipped tar from memory into a sink. Sizes are counted by the sink; here, what gzip makes of the bytes is bounded.
+// It is read twice: a tar has no directory of itself, and what holds too much is to be refused before any of it is written.
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
@@ -7,12 +8,18 @@ import { BellowsError, messageOf } from '../../base/errors.ts';
 import { quoteName } from './entry-path.ts';
 import { maxEntries, maxUnpackedBytes } from './limits.ts';
 import { tooLargeUnpacked, type EntrySink } from './staging.ts';
+import { Survey } from './survey.ts';
 
 /** A header, a long name and its padding: what an entry may cost beside its content. */
 const overheadPerEntryBytes = 2_048;
 
 /** @throws BellowsError InvalidArchive, UnsafeArchive, ArchiveTooLarge */
 export async function unpackTarGz(archive: Buffer, sink: EntrySink): Promise<void> {
+  await readTarGz(archive, new Survey());
+  await readTarGz(archive, sink);
+}
+
+async function readTarGz(archive: Buffer, sink: EntrySink): Promise<void> {
   const tar = extract();
   try {
     // Not awaited first: entries must be taken while bytes are fed.

@@ -6,6 +6,7 @@ import { BellowsError, messageOf } from '../../base/errors.ts';
 import { quoteName } from './entry-path.ts';
 import { maxEntries, maxUnpackedBytes } from './limits.ts';
 import { tooLargeUnpacked, type EntrySink } from './staging.ts';
+import { Survey } from './survey.ts';
 
 /** A link's target is a path: PATH_MAX. */
 const maxLinkTargetBytes = 4_096;
@@ -24,6 +25,7 @@ export async function unpackZip(archive: Buffer, sink: EntrySink): Promise<void>
     const zip = await fromBufferPromise(archive, { lazyEntries: true, decodeStrings: false });
     const entries = await readDirectory(zip);
     refuseOverlaps(entries);
+    await survey(entries);
     for (const entry of entries) await unpackEntry(zip, entry, sink);
   } catch (thrown) {
     if (thrown instanceof BellowsError) throw thrown;
@@ -94,9 +96,24 @@ function refuseOverlaps(entries: readonly ZipEntry[]): void {
   }
 }
 
+/** Names imply directories: what they come to is known only when all of them are taken together. */
+async function survey(entries: readonly ZipEntry[]): Promise<void> {
+  const sink = new Survey();
+  for (const entry of entries) {
+    if (isDirectory(entry)) await sink.directory(entry.name);
+    // What it points to is content.
+    else if ((entry.mode & fileTypeMask) === fileTypes.link) await sink.link(entry.name, '');
+    else await sink.file(entry.name, false);
+  }
+}
+
+function isDirectory({ name, mode }: ZipEntry): boolean {
+  return name.endsWith('/') || (mode & fileTypeMask) === fileTypes.directory;
+}
+
 async function unpackEntry(zip: ZipFile, entry: ZipEntry, sink: EntrySink): Promise<void> {
   const type = entry.mode & fileTypeMask;
-  if (entry.name.endsWith('/') || type === fileTypes.directory) {
+  if (isDirectory(entry)) {
     await sink.directory(entry.name);
     return;
   }
