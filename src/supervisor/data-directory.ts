@@ -1,11 +1,12 @@
 // The data directory before anything runs on it: made, private, usable, and ours alone.
 // Owns the checks and their messages. What lies below is src/sys/layout.ts's.
 import { createHash } from 'node:crypto';
-import { accessSync, chmodSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { BellowsError, messageOf } from '../base/errors.ts';
+import { BellowsError } from '../base/errors.ts';
 import { tryLockFile, type FileLock } from '../sys/file-lock.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
+import { makeDirectory, unusable } from './make-directory.ts';
 import { readProcesses } from './records.ts';
 
 /** sun_path has 108 bytes, one of them for the NUL (unix(7)). */
@@ -30,7 +31,7 @@ export function checkPathLength(dataDirectory: string): void {
 export function prepareDataDirectory(path: string): Layout {
   checkPathLength(path);
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path);
     // Names, sockets and locks must be the same however the directory was named.
     const real = realpathSync(path);
     checkPathLength(real);
@@ -44,18 +45,12 @@ export function prepareDataDirectory(path: string): Layout {
       );
     // It holds credentials, and other tenants' code.
     chmodSync(real, 0o700);
-    accessSync(real, constants.R_OK | constants.W_OK | constants.X_OK);
     const layout = layoutOf(real);
     for (const directory of [layout.run, layout.logs]) mkdirSync(directory, { recursive: true, mode: 0o700 });
     return layout;
   } catch (thrown) {
     if (thrown instanceof BellowsError) throw thrown;
-    throw new BellowsError(
-      'Unavailable',
-      `The data directory ${path} can not be used: ${messageOf(thrown)}.`,
-      'Make it writable for this user, free some room, or choose another: --data DIR',
-      { cause: thrown },
-    );
+    throw unusable(path, thrown);
   }
 }
 
