@@ -103,7 +103,7 @@ function temporaryBeside(path: string): string {
 }
 
 /** The new name is an entry of the directory, which reaches the disk on its own. */
-async function syncDirectory(directory: string): Promise<void> {
+export async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, 'r');
   try {
     await handle.sync();

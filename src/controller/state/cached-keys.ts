@@ -2,6 +2,7 @@
 // the revision it was made from. Owns the mirror of one key prefix. Assumes to be the only writer below it.
 import { BellowsError } from '../../base/errors.ts';
 import type { Store } from '../../store/port.ts';
+import { KeyedQueue } from '../serial.ts';
 
 /** A change that keeps losing against others has a defect behind it. */
 const maxAttempts = 20;
@@ -10,6 +11,8 @@ export class CachedKeys<T> {
   readonly #store: Store;
   readonly #prefix: string;
   readonly #entries = new Map<string, { value: T; revision: number }>();
+  /** Changes of one key follow each other, so that the mirror has them in the store's order. */
+  readonly #changes = new KeyedQueue<string>();
 
   constructor(store: Store, prefix: string) {
     this.#store = store;
@@ -42,7 +45,11 @@ export class CachedKeys<T> {
    * Writes what `change` makes of the present value; it is asked again when another change came between.
    * `undefined` from it removes the key. What `change` throws is thrown, and nothing is written.
    */
-  async update<R extends T | undefined>(id: string, change: (present: T | undefined) => R): Promise<R> {
+  update<R extends T | undefined>(id: string, change: (present: T | undefined) => R): Promise<R> {
+    return this.#changes.run(id, () => this.#update(id, change));
+  }
+
+  async #update<R extends T | undefined>(id: string, change: (present: T | undefined) => R): Promise<R> {
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
       const before = this.#entries.get(id);
       const next = change(before?.value);
