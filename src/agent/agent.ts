@@ -230,10 +230,7 @@ export class Agent {
       }),
       measure: async () => measure(cgroup, instances.all(), this.#pool.ready, clock.nowMs()),
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
-      logBroken: async ({ id, invocation }) => {
-        instances.logBroken(id, invocation);
-        return done;
-      },
+      logBroken: async ({ id, invocation }) => ({ tail: await instances.logBroken(id, invocation) }),
       removeLogs: async ({ workload }) => {
         instances.forgetBroken(workload);
         await this.#logs.remove(workload);

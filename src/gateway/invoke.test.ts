@@ -117,6 +117,16 @@ describe("the AWS SDK's Invoke", () => {
     expect((await invoke('slow')).value).toBe(harness.instances.get('i-2')?.process.pid);
   });
 
+  test("LogType Tail of a time-out is the log's, as the agent tells it", async () => {
+    const files = { 'index.js': 'exports.handler = () => new Promise(() => setInterval(() => {}, 1000))' };
+    await deploy('slow', files, { timeoutMs: 100 });
+    const answer = await invoke('slow', {}, { LogType: 'Tail' });
+    expect(answer.value).toMatchObject({ errorType: 'Sandbox.Timedout' });
+    expect(Buffer.from(answer.LogResult ?? '', 'base64').toString()).toBe(
+      `START RequestId: ${answer.$metadata.requestId}\n`,
+    );
+  });
+
   test('a process that exits is answered with how it exited, once the controller says so', async () => {
     const id = await deploy('exits', {
       'index.js':

@@ -216,9 +216,13 @@ export const agentProtocol = {
     ),
     /**
      * Has the end of an invocation logged as Lambda would, after all that its instance wrote: when that has ended, which
-     * it is about to. An instance that nobody remembers is not an error; nothing is logged then.
+     * it is about to. Answers then, with the last 4 KiB of what its log has. An instance that nobody remembers is not
+     * an error; nothing is logged then, and the tail is empty.
      */
-    logBroken: method(z.object({ id: instanceId, invocation: brokenInvocation }), nothing),
+    logBroken: method(
+      z.object({ id: instanceId, invocation: brokenInvocation }),
+      z.object({ tail: z.string() }),
+    ),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),
     /** Orderly stop of everything: instances, groups, mounts, sockets. */
     shutdown: method(z.object({ graceMs: z.number() }), nothing),

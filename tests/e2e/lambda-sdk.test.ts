@@ -328,11 +328,11 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
       'Status: error\tError Type: Runtime.OutOfMemory',
     ],
   ])(
-    '%s: the log tells the whole invocation, in order',
+    '%s: the log tells the whole invocation, in order, and so does the tail that is answered',
     { timeout: 60_000 },
     async (what, seconds, words, status) => {
       const say = words.includes('last words') ? 'last words' : '';
-      const { payload } = await invoke('faulty', { do: what, say });
+      const { payload, log } = await invoke('faulty', { do: what, say }, { LogType: 'Tail' });
       const requestId =
         /RequestId: (\S+) /.exec((payload as { errorMessage: string }).errorMessage)?.[1] ?? 'none';
       let lines: string[] = [];
@@ -348,6 +348,10 @@ describe('M-D1: what goes wrong in user code is answered as Lambda does, and the
       expect(start).toContain(`START RequestId: ${requestId} Version: $LATEST`);
       expect(rest.length).toBe(words.length - 1);
       for (const [at, word] of words.entries()) expect(lines[at]).toContain(word);
+      const tail = log?.trim().split('\n') ?? [];
+      expect(tail[0]).toBe(`START RequestId: ${requestId} Version: $LATEST`);
+      for (const word of words) expect(tail.filter((line) => line.includes(word))).not.toEqual([]);
+      expect(tail.at(-1)).toMatch(/^REPORT .*Status: /);
       expect(lines.at(-1)).toMatch(/Memory Size: 192 MB\tMax Memory Used: [1-9]\d* MB\t/);
       expect(lines.at(-1)).toContain(status);
       if (seconds > 0) expect(lines.at(-1)).toContain(`Duration: ${seconds}000.00 ms`);

@@ -100,9 +100,9 @@ export class Instances {
     this.#watch(instance);
   }
 
-  /** Logs how an invocation of it broke off, once it has written its last. */
-  logBroken(id: InstanceId, invocation: BrokenInvocation): void {
-    this.#broken.tell(id, invocation, this.#byId.has(id));
+  /** Logs how an invocation of it broke off, once it has written its last. Resolves then, with the tail of its log. */
+  logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<string> {
+    return this.#broken.tell(id, invocation, this.#byId.has(id));
   }
 
   /** The workload's log is to go: nothing is written there any more for instances that have ended. */

@@ -5,7 +5,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import { LogFile, type LogEntry } from './log-file.ts';
 import type { LineSink } from './log-pipe.ts';
-import { startPrefix } from './broken-lines.ts';
+import { CurrentLinesOfInstances, type CurrentLines } from './current-lines.ts';
 
 /** A reader may ask for long waits; its link may be gone by then. */
 const longestWaitMs = 60_000;
@@ -21,8 +21,7 @@ export class LogStore {
   readonly #onFailure: (error: unknown) => void;
   readonly #files = new Map<WorkloadKey, LogFile>();
   readonly #waiting = new Map<WorkloadKey, Set<() => void>>();
-  /** The last START line of each instance that wrote one. */
-  readonly #lastStarts = new Map<InstanceId, string>();
+  readonly #current = new CurrentLinesOfInstances();
   #failing = false;
 
   /** @param onFailure told once when lines can not be written (a full disk), and again after they could. */
@@ -34,7 +33,7 @@ export class LogStore {
 
   sinkOf(workload: WorkloadKey, instance: InstanceId): LineSink {
     return (line) => {
-      if (line.startsWith(startPrefix)) this.#lastStarts.set(instance, line);
+      this.#current.note(instance, line);
       try {
         this.#fileOf(workload).append({ timeMs: this.#clock.nowMs(), instance, line });
         this.#failing = false;
@@ -46,11 +45,9 @@ export class LogStore {
     };
   }
 
-  /** Of an instance that writes no more: its last START line, if this store wrote one, which is then forgotten. */
-  takeLastStart(instance: InstanceId): string | undefined {
-    const line = this.#lastStarts.get(instance);
-    this.#lastStarts.delete(instance);
-    return line;
+  /** Of an instance that writes no more: what it printed since its last START line, which is then forgotten. */
+  takeCurrent(instance: InstanceId): CurrentLines | undefined {
+    return this.#current.take(instance);
   }
 
   /** Entries after `cursor`, or the last ones; waits up to `waitMs` when there are none yet. */

@@ -11,8 +11,9 @@ export interface PoolEffects {
   /** @throws BellowsError NotSupportedHere when instances can not be frozen here. */
   freeze(id: InstanceId): Promise<void>;
   thaw(id: InstanceId): Promise<void>;
-  /** What its instance can not log itself any more. To be told before `discard`, so that it is known when the instance ends. */
-  logBroken(id: InstanceId, invocation: BrokenInvocation): void;
+  /** What its instance can not log itself any more. To be told before `discard`, so that it is known when the
+   *  instance ends. Resolves soon in any case, with the tail of the log, or empty. */
+  logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
   /** It has idled since `sinceMs`, wall-clock time. */
   idle(id: InstanceId, sinceMs: number): void;
 }

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BellowsError } from '../../base/errors.ts';
 import { frameHeaderBytes } from '../../base/frame.ts';
 import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
-import { decodeInvoke, encodeResult, frameType, outcome } from '../../protocol/instance.ts';
+import { decodeInvoke, encodeResult, frameType, invokeFlag, outcome } from '../../protocol/instance.ts';
 import type { WorkloadRoute } from '../../protocol/routes.ts';
 import { defaultInvokeTuning } from '../config.ts';
 import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
@@ -59,8 +59,10 @@ class Bench {
         discard: (id) => void this.discarded.push(id),
         freeze: async (id) => void this.calls.push(`freeze ${id}`),
         thaw: async (id) => void this.calls.push(`thaw ${id}`),
-        logBroken: (id, { durationMs, cause }) =>
-          void this.broken.push(`${id} ${cause.kind} ${Math.round(durationMs)} ms`),
+        logBroken: async (id, { durationMs, cause }) => {
+          this.broken.push(`${id} ${cause.kind} ${Math.round(durationMs)} ms`);
+          return Buffer.from(`tail of ${id}`);
+        },
         idle: (id) => void this.calls.push(`idle ${id}`),
       },
       { ...defaultInvokeTuning, ...tuning },
@@ -208,6 +210,22 @@ describe('requests', () => {
     expect(bench.ended).toEqual(['1 ok', '2 functionError Sandbox.Timedout']);
     expect(bench.broken).toEqual(['a timedOut 1000 ms']);
     expect(bench.discarded).toEqual(['a']);
+  });
+
+  test('the tail of the log goes to a caller who asked for it, and to nobody else', async () => {
+    const bench = new Bench();
+    const tails: (Promise<Buffer> | undefined)[] = [];
+    const sink = {
+      onResult: () => {},
+      onFailure: (failure: Failure) => void tails.push('logTail' in failure ? failure.logTail : undefined),
+    };
+    for (const flags of [invokeFlag.logTail, 0]) {
+      bench.add(`${flags}`);
+      bench.pool.submit(new Invocation('x', sink, { flags }));
+      vi.advanceTimersByTime(1001);
+    }
+    expect(String(await tails[0])).toBe(`tail of ${invokeFlag.logTail}`);
+    expect(tails.slice(1)).toEqual([undefined]);
   });
 
   test('behind one that timed out, or ended its process, run elsewhere', () => {

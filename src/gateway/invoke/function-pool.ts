@@ -3,7 +3,8 @@
 // Owns dispatch, queueing and time-outs. Does not own links (links/), freezing and starting (reserve.ts), or answers (sinks).
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
-import { decodeResult, frameType, outcome } from '../../protocol/instance.ts';
+import type { BrokenInvocation } from '../../protocol/agent.ts';
+import { decodeResult, frameType, invokeFlag, outcome } from '../../protocol/instance.ts';
 import type { WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { FunctionConcurrency } from './concurrency.ts';
@@ -290,15 +291,12 @@ export class FunctionPool {
     }
     this.#end(slot);
     const { timeoutMs } = this.#route;
+    const logTail = this.#logBroken(slot.id, head, timeoutMs, { kind: 'timedOut', timeoutMs });
     this.#fail(head, {
       kind: 'functionError',
       payload: timedOutPayload(head.requestId, timeoutMs),
       timedOut: true,
-    });
-    this.#effects.logBroken(slot.id, {
-      requestId: head.requestId,
-      durationMs: timeoutMs,
-      cause: { kind: 'timedOut', timeoutMs },
+      logTail,
     });
     this.#effects.discard(slot.id, `an invocation timed out after ${timeoutMs} ms`);
     this.#dispatch();
@@ -354,16 +352,26 @@ export class FunctionPool {
     if (orphan !== undefined) this.#died(id, orphan, death);
   }
 
-  /** The caller is answered, and then the log. */
   #died(id: InstanceId, { invocation, ranMs }: Orphan, death: Death): void {
-    const { requestId } = invocation;
     const words = exitWords(death);
+    const logTail = this.#logBroken(id, invocation, ranMs, { kind: 'exited', ...words });
     this.#fail(invocation, {
       kind: 'functionError',
-      payload: exitedPayload(requestId, words),
+      payload: exitedPayload(invocation.requestId, words),
       timedOut: false,
+      logTail,
     });
-    this.#effects.logBroken(id, { requestId, durationMs: ranMs, cause: { kind: 'exited', ...words } });
+  }
+
+  /** @returns the log's tail for a caller who asked for it: nobody else waits */
+  #logBroken(
+    id: InstanceId,
+    { requestId, flags }: Invocation,
+    durationMs: number,
+    cause: BrokenInvocation['cause'],
+  ): Promise<Buffer> | undefined {
+    const tail = this.#effects.logBroken(id, { requestId, durationMs, cause });
+    return (flags & invokeFlag.logTail) === 0 ? undefined : tail;
   }
 
   #ranMs(slot: Slot): number {

@@ -18,7 +18,7 @@ export interface FunctionsEffects {
   discard(id: InstanceId, reason: string): void;
   freeze(id: InstanceId): Promise<void>;
   thaw(id: InstanceId): Promise<void>;
-  logBroken(id: InstanceId, invocation: BrokenInvocation): void;
+  logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
   idle(id: InstanceId, sinceMs: number): void;
 }
 

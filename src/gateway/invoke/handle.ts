@@ -242,7 +242,8 @@ class InvokeSink implements Sink {
   onFailure(failure: Failure): void {
     switch (failure.kind) {
       case 'functionError':
-        this.#answer(true, failure.payload, undefined);
+        if (failure.logTail === undefined) this.#answer(true, failure.payload, undefined);
+        else void failure.logTail.then((tail) => this.#answer(true, failure.payload, tail));
         return;
       case 'throttled':
         this.#count('throttles');

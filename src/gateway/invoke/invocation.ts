@@ -10,7 +10,13 @@ export type Failure =
   /** Too many at once; come again. */
   | { readonly kind: 'throttled'; readonly reason: ThrottleReason }
   /** The function's fault: it timed out, died, or did not start. `payload` is Lambda's JSON for it. */
-  | { readonly kind: 'functionError'; readonly payload: string; readonly timedOut: boolean }
+  | {
+      readonly kind: 'functionError';
+      readonly payload: string;
+      readonly timedOut: boolean;
+      /** When it was flagged to get it, and broke off so that its instance could not send it. Never rejects. */
+      readonly logTail?: Promise<Buffer> | undefined;
+    }
   /** Ours: no instance could be had. */
   | { readonly kind: 'unavailable'; readonly message: string }
   | { readonly kind: 'gone' };

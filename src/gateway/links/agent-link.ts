@@ -1,5 +1,6 @@
 // The link to the agent of this machine: freezes idle function instances, thaws them, and has logged how invocations broke.
 // Owns nothing else.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { agentProtocol, type AgentProtocol, type BrokenInvocation } from '../../protocol/agent.ts';
@@ -10,6 +11,9 @@ import type { Logger } from '../../sys/log.ts';
 /** A thaw waits so long for an agent that restarts; a freeze is not worth waiting for. */
 const thawTimeoutMs = 5_000;
 const freezeTimeoutMs = 1_000;
+/** An instance that timed out is killed first, which takes some 100 ms with a GiB of memory. */
+const tailTimeoutMs = 1_000;
+const noTail = Buffer.alloc(0);
 
 /** The gateway serves the agent nothing. */
 const noProtocol = { methods: {}, events: {} } satisfies Protocol;
@@ -48,13 +52,25 @@ export class AgentLink {
     await this.#client.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
   }
 
-  /** Nobody waits for it: an agent that is away for long costs the log these lines, and the caller nothing. */
-  logBroken(id: InstanceId, invocation: BrokenInvocation): void {
-    this.#client
-      .call('logBroken', { id, invocation })
-      .catch((error: unknown) =>
-        this.#log.warn({ err: error, instance: id }, 'the end of an invocation is not in its log'),
-      );
+  /**
+   * Resolves with the log's tail of that invocation, empty when it did not come soon: an agent that is away for long costs
+   * the log these lines, and the caller a moment.
+   */
+  async logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer> {
+    const logged = this.#client.call('logBroken', { id, invocation }).then(
+      ({ tail }) => Buffer.from(tail),
+      (error: unknown) => {
+        this.#log.warn({ err: error, instance: id }, 'the end of an invocation is not in its log');
+        return noTail;
+      },
+    );
+    const waiting = new AbortController();
+    const late = sleep(tailTimeoutMs, noTail, { signal: waiting.signal }).catch(() => noTail);
+    try {
+      return await Promise.race([logged, late]);
+    } finally {
+      waiting.abort();
+    }
   }
 
   close(): void {

@@ -274,7 +274,10 @@ export class Harness {
       }),
       freeze: ({ id }) => note(`freeze ${id}`),
       thaw: ({ id }) => note(`thaw ${id}`),
-      logBroken: ({ id, invocation }) => note(`logBroken ${id} ${invocation.cause.kind}`),
+      logBroken: async ({ id, invocation }) => {
+        await note(`logBroken ${id} ${invocation.cause.kind}`);
+        return { tail: `START RequestId: ${invocation.requestId}\n` };
+      },
     };
   }
 }

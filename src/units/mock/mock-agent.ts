@@ -84,7 +84,7 @@ export class MockAgent {
       }),
       measure: async () => this.#measure(),
       readLogs: async ({ cursor }) => ({ entries: [], cursor: cursor ?? '0' }),
-      logBroken: async () => ({}),
+      logBroken: async () => ({ tail: '' }),
       removeLogs: async () => ({}),
       shutdown: async () => {
         for (const id of this.#instances.keys()) this.exit(id, { reason: 'shutdown' });
