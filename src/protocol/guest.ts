@@ -45,6 +45,7 @@ export const trimStep = z.object({
   freedBytes: bytes,
   durationMs: z.number(),
 });
+export type TrimStep = z.infer<typeof trimStep>;
 
 export const guestProtocol = {
   methods: {
