@@ -16,7 +16,7 @@ const invocation = {
 function bench(current?: CurrentLines): { broken: BrokenInvocations; lines: string[] } {
   const lines: string[] = [];
   const logs = {
-    sinkOf: () => (line: string) => void lines.push(line.split(' ')[0]!),
+    sinkOf: () => (more: readonly string[]) => void lines.push(...more.map((line) => line.split(' ')[0]!)),
     takeCurrent: () => current,
   };
   const clock = { nowMs: () => 0, monotonicMs: () => 0 };

@@ -69,9 +69,8 @@ export class BrokenInvocations {
   }
 
   #write(id: InstanceId, { workload, facts, current }: Ended, { invocation, atMs, onLogged }: Told): void {
-    const sink = this.#logs.sinkOf(workload, id);
     const lines = brokenLines(invocation, { ...facts, lastStart: current?.start }, atMs);
-    for (const line of lines) sink(line);
+    this.#logs.sinkOf(workload, id)(lines);
     // A START line among these says that what was printed before is another's.
     const begun =
       lines[0]?.startsWith(startPrefix) === true ? [] : [current?.start ?? '', ...(current?.printed ?? [])];

@@ -273,8 +273,10 @@ export class Cells {
   }
 
   #unboundSink(slot: SlotName): LineSink {
-    return (line) =>
-      this.#options.log.warn({ slot, line: line.slice(0, 1000) }, 'a process without a workload printed');
+    return (lines) => {
+      for (const line of lines)
+        this.#options.log.warn({ slot, line: line.slice(0, 1000) }, 'a process without a workload printed');
+    };
   }
 }
 

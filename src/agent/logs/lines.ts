@@ -26,9 +26,15 @@ export class LineSplitter {
         this.#emit();
         from += part;
       }
-      this.#keep(chunk.subarray(from, until));
-      if (end < 0) return;
-      this.#emit();
+      if (end < 0) {
+        this.#keep(chunk.subarray(from, until));
+        return;
+      }
+      if (this.#pendingBytes === 0) this.#say(chunk.toString('utf8', from, until));
+      else {
+        this.#keep(chunk.subarray(from, until));
+        this.#emit();
+      }
       from = end + 1;
     }
   }
@@ -49,6 +55,10 @@ export class LineSplitter {
     const text = Buffer.concat(this.#pending, this.#pendingBytes).toString();
     this.#pending = [];
     this.#pendingBytes = 0;
+    this.#say(text);
+  }
+
+  #say(text: string): void {
     this.#onLine(text.endsWith('\r') ? text.slice(0, -1) : text);
   }
 }

@@ -60,12 +60,15 @@ export class LogFile {
     return endOf(this.#current);
   }
 
-  /** Written at once, so that nothing is lost when the agent is killed. */
-  append(entry: LogEntry): void {
-    const line = `${JSON.stringify({ t: entry.timeMs, i: entry.instance, l: entry.line })}\n`;
+  /** In one write, and at once, so that nothing is lost when the agent is killed. */
+  append(entries: readonly LogEntry[]): void {
+    let text = '';
+    for (const { timeMs, instance, line } of entries)
+      text += `${JSON.stringify({ t: timeMs, i: instance, l: line })}\n`;
     if (this.#current.bytes > this.#fileBytes) this.#turn();
-    appendFileSync(this.#path, line);
-    this.#current.bytes += Buffer.byteLength(line);
+    const bytes = Buffer.from(text);
+    appendFileSync(this.#path, bytes);
+    this.#current.bytes += bytes.length;
   }
 
   /** At most `limit` entries from `position` on, and where to read on. */

@@ -32,10 +32,11 @@ export class LogStore {
   }
 
   sinkOf(workload: WorkloadKey, instance: InstanceId): LineSink {
-    return (line) => {
-      this.#current.note(instance, line);
+    return (lines) => {
+      const timeMs = this.#clock.nowMs();
+      for (const line of lines) this.#current.note(instance, line);
       try {
-        this.#fileOf(workload).append({ timeMs: this.#clock.nowMs(), instance, line });
+        this.#fileOf(workload).append(lines.map((line) => ({ timeMs, instance, line })));
         this.#failing = false;
       } catch (error) {
         if (!this.#failing) this.#onFailure(error);
