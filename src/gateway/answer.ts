@@ -1,11 +1,11 @@
 // Answers that the gateway itself gives: errors as JSON, over a response or over a bare socket. Owns their shape.
-import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { BellowsError, ErrorRecord } from '../base/errors.ts';
+import type { Answer } from './exchange.ts';
 
 /** Sends a whole JSON answer; nothing when the client is gone or an answer has begun. */
 export function sendJson(
-  response: ServerResponse,
+  response: Answer,
   status: number,
   body: unknown,
   headers: readonly string[] = [],
@@ -28,7 +28,7 @@ export function sendJson(
 }
 
 /** Sends an error with its code's status. @param retryAfterSeconds when the client may come again */
-export function sendError(response: ServerResponse, error: BellowsError, retryAfterSeconds?: number): void {
+export function sendError(response: Answer, error: BellowsError, retryAfterSeconds?: number): void {
   const headers = retryAfterSeconds === undefined ? [] : ['Retry-After', String(retryAfterSeconds)];
   sendJson(response, error.status, { error: error.toRecord() }, headers);
 }

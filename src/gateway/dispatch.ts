@@ -10,6 +10,8 @@ import type { Apps } from './apps/apps.ts';
 import { serveUpgrade } from './apps/upgrade.ts';
 import type { ControllerProxy } from './controller-proxy.ts';
 import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
+import { functionRequestOf, type Answer, type FunctionRequest } from './exchange.ts';
+import type { Served } from './lane/lane-connection.ts';
 import type { ListenHandlers } from './listen.ts';
 import type { Meter } from './meter.ts';
 import { route, type Route } from './router.ts';
@@ -48,7 +50,7 @@ export class Dispatcher implements ListenHandlers {
       case 'invoke':
         if (expectsContinue) response.writeContinue();
         // A deployed function's calls are answered here; whatever is wrong with others, too.
-        serveInvoke(request, response, way.functionName, this.#services);
+        serveInvoke(functionRequestOf(request), response, way.functionName, this.#services);
         return;
       case 'workload':
         this.#serveWorkload(request, response, way, expectsContinue);
@@ -68,6 +70,28 @@ export class Dispatcher implements ListenHandlers {
         sendError(response, new BellowsError('NotFound', way.message, way.hint));
     }
   };
+
+  /** What the lane has parsed: functions are served, everything else is left to node:http. */
+  readonly onPlain: ListenHandlers['onPlain'] = {
+    serve: (request, host, answer): Served => {
+      const way = route(request.url, host, this.#services.table);
+      switch (way.to) {
+        case 'invoke':
+          serveInvoke(request, answer, way.functionName, this.#services);
+          return { workload: null };
+        case 'workload':
+          if (way.workload.kind !== 'function') return 'notForTheLane';
+          this.#serveFunction(request, answer, way);
+          return { workload: way.workload.key };
+        default:
+          return 'notForTheLane';
+      }
+    },
+    carried: (workload, bytesIn, bytesOut) => this.#services.meter.countBytes(workload, bytesIn, bytesOut),
+  };
+
+  readonly onLeavesLane = (socket: Socket, bytesUnused: number): void =>
+    this.#services.meter.markCounted(socket, bytesUnused);
 
   readonly wantsUpgrade = (request: IncomingMessage): boolean => {
     const way = route(request.url ?? '', request.headers.host, this.#services.table);
@@ -112,24 +136,12 @@ export class Dispatcher implements ListenHandlers {
     way: WorkloadWay,
     expectsContinue: boolean,
   ): void {
-    const { table, functions, apps, meter } = this.#services;
+    const { apps, meter } = this.#services;
     const { workload, url, prefix } = way;
     response.once('close', () => meter.countConnection(workload.key, request.socket));
     if (workload.kind === 'function') {
-      const pool = functions.pool(workload.key);
-      if (pool === undefined) {
-        this.#defect(new Error(`no pool for ${workload.key}`), response);
-        return;
-      }
       if (expectsContinue) response.writeContinue();
-      serveUrl({
-        request,
-        response,
-        url,
-        pool,
-        accountId: table.tenant(workload.tenant)?.accountId ?? '',
-        meter,
-      });
+      this.#serveFunction(functionRequestOf(request), response, way);
       return;
     }
     const pool = apps.pool(workload.key);
@@ -148,7 +160,18 @@ export class Dispatcher implements ListenHandlers {
     );
   }
 
-  #defect(thrown: unknown, response: ServerResponse): void {
+  #serveFunction(request: FunctionRequest, response: Answer, { workload, url }: WorkloadWay): void {
+    const { table, functions, meter } = this.#services;
+    const pool = functions.pool(workload.key);
+    if (pool === undefined) {
+      this.#defect(new Error(`no pool for ${workload.key}`), response);
+      return;
+    }
+    const accountId = table.tenant(workload.tenant)?.accountId ?? '';
+    serveUrl({ request, response, url, pool, accountId, meter });
+  }
+
+  #defect(thrown: unknown, response: Answer): void {
     this.#services.onDefect(thrown);
     sendError(
       response,

@@ -1,4 +1,5 @@
 // The one listening server: HTTP and upgrades on one port, with every bound on slow and hostile clients.
+// A connection begins in the lane (lane/), and is node:http's from its first request on that is not plain.
 // Owns the server and what it answers by itself. What requests mean is dispatch.ts.
 import {
   createServer,
@@ -12,8 +13,13 @@ import type { Duplex } from 'node:stream';
 import type { ErrorRecord } from '../base/errors.ts';
 import { endWithError, sendJson } from './answer.ts';
 import { serverLimits } from './config.ts';
+import { Lane, type LaneHandlers } from './lane/lane.ts';
 
 export interface ListenHandlers {
+  /** Plain requests, parsed by the lane, and what is told of its connections. */
+  readonly onPlain: Omit<LaneHandlers, 'leave'>;
+  /** A connection leaves the lane. @param bytesUnused how many of the bytes read belong to what follows */
+  readonly onLeavesLane: (socket: Socket, bytesUnused: number) => void;
   readonly onRequest: (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
   /** Whether the request's upgrade is to be served; otherwise it is served as a plain request. */
   readonly wantsUpgrade: (request: IncomingMessage) => boolean;
@@ -22,6 +28,7 @@ export interface ListenHandlers {
 
 export class Listener {
   readonly #server: Server;
+  readonly lane: Lane;
 
   constructor(handlers: ListenHandlers) {
     this.#server = createServer({
@@ -56,6 +63,19 @@ export class Listener {
       else endWithError(socket, 400, 'Bad Request', wrongHost);
     });
     this.#server.on('clientError', answerClientError);
+    // The server's own way of serving a connection waits until the lane has no use for it. So it is still the one that
+    // listens, tracks and closes connections, and its time-outs begin where the lane's end.
+    const serveByNode = this.#server.listeners('connection') as ((socket: Socket) => void)[];
+    this.#server.removeAllListeners('connection');
+    this.lane = new Lane({
+      serve: handlers.onPlain.serve,
+      carried: handlers.onPlain.carried,
+      leave: (socket, bytesUnused) => {
+        handlers.onLeavesLane(socket, bytesUnused);
+        for (const serve of serveByNode) serve.call(this.#server, socket);
+      },
+    });
+    this.#server.on('connection', (socket) => this.lane.take(socket));
   }
 
   /** Resolves with the port, which is the asked one unless that was 0. */
@@ -74,11 +94,13 @@ export class Listener {
   stopAccepting(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
+      this.lane.stop();
       this.#server.closeIdleConnections();
     });
   }
 
   closeAll(): void {
+    this.lane.closeAll();
     this.#server.closeAllConnections();
   }
 }

@@ -48,6 +48,18 @@ export class Meter {
     mark.written = bytesWritten;
   }
 
+  /** Counts bytes of an exchange whose own they are known to be. */
+  countBytes(workload: WorkloadKey, bytesIn: number, bytesOut: number): void {
+    const counter = this.of(workload);
+    counter.bytesIn += bytesIn;
+    counter.bytesOut += bytesOut;
+  }
+
+  /** What a connection carried until now was counted, or is nobody's. @param bytesUnused read, and still to be counted */
+  markCounted(socket: Socket, bytesUnused: number): void {
+    counted.set(socket, { read: socket.bytesRead - bytesUnused, written: socket.bytesWritten });
+  }
+
   /** Lines for all that carried something since the last call, or holds something now. */
   take(gauges: ReadonlyMap<WorkloadKey, Gauges>): TrafficLine[] {
     for (const [workload, { busyInstances, waiting, connections }] of gauges) {

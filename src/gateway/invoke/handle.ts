@@ -1,6 +1,5 @@
 // Lambda's Invoke: who may, what is asked for, and the answer in AWS's shape.
 // Owns the exchange with the client. Who runs it is function-pool.ts; events that are to be stored go to the controller.
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { functionArn, latestVersion } from '../../model/lambda.ts';
 import { invokeFlag, outcome, type Result } from '../../protocol/instance.ts';
@@ -9,8 +8,9 @@ import { functionNotFound, parseFunctionName } from '../../protocol/lambda/names
 import type { TenantRoute } from '../../protocol/routes.ts';
 import type { SignatureVerifier } from '../../protocol/sigv4.ts';
 import { workloadKey, type WorkloadKey } from '../../base/ids.ts';
-import { readBody, type Body } from '../body.ts';
+import type { Body } from '../body.ts';
 import { payloadLimits } from '../config.ts';
+import type { Answer, FunctionRequest } from '../exchange.ts';
 import type { Meter } from '../meter.ts';
 import type { FunctionPool } from './function-pool.ts';
 import type { Functions } from './functions.ts';
@@ -31,8 +31,8 @@ type InvocationType = (typeof invocationTypes)[number];
 
 /** @param functionName the path's part, still percent-encoded */
 export function serveInvoke(
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: FunctionRequest,
+  response: Answer,
   functionName: string,
   services: InvokeServices,
 ): void {
@@ -57,7 +57,7 @@ export function serveInvoke(
     return;
   }
   const limitBytes = type === 'Event' ? payloadLimits.eventBytes : payloadLimits.requestBytes;
-  readBody(request, limitBytes, (body) => {
+  request.readBody(limitBytes, (body) => {
     try {
       if (body.kind === 'aborted') return;
       if (body.kind === 'tooLarge') {
@@ -74,8 +74,8 @@ export function serveInvoke(
 }
 
 interface Call {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly request: FunctionRequest;
+  readonly response: Answer;
   readonly functionName: string;
   readonly type: InvocationType;
   readonly requestId: string;
@@ -88,8 +88,8 @@ function invoke(call: Call): void {
   const { request, response, type, requestId, body, services } = call;
   const { credential: tenant } = services.verifier.verify({
     method: 'POST',
-    url: request.url ?? '',
-    rawHeaders: request.rawHeaders,
+    url: request.url,
+    rawHeaders: request.headers.raw,
     body: body.bytes,
   });
   const pool = findFunction(call, tenant);
@@ -109,7 +109,7 @@ function invoke(call: Call): void {
       return;
     case 'RequestResponse': {
       const { key } = pool.route;
-      const wantsLog = request.headers['x-amz-log-type'] === 'Tail';
+      const wantsLog = request.headers.get('x-amz-log-type') === 'Tail';
       const sink = new InvokeSink(
         response,
         requestId,
@@ -129,8 +129,8 @@ function invoke(call: Call): void {
   }
 }
 
-function readType(request: IncomingMessage): InvocationType {
-  const given = request.headers['x-amz-invocation-type'] ?? 'RequestResponse';
+function readType(request: FunctionRequest): InvocationType {
+  const given = request.headers.get('x-amz-invocation-type') ?? 'RequestResponse';
   const type = invocationTypes.find((known) => known === given);
   if (type === undefined) {
     throw new LambdaError(
@@ -142,9 +142,9 @@ function readType(request: IncomingMessage): InvocationType {
 }
 
 function findFunction({ request, functionName, services }: Call, tenant: TenantRoute): FunctionPool {
-  const queryAt = request.url?.indexOf('?') ?? -1;
+  const queryAt = request.url.indexOf('?');
   // Rare enough that the common call does not pay for a parser of queries.
-  const given = queryAt < 0 ? null : new URLSearchParams(request.url?.slice(queryAt + 1)).get('Qualifier');
+  const given = queryAt < 0 ? null : new URLSearchParams(request.url.slice(queryAt + 1)).get('Qualifier');
   let decoded = functionName;
   try {
     decoded = decodeURIComponent(functionName);
@@ -182,9 +182,9 @@ function checkEvent(bytes: Buffer): Buffer {
 const emptyEvent = Buffer.from('{}');
 
 /** JSON, or empty when there is none. */
-function readClientContext(request: IncomingMessage): string {
-  const header = request.headers['x-amz-client-context'];
-  if (header === undefined || Array.isArray(header)) return '';
+function readClientContext(request: FunctionRequest): string {
+  const header = request.headers.get('x-amz-client-context');
+  if (header === undefined) return '';
   if (header.length > payloadLimits.clientContextBytes) {
     throw new LambdaError(
       'InvalidRequestContentException',
@@ -204,24 +204,29 @@ function readClientContext(request: IncomingMessage): string {
   );
 }
 
-function sendLambdaError(response: ServerResponse, error: LambdaError, requestId: string): void {
+function sendLambdaError(response: Answer, error: LambdaError, requestId: string): void {
   if (response.destroyed || response.headersSent) return;
   const { status, headers, body } = lambdaErrorAnswer(error, requestId);
   // A body that was not read to its end would be taken for the next request.
-  const closing = error.type === 'RequestTooLargeException' ? { Connection: 'close' } : {};
-  response.writeHead(status, { ...headers, ...closing, 'Content-Length': String(Buffer.byteLength(body)) });
+  const closing = error.type === 'RequestTooLargeException' ? ['Connection', 'close'] : [];
+  response.writeHead(status, [
+    ...Object.entries(headers).flat(),
+    ...closing,
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+  ]);
   response.end(body);
 }
 
 class InvokeSink implements Sink {
-  readonly #response: ServerResponse;
+  readonly #response: Answer;
   readonly #requestId: string;
   readonly #pool: FunctionPool;
   readonly #tenant: TenantRoute;
   readonly #count: (kind: 'errors' | 'throttles') => void;
 
   constructor(
-    response: ServerResponse,
+    response: Answer,
     requestId: string,
     pool: FunctionPool,
     tenant: TenantRoute,

@@ -1,24 +1,31 @@
 // AWS's payload format 2.0, both ways, beyond what invoke.test.ts shows from outside.
 import { describe, expect, test } from 'vitest';
-import { buildEvent, type UrlRequest } from './event.ts';
+import { HeaderBlock } from '../header-block.ts';
+import { buildEvent } from './event.ts';
 import { readPrelude, readResponse } from './response.ts';
 
-function eventOf(more: Partial<UrlRequest>): Record<string, unknown> {
-  return JSON.parse(
-    buildEvent({
-      method: 'GET',
-      url: '/',
-      rawHeaders: ['Host', 'fn.acme.localhost:8080'],
-      body: undefined,
-      httpVersion: '1.1',
-      sourceIp: '10.0.0.1',
-      requestId: 'r',
+interface Given {
+  readonly url?: string;
+  readonly rawHeaders?: readonly string[];
+  readonly body?: Buffer;
+  readonly times?: number;
+}
+
+function eventOf({ url = '/', rawHeaders, body, times = 1 }: Given): Record<string, unknown> {
+  const headers = new HeaderBlock(rawHeaders ?? ['Host', 'fn.acme.localhost:8080']);
+  let event = '';
+  for (let time = 1; time <= times; time += 1) {
+    event = buildEvent({
+      request: { method: 'GET', headers, httpVersion: '1.1', sourceIp: '10.0.0.1', port: 8080 },
+      url,
+      body: body ?? Buffer.alloc(0),
+      requestId: `0000000${time}-aaaa-4bbb-8ccc-0123456789ab`,
       nowMs: Date.UTC(2020, 2, 12, 19, 3, 58, 390),
       apiId: 'acme.fn',
       accountId: '1',
-      ...more,
-    }),
-  ) as Record<string, unknown>;
+    });
+  }
+  return JSON.parse(event) as Record<string, unknown>;
 }
 
 describe('the event', () => {
@@ -28,14 +35,20 @@ describe('the event', () => {
       routeKey: '$default',
       rawPath: '/',
       rawQueryString: '',
-      headers: { host: 'fn.acme.localhost:8080', 'x-forwarded-for': '10.0.0.1', 'x-forwarded-proto': 'http' },
+      headers: {
+        host: 'fn.acme.localhost:8080',
+        'x-forwarded-for': '10.0.0.1',
+        'x-forwarded-proto': 'http',
+        'x-forwarded-port': '8080',
+        'x-amzn-trace-id': 'Root=1-5e6a879e-00000001aaaa0123456789ab',
+      },
       requestContext: {
         accountId: '1',
         apiId: 'acme.fn',
         domainName: 'fn.acme.localhost',
         domainPrefix: 'acme.fn',
         http: { method: 'GET', path: '/', protocol: 'HTTP/1.1', sourceIp: '10.0.0.1', userAgent: '' },
-        requestId: 'r',
+        requestId: '00000001-aaaa-4bbb-8ccc-0123456789ab',
         routeKey: '$default',
         stage: '$default',
         time: '12/Mar/2020:19:03:58 +0000',

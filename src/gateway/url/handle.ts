@@ -1,22 +1,20 @@
 // Serves a request at a function's URL: reads it, runs the function, sends what it says.
 // Owns the exchange with the client. Event and answer are event.ts and response.ts; who runs it is invoke/.
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { BellowsError } from '../../base/errors.ts';
 import { invokeFlag, outcome, type Result } from '../../protocol/instance.ts';
 import { sendError, sendJson } from '../answer.ts';
-import { readBody } from '../body.ts';
 import { payloadLimits } from '../config.ts';
+import type { Answer, FunctionRequest } from '../exchange.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
 import { Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
 import type { Meter } from '../meter.ts';
-import { sourceIpOf } from '../source-ip.ts';
 import { buildEvent } from './event.ts';
 import { readPrelude, readResponse } from './response.ts';
 
 export interface UrlExchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly request: FunctionRequest;
+  readonly response: Answer;
   /** Path and query below the function's own root. */
   readonly url: string;
   readonly pool: FunctionPool;
@@ -38,7 +36,7 @@ export function serveUrl(exchange: UrlExchange): void {
     );
     return;
   }
-  readBody(request, payloadLimits.requestBytes, (body) => {
+  request.readBody(payloadLimits.requestBytes, (body) => {
     switch (body.kind) {
       case 'whole':
         run(exchange, body.bytes);
@@ -56,12 +54,9 @@ function run({ request, response, url, pool, accountId, meter }: UrlExchange, bo
   const requestId = randomUUID();
   const { key } = pool.route;
   const event = buildEvent({
-    method: request.method ?? 'GET',
+    request,
     url,
-    rawHeaders: request.rawHeaders,
     body,
-    httpVersion: request.httpVersion,
-    sourceIp: sourceIpOf(request.socket),
     requestId,
     nowMs: Date.now(),
     apiId: key.replace('/', '.'),
@@ -75,12 +70,12 @@ function run({ request, response, url, pool, accountId, meter }: UrlExchange, bo
 }
 
 class UrlSink implements Sink {
-  readonly #response: ServerResponse;
+  readonly #response: Answer;
   readonly #requestId: string;
   readonly #count: (kind: 'errors' | 'throttles') => void;
   #streaming = false;
 
-  constructor(response: ServerResponse, requestId: string, count: (kind: 'errors' | 'throttles') => void) {
+  constructor(response: Answer, requestId: string, count: (kind: 'errors' | 'throttles') => void) {
     this.#response = response;
     this.#requestId = requestId;
     this.#count = count;

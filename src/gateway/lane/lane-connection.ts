@@ -1,0 +1,219 @@
+// One client connection in the lane. It takes one request at a time; what comes meanwhile waits, and is read again
+// from its first byte when the answer is out. So at every moment at most one answer is outstanding, and whenever
+// something is not plain, none is: then the whole connection goes to node:http for good, with every byte not yet used.
+//
+//    waiting ──a plain request for a function──▶ answering ──answered──▶ waiting, or closed
+//       │
+//       └──anything else, or nothing at all──▶ node:http
+//
+// Owns the socket until it is handed over. Does not own what requests mean, nor clocks (lane.ts).
+import type { Socket } from 'node:net';
+import type { Body } from '../body.ts';
+import type { FunctionRequest } from '../exchange.ts';
+import { sourceIpOf } from '../source-ip.ts';
+import { LaneAnswer, type AnswerOwner } from './lane-answer.ts';
+import { maxPlainHeadBytes, readPlainHead, type PlainHead, type PlainHeaders } from './plain-head.ts';
+import type { WorkloadKey } from '../../base/ids.ts';
+
+/** What a client may send ahead before it is read no further: one chunk as Node reads them. */
+const maxWaitingBytes = 64 * 1024;
+
+/** To whom the bytes of an exchange are counted: nobody for the Lambda API. */
+export type Served = { readonly workload: WorkloadKey | null } | 'notForTheLane';
+
+export interface LaneOwner {
+  /** Counts up as time goes by; see lane.ts. */
+  readonly tick: number;
+  /** No further request is taken on any connection. */
+  readonly stopping: boolean;
+  /** Serves it, or has not touched it. */
+  serve(request: FunctionRequest, host: string, answer: LaneAnswer): Served;
+  carried(workload: WorkloadKey, bytesIn: number, bytesOut: number): void;
+  /** The connection is node:http's from now on. @param bytesUnused how many of those read are put back */
+  handOver(connection: LaneConnection, bytesUnused: number): void;
+  closed(connection: LaneConnection): void;
+}
+
+export class LaneConnection implements AnswerOwner {
+  readonly socket: Socket;
+  readonly #owner: LaneOwner;
+  readonly #sourceIp: string;
+  readonly #port: number;
+  #answer: LaneAnswer | undefined;
+  #request: LaneRequest | undefined;
+  #served: Served = 'notForTheLane';
+  #headers: PlainHeaders | undefined;
+  /** Came while an answer was outstanding. */
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  /** Inside `#take`: what is answered at once is followed up there, not by a deeper call. */
+  #taking = false;
+  #tick: number;
+  #used = false;
+
+  constructor(socket: Socket, owner: LaneOwner) {
+    this.socket = socket;
+    this.#owner = owner;
+    this.#sourceIp = sourceIpOf(socket);
+    this.#port = socket.localPort ?? 0;
+    this.#tick = owner.tick;
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('drain', this.#onDrain);
+    socket.on('error', ignore);
+    socket.on('close', this.#onClose);
+  }
+
+  /** Whether a client waits for an answer. */
+  get answering(): boolean {
+    return this.#answer !== undefined;
+  }
+
+  /** Whether the client, or we, want it to end with the answer. */
+  get ending(): boolean {
+    return this.#headers?.keepAlive === false || this.#owner.stopping;
+  }
+
+  /** Whether a request was answered on it. */
+  get used(): boolean {
+    return this.#used;
+  }
+
+  /** At which tick it was made, or last answered. */
+  get waitingSinceTick(): number {
+    return this.#tick;
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#answer === undefined) {
+      this.#take(chunk);
+      return;
+    }
+    this.#waiting.push(chunk);
+    this.#waitingBytes += chunk.length;
+    if (this.#waitingBytes >= maxWaitingBytes) this.socket.pause();
+  };
+
+  /** A client that has ended its side is answered no more, as node:http does by default. */
+  readonly #onEnd = (): void => {
+    this.#waiting = [];
+    this.socket.end();
+  };
+
+  readonly #onDrain = (): void => {
+    this.#answer?.emit('drain');
+  };
+
+  readonly #onClose = (): void => {
+    this.#owner.closed(this);
+    this.#answer?.connectionClosed();
+    this.#answer = undefined;
+  };
+
+  /** Serves what is whole in `bytes`, one after the other, as far as answers come at once. */
+  #take(bytes: Buffer): void {
+    this.#taking = true;
+    let rest = bytes;
+    // After a last answer, or the client's end, whatever else was sent is not looked at.
+    while (rest.length > 0 && this.socket.writable) {
+      const head = readPlainHead(rest.toString('latin1', 0, maxPlainHeadBytes), this.#headers);
+      const end = head === undefined ? 0 : head.bytes + head.headers.contentLength;
+      if (head === undefined || end > rest.length || !this.#serve(head, rest.subarray(head.bytes, end))) {
+        this.handOver(rest);
+        return;
+      }
+      rest = rest.subarray(end);
+      if (this.#answer !== undefined) {
+        if (rest.length > 0) {
+          this.#waiting.push(rest);
+          this.#waitingBytes += rest.length;
+        }
+        break;
+      }
+    }
+    this.#taking = false;
+  }
+
+  #serve(head: PlainHead, body: Buffer): boolean {
+    this.#headers = head.headers;
+    const answer = new LaneAnswer(this);
+    const request = new LaneRequest(head, body, this.#sourceIp, this.#port);
+    this.#answer = answer;
+    this.#request = request;
+    const served = this.#owner.serve(request, head.headers.host, answer);
+    if (served === 'notForTheLane') {
+      this.#answer = undefined;
+      return false;
+    }
+    this.#served = served;
+    if (this.#answer === undefined) this.#count(answer);
+    return true;
+  }
+
+  answered(answer: LaneAnswer): void {
+    this.#answer = undefined;
+    this.#used = true;
+    this.#tick = this.#owner.tick;
+    if (answer.closes) this.socket.end(() => this.socket.destroy());
+    if (this.#taking) return;
+    this.#count(answer);
+    if (this.#waitingBytes > 0 && !answer.closes) this.#takeWaiting();
+  }
+
+  #count(answer: LaneAnswer): void {
+    const served = this.#served;
+    if (served === 'notForTheLane' || served.workload === null) return;
+    this.#owner.carried(served.workload, this.#request?.bytes ?? 0, answer.bytesSent);
+  }
+
+  #takeWaiting(): void {
+    const bytes = Buffer.concat(this.#waiting, this.#waitingBytes);
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    if (this.socket.isPaused()) this.socket.resume();
+    this.#take(bytes);
+  }
+
+  /** Gives the connection to node:http, no answer being outstanding. @param unused read and not used */
+  handOver(unused: Buffer): void {
+    const { socket } = this;
+    socket.off('data', this.#onData).off('end', this.#onEnd).off('drain', this.#onDrain);
+    socket.off('error', ignore).off('close', this.#onClose);
+    // Neither flows to nobody, nor is forgotten: node:http reads on, first of all what is put back.
+    socket.pause();
+    if (unused.length > 0) socket.unshift(unused);
+    this.#owner.handOver(this, unused.length);
+    socket.resume();
+  }
+}
+
+function ignore(): void {}
+
+class LaneRequest implements FunctionRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: PlainHeaders;
+  readonly httpVersion = '1.1';
+  readonly sourceIp: string;
+  readonly port: number;
+  readonly #body: Buffer;
+  readonly #headBytes: number;
+
+  constructor(head: PlainHead, body: Buffer, sourceIp: string, port: number) {
+    this.method = head.method;
+    this.url = head.target;
+    this.headers = head.headers;
+    this.sourceIp = sourceIp;
+    this.port = port;
+    this.#body = body;
+    this.#headBytes = head.bytes;
+  }
+
+  get bytes(): number {
+    return this.#headBytes + this.#body.length;
+  }
+
+  readBody(limitBytes: number, done: (body: Body) => void): void {
+    done(this.#body.length > limitBytes ? { kind: 'tooLarge' } : { kind: 'whole', bytes: this.#body });
+  }
+}

@@ -1,0 +1,66 @@
+// The part of a URL's event that follows from a request's headers and its connection alone: made once for all requests
+// of a connection that repeat their headers. Pure. Does not own the event around it (event.ts).
+
+/** What of an event depends on nothing but the headers and the connection. */
+export interface EventHeaders {
+  /** What stands between the braces of the JSON object `headers`. */
+  readonly members: string;
+  /** A whole member with its comma, or nothing. */
+  readonly cookies: string;
+  /** JSON, as `userAgent`. */
+  readonly domainName: string;
+  readonly userAgent: string;
+  readonly contentType: string;
+  readonly contentEncoding: string;
+  /** The caller's own, which goes on through us; undefined when each request needs a new one. */
+  readonly traceId: string | undefined;
+}
+
+export const traceHeader = 'x-amzn-trace-id';
+
+/**
+ * Names in lower case, several values of one name joined by commas, cookies apart, and who sent it through what.
+ * @param raw names and values in turn
+ */
+export function readEventHeaders(raw: readonly string[], sourceIp: string, port: number): EventHeaders {
+  const names: string[] = [];
+  const values: string[] = [];
+  const cookies: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = (raw[index] ?? '').toLowerCase();
+    const value = raw[index + 1] ?? '';
+    if (name === 'cookie') {
+      for (const cookie of value.split(';')) if (cookie.trim() !== '') cookies.push(cookie.trim());
+      continue;
+    }
+    const earlier = names.indexOf(name);
+    if (earlier < 0) {
+      names.push(name);
+      values.push(value);
+    } else values[earlier] += `,${value}`;
+  }
+  const valueOf = (name: string): string | undefined => values[names.indexOf(name)];
+  // A header's name is an RFC 9110 token, as the parser has seen to: nothing in it needs escaping.
+  const members = names.map((name, index) => {
+    const value = values[index] ?? '';
+    return `"${name}":${JSON.stringify(name === 'x-forwarded-for' ? `${value},${sourceIp}` : value)}`;
+  });
+  // A proxy in front of this one is believed.
+  if (!names.includes('x-forwarded-for')) members.push(`"x-forwarded-for":"${sourceIp}"`);
+  if (!names.includes('x-forwarded-proto')) members.push('"x-forwarded-proto":"http"');
+  if (!names.includes('x-forwarded-port')) members.push(`"x-forwarded-port":"${port}"`);
+  return {
+    members: members.join(','),
+    cookies: cookies.length === 0 ? '' : `"cookies":${JSON.stringify(cookies)},`,
+    domainName: JSON.stringify(withoutPort(valueOf('host') ?? '')),
+    userAgent: JSON.stringify(valueOf('user-agent') ?? ''),
+    contentType: valueOf('content-type') ?? '',
+    contentEncoding: valueOf('content-encoding') ?? '',
+    traceId: valueOf(traceHeader),
+  };
+}
+
+function withoutPort(host: string): string {
+  const colon = host.lastIndexOf(':');
+  return colon < 0 || host.endsWith(']') ? host : host.slice(0, colon);
+}
