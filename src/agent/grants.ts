@@ -6,6 +6,12 @@ import { formatResources, type Resources } from '../model/resources.ts';
 import { grantFileName, type GrantNotice } from '../protocol/instance.ts';
 import { ReplacedFile, writeFileAtomicSync } from '../sys/atomic-file.ts';
 
+/**
+ * The file follows what was told by this much. Most changes stand within it, so that it is written once for "changing" and
+ * "current" together.
+ */
+const settleMs = 10;
+
 export type GrantPhase = GrantNotice['phase'];
 
 export function grantNotice(grant: Resources, generation: number, phase: GrantPhase): GrantNotice {
@@ -40,7 +46,7 @@ export class GrantBook {
   constructor(runDirectory: string, grant: Resources, generation: number) {
     this.#path = join(runDirectory, grantFileName);
     // A full disk: the frame and the Runtime API have said the same.
-    this.#file = new ReplacedFile(this.#path, 0o644, () => undefined);
+    this.#file = new ReplacedFile(this.#path, { mode: 0o644, settleMs, onError: () => undefined });
     this.#notice = grantNotice(grant, generation, 'current');
   }
 

@@ -1,8 +1,17 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { writeFileAtomic } from './atomic-file.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { ReplacedFile, writeFileAtomic } from './atomic-file.ts';
 
 let directory: string;
 let path: string;
@@ -52,4 +61,26 @@ test('a failure leaves what was there, and no temporary file', async () => {
   await expect(writeFileAtomic(join(directory, 'missing', 'file'), 'x')).rejects.toThrow(
     expect.objectContaining({ code: 'ENOENT' }),
   );
+});
+
+test('a file that is replaced again and again has the last content, and was written less often', async () => {
+  const errors: unknown[] = [];
+  const file = new ReplacedFile(path, { mode: 0o600, settleMs: 5, onError: (error) => errors.push(error) });
+  const seen = new Set<string>();
+  for (let count = 0; count <= 50; count += 1) {
+    file.replace(String(count));
+    if (existsSync(path)) seen.add(readFileSync(path, 'utf8'));
+    if (count % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await vi.waitFor(() => expect(readFileSync(path, 'utf8')).toBe('50'));
+  expect(seen.size).toBeLessThan(6);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  file.replace('out of date');
+  file.overtaken();
+  await file.close();
+  file.replace('after its end');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(readFileSync(path, 'utf8')).toBe('50');
+  expect(readdirSync(directory)).toEqual(['file']);
+  expect(errors).toEqual([]);
 });

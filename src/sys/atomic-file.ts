@@ -7,11 +7,21 @@ import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
+/** Which no sensible umask narrows. */
+const ownerOnly = 0o600;
+
 export interface AtomicWriteOptions {
   /** Permission bits of the new file, whatever the umask is. */
   readonly mode?: number;
   /** Also survive a loss of power, at the price of waiting for the disk. A crash of ours needs none of it. */
   readonly durable?: boolean;
+}
+
+export interface ReplacedFileOptions {
+  readonly mode: number;
+  /** How long a write waits for a later one that makes it needless. */
+  readonly settleMs: number;
+  readonly onError: (error: unknown) => void;
 }
 
 /** A symbolic link at `path` is replaced, not followed. */
@@ -22,11 +32,11 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const temporary = temporaryBeside(path);
   // Nobody else may read it before it has its final mode: it may hold a secret.
-  const file = await open(temporary, 'wx', 0o600);
+  const file = await open(temporary, 'wx', ownerOnly);
   try {
     try {
       await file.writeFile(content);
-      await file.chmod(mode);
+      if (mode !== ownerOnly) await file.chmod(mode);
       if (durable) await file.sync();
     } finally {
       await file.close();
@@ -57,42 +67,60 @@ export function writeFileAtomicSync(path: string, content: string, mode = 0o644)
 
 /**
  * A file that is replaced again and again, off this thread: replacing one waits for the disk on some file systems (ext4
- * writes the new content out first), up to 20 ms of a busy one. What is overtaken by a later write is never written.
+ * writes the new content out first), up to 20 ms of a busy one. What is overtaken by a later write is never written, and
+ * a write waits a moment to be overtaken: handing its steps to threads costs this one half a millisecond.
  */
 export class ReplacedFile {
   readonly #path: string;
-  readonly #mode: number;
-  readonly #onError: (error: unknown) => void;
+  readonly #options: ReplacedFileOptions;
   #next: string | undefined;
+  #settling: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
+  #closed = false;
 
-  constructor(path: string, mode: number, onError: (error: unknown) => void) {
+  constructor(path: string, options: ReplacedFileOptions) {
     this.#path = path;
-    this.#mode = mode;
-    this.#onError = onError;
+    this.#options = options;
   }
 
   replace(content: string): void {
+    if (this.#closed) return;
     this.#next = content;
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined;
-    });
+    if (this.#writing === undefined) this.#settle();
+  }
+
+  /** What waits to be written is out of date: somebody has just written the file another way. */
+  overtaken(): void {
+    this.#next = undefined;
+    clearTimeout(this.#settling);
+    this.#settling = undefined;
   }
 
   /** Writes nothing more; resolves when nothing is being written. */
   async close(): Promise<void> {
-    this.#next = undefined;
+    this.#closed = true;
+    this.overtaken();
     await this.#writing;
   }
 
+  #settle(): void {
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined;
+      this.#writing = this.#write().finally(() => {
+        this.#writing = undefined;
+        if (this.#next !== undefined) this.#settle();
+      });
+    }, this.#options.settleMs);
+  }
+
   async #write(): Promise<void> {
-    for (let content = this.#next; content !== undefined; content = this.#next) {
-      this.#next = undefined;
-      try {
-        await writeFileAtomic(this.#path, content, { mode: this.#mode });
-      } catch (error) {
-        this.#onError(error);
-      }
+    const content = this.#next;
+    this.#next = undefined;
+    if (content === undefined) return;
+    try {
+      await writeFileAtomic(this.#path, content, { mode: this.#options.mode });
+    } catch (error) {
+      this.#options.onError(error);
     }
   }
 }

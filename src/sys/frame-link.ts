@@ -1,6 +1,6 @@
-// Frames over a connected Unix socket: gathers writes of one turn of the event loop into one system call,
+// Frames over a connected Unix socket, or any other stream of bytes both ways: gathers writes of one turn of the event loop into one system call,
 // cuts what arrives into frames, and ends in one place. Owns the socket. Does not own what frames mean.
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { encodeFrame, FrameDecoder, type Frame } from '../base/frame.ts';
 
 export interface FrameLinkHandlers {
@@ -10,13 +10,13 @@ export interface FrameLinkHandlers {
 }
 
 export class FrameLink {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   #gathered: Buffer[] = [];
   #flushScheduled = false;
   #closed = false;
   #error: Error | undefined;
 
-  constructor(socket: Socket, handlers: FrameLinkHandlers) {
+  constructor(socket: Duplex, handlers: FrameLinkHandlers) {
     this.socket = socket;
     const decoder = new FrameDecoder((frame) => handlers.onFrame(frame, this));
     socket.on('data', (chunk: Buffer) => {

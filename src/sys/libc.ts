@@ -22,6 +22,9 @@ const SIGNATURES = {
   // Variadic in C; a third integer is passed alike on both machines' Linux calling conventions.
   fcntl: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
+  // Variadic in C as well; every request that is made here takes a pointer.
+  ioctl: { arguments: ['int32', 'uint64', 'pointer'], return: 'int32' },
+  clock_settime: { arguments: ['int32', 'pointer'], return: 'int32' },
 } as const satisfies FfiModule.FunctionDefinitions;
 
 type Functions = ReturnType<typeof FfiModule.dlopen<typeof SIGNATURES>>['functions'];

@@ -36,6 +36,9 @@ const handleSchema = z.object({
 });
 export type Handle = z.infer<typeof handleSchema>;
 
+/** An agent that dies within this leaves the grant of before: the next one is told the present one. */
+const settleMs = 100;
+
 export class Handles {
   readonly #layout: Layout;
   readonly #replaced = new Map<string, ReplacedFile>();
@@ -51,13 +54,18 @@ export class Handles {
     let file = this.#replaced.get(id);
     if (file === undefined) {
       // Without it a new agent finds the grant of before, and the controller tells it the present one.
-      file = new ReplacedFile(this.#layout.handle(id), 0o600, () => undefined);
+      file = new ReplacedFile(this.#layout.handle(id), {
+        mode: 0o600,
+        settleMs,
+        onError: () => undefined,
+      });
       this.#replaced.set(id, file);
     }
     file.replace(JSON.stringify(handle));
   }
 
   write(handle: Handle): void {
+    this.#replaced.get(handle.spec.id)?.overtaken();
     // It holds the workload's environment: nobody else may read it.
     writeFileAtomicSync(this.#layout.handle(handle.spec.id), JSON.stringify(handle), 0o600);
   }

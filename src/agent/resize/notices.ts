@@ -6,13 +6,14 @@ import type { Resources } from '../../model/resources.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { InstanceControl } from './control.ts';
-import type { Groups, InstanceOwner, Owner } from './owners.ts';
-import { cappedQuantities, type Quantities, type Step } from './plan.ts';
+import type { InstanceOwner, Owner } from './owners.ts';
+import { cappedQuantities, judgeShrink, type Quantities, type Step } from './plan.ts';
 import { within } from './within.ts';
 
 /** An application that does not answer a notice within this is not waited for: the notice is a courtesy, not a veto. */
 const noticeTimeoutMs = 100;
-export interface NoticesOptions extends Groups {
+
+export interface NoticesOptions {
   readonly cgroup: Cgroup;
   readonly control: InstanceControl;
   readonly log: Logger;
@@ -27,7 +28,10 @@ export class Notices {
     this.#options = options;
   }
 
-  /** Tells every instance that changes, all at once; only who must free something is waited for. */
+  /**
+   * Tells every instance that changes, all at once; waited for is only who must free something: what fits already need
+   * not be made to.
+   */
   async announce(steps: readonly Step[], ownerOf: (key: string) => Owner | undefined): Promise<void> {
     const { cgroup, control, log } = this.#options;
     const heard: Promise<void>[] = [];
@@ -42,25 +46,32 @@ export class Notices {
             'an instance was not told of its change',
           ),
         );
-      const mustFree = steps.some(
-        (step) => step.key === key && step.direction === 'shrink' && step.limits.memoryBytes !== undefined,
-      );
-      if (mustFree && !cgroup.isFrozen(owner.group)) heard.push(notice);
+      if (this.#mustFree(owner, steps) && !cgroup.isFrozen(owner.group)) heard.push(notice);
     }
     if (heard.length > 0) await within(noticeTimeoutMs, Promise.all(heard));
   }
 
-  /** Tells what the kernel enforces now; does not wait for it to be heard. */
-  tellCurrent(id: InstanceId): void {
-    const { cgroup, control, log, groupOfInstance } = this.#options;
+  /** Tells what the kernel enforces, as it was just read there; does not wait for it to be heard. */
+  tellCurrent(id: InstanceId, enforced: Quantities): void {
+    const { control, log } = this.#options;
     const instance = control.describe(id);
     if (instance === undefined) return;
-    const grant = this.#grantOf({ id, instance }, cgroup.limits(groupOfInstance(id)));
+    const grant = this.#grantOf({ id, instance }, enforced);
     control
       .notify(id, grant, 'current')
       .catch((error: unknown) =>
         log.debug({ instance: id, error: messageOf(error) }, 'an instance was not told of its grant'),
       );
+  }
+
+  #mustFree({ key, group }: InstanceOwner, steps: readonly Step[]): boolean {
+    const { cgroup } = this.#options;
+    return steps.some(({ key: of, direction, limits: { memoryBytes } }) => {
+      if (of !== key || direction !== 'shrink' || memoryBytes === undefined || memoryBytes === null)
+        return false;
+      const verdict = judgeShrink(cgroup.usage(group), memoryBytes);
+      return !verdict.safe || verdict.cacheInTheWay;
+    });
   }
 
   /** A grant with these limits; what has no limit here is what was asked for. */

@@ -60,23 +60,26 @@ export function concernedBy(
     ...asked.keys(),
     ...tenants.flatMap((owner) => instancesOf(owner.tenant, cgroup, control, groups)),
   ]);
+  /** Of hundreds of instances of one tenant: read once. */
+  const tenantCpuLimit = (tenant: TenantId): number | null => {
+    const known = cpuOfTenant.get(tenant);
+    if (known !== undefined) return known;
+    const { cpuMillicores } = cgroup.limits(groups.groupOfTenant(tenant));
+    cpuOfTenant.set(tenant, cpuMillicores);
+    return cpuMillicores;
+  };
   const instances = [...ids].flatMap((id): InstanceOwner[] => {
     const instance = control.describe(id);
     if (instance === undefined) return [];
     const group = groups.groupOfInstance(id);
     const enforced = cgroup.limits(group);
     const grant = asked.get(id) ?? null;
-    const tenantCpu = cpuOfTenant.get(instance.tenant);
     const target = grant ?? desired(id) ?? instance.grant;
     const wanted = enforceable(cgroup, enforced, {
       // What waits to shrink goes on waiting as it did.
       memoryBytes: grant === null ? enforced.memoryBytes : grant.memory,
       cpuMillicores: target.cpu,
     });
-    const tenantCpuMillicores =
-      tenantCpu === undefined
-        ? cgroup.limits(groups.groupOfTenant(instance.tenant)).cpuMillicores
-        : tenantCpu;
     return [
       {
         kind: 'instance',
@@ -87,7 +90,7 @@ export function concernedBy(
         enforced,
         asked: grant,
         wanted,
-        tenantCpuMillicores,
+        tenantCpuMillicores: tenantCpuLimit(instance.tenant),
       },
     ];
   });

@@ -33,7 +33,6 @@ export class Steps {
     const { cgroup, log } = this.#options;
     const limits = step.direction === 'grow' ? step.limits : cpuOnly(step.limits);
     if (Object.keys(limits).length === 0) return '';
-    const before = cgroup.limits(owner.group);
     try {
       if ((await cgroup.setLimits(owner.group, limits)) === 'busy')
         return 'the kernel could not make room below the limit';
@@ -41,7 +40,7 @@ export class Steps {
       return '';
     } catch (error) {
       // The kernel may have taken one of two amounts: put back what stood before, as far as it lets us.
-      const { memoryBytes, cpuMillicores } = before;
+      const { memoryBytes, cpuMillicores } = owner.enforced;
       await cgroup.setLimits(owner.group, { cpuMillicores, memoryBytes }).catch((again: unknown) => {
         log.error({ key: owner.key, error: messageOf(again) }, 'a failed change could not be undone');
       });

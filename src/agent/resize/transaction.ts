@@ -8,28 +8,20 @@
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
-import type { ResourceChange } from '../../model/change.ts';
-import type { ConnectionCounts } from '../../model/instance.ts';
-import { formatResource, type Resources } from '../../model/resources.ts';
+import type { Resources } from '../../model/resources.ts';
 import type { ResizeRequest, ResizeResult } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { Cgroup, GroupPath } from '../cgroup/port.ts';
+import type { Cgroup } from '../cgroup/port.ts';
+import { resizeAnswer, type Parts } from './answer.ts';
 import type { InstanceControl } from './control.ts';
 import { Deferrals, type Deferral } from './deferrals.ts';
+import { endHolds } from './holds.ts';
 import { Notices } from './notices.ts';
-import { changeOf, connectionOutcome, fixedChanges, type Part } from './outcome.ts';
-import {
-  concernedBy,
-  instanceKey,
-  tenantKey,
-  type Groups,
-  type InstanceOwner,
-  type Owner,
-  type TenantOwner,
-} from './owners.ts';
-import { cappedQuantities, planSteps, type Quantities, type Step } from './plan.ts';
+import { changeOf, type Part } from './outcome.ts';
+import { concernedBy, instanceKey, tenantKey, type Groups, type Owner } from './owners.ts';
+import { planSteps, type Quantities, type Step } from './plan.ts';
 import { Steps } from './steps.ts';
-import { nearBytes, ShrinkWatch } from './watch.ts';
+import { ShrinkWatch } from './watch.ts';
 
 export interface ResizerOptions extends Groups {
   readonly cgroup: Cgroup;
@@ -41,7 +33,7 @@ export interface ResizerOptions extends Groups {
 }
 
 /** What has happened so far to one owner in one request. */
-interface Progress {
+interface Progress extends Parts {
   readonly owner: Owner;
   memory: Part | null;
   cpu: Part | null;
@@ -95,9 +87,12 @@ export class Resizer {
       await Promise.all(phase.map((step) => this.#perform(step, progress, startedMs)));
     await this.#awaitDeferred(progress, startedMs, request.waitMs);
     this.#deferrals.wake();
-    const result = this.#answer(concerned.tenants, concerned.instances, progress, before);
-    for (const change of result.instances) this.#notices.tellCurrent(change.instance);
-    return result;
+    const result = resizeAnswer(concerned, { parts: progress, before }, { cgroup, control });
+    for (const owner of concerned.instances) {
+      const enforced = result.enforced.get(owner.id);
+      if (enforced !== undefined) this.#notices.tellCurrent(owner.id, enforced);
+    }
+    return { tenants: result.tenants, instances: result.instances };
   }
 
   /** What the instance was last asked to be; undefined when nobody has asked. */
@@ -116,25 +111,9 @@ export class Resizer {
     this.#drop(tenantKey(tenant));
   }
 
-  /**
-   * After the death of an agent that had just lowered limits: ends holds that nobody watches any more. A group that
-   * stands at such a limit is given twice as much, an instance at least what its record grants it; the next request
-   * decides anew.
-   */
-  async adopt(ids: readonly InstanceId[], tenants: readonly TenantId[]): Promise<void> {
-    const { control, groupOfInstance, groupOfTenant } = this.#options;
-    for (const id of ids) await this.#endHold(groupOfInstance(id), control.describe(id)?.grant.memory ?? 0);
-    for (const tenant of tenants) await this.#endHold(groupOfTenant(tenant), 0);
-  }
-
-  async #endHold(group: GroupPath, grantedBytes: number): Promise<void> {
-    const { cgroup } = this.#options;
-    const { held, memoryBytes, limitBytes } = cgroup.memoryStrain(group);
-    if (!held) return;
-    // Who waits wakes up now and then to try, so that `waiting` alone could be missed.
-    const atLimit = limitBytes !== null && memoryBytes >= limitBytes - nearBytes;
-    if (atLimit) await cgroup.setLimits(group, { memoryBytes: Math.max(limitBytes * 2, grantedBytes) });
-    cgroup.holdOutOfMemory(group, false);
+  /** Before anything else: see {@link endHolds}. */
+  adopt(ids: readonly InstanceId[], tenants: readonly TenantId[]): Promise<void> {
+    return endHolds(ids, tenants, this.#options);
   }
 
   /** Ends retries and watches; limits stay as they are. */
@@ -266,57 +245,9 @@ export class Resizer {
       tenants: [],
       instances: [{ instance: owner.id, tenant, workload, changes, connections }],
     });
-    this.#notices.tellCurrent(owner.id);
+    this.#notices.tellCurrent(owner.id, after);
   }
 
-  #answer(
-    tenants: readonly TenantOwner[],
-    instances: readonly InstanceOwner[],
-    progress: ReadonlyMap<string, Progress>,
-    before: ReadonlyMap<InstanceId, ConnectionCounts>,
-  ): ResizeResult {
-    const { cgroup, control } = this.#options;
-    const quantities = (owner: Owner, wanted: Quantities): ResourceChange[] => {
-      const { memoryLimit, cpuLimit } = cgroup.capabilities;
-      const after = cgroup.limits(owner.group);
-      const { enforced } = owner;
-      const state = progress.get(owner.key);
-      const memory = { before: enforced.memoryBytes, after: after.memoryBytes, wanted: wanted.memoryBytes };
-      const cpu = {
-        before: enforced.cpuMillicores,
-        after: after.cpuMillicores,
-        wanted: wanted.cpuMillicores,
-      };
-      return [
-        changeOf('memory', memory, state?.memory ?? unchanged(memoryLimit, 'memory')),
-        changeOf('cpu', cpu, capOf(owner) ?? state?.cpu ?? unchanged(cpuLimit, 'CPU')),
-      ];
-    };
-    return {
-      tenants: tenants.map((owner) => ({ tenant: owner.tenant, changes: quantities(owner, owner.wanted) })),
-      instances: instances
-        .filter((owner) => owner.asked !== null || progress.get(owner.key)?.cpu !== null)
-        .map((owner) => {
-          const { tenant, workload, grant } = owner.instance;
-          const wanted =
-            owner.asked === null
-              ? owner.wanted
-              : { memoryBytes: owner.asked.memory, cpuMillicores: owner.asked.cpu };
-          const fixed = owner.asked === null ? [] : fixedChanges(grant, owner.asked);
-          const now = control.connections(owner.id);
-          const connections = connectionOutcome(before.get(owner.id) ?? now, now);
-          return {
-            instance: owner.id,
-            tenant,
-            workload,
-            changes: [...quantities(owner, wanted), ...fixed],
-            connections,
-          };
-        }),
-    };
-  }
-
-  /** Runs `work` after everything that was begun before it for the same owner. */
   #inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
     const earlier = this.#turns.get(key);
     const run = earlier === undefined ? work() : earlier.then(work);
@@ -330,23 +261,4 @@ export class Resizer {
     });
     return run;
   }
-}
-
-function unchanged(enforced: boolean, what: string): Part {
-  const reason = enforced
-    ? ''
-    : `recorded, but this machine lets Bellows enforce no ${what} limit; see bellows doctor`;
-  return { status: 'applied', reason, durationMs: 0 };
-}
-
-/** CPU above the tenant's limit waits for that limit to rise. */
-function capOf(owner: Owner): Part | null {
-  if (owner.kind === 'tenant') return null;
-  const { cpuMillicores } = cappedQuantities(owner);
-  if (cpuMillicores === null || cpuMillicores === owner.wanted.cpuMillicores) return null;
-  return {
-    status: 'deferred',
-    reason: `the tenant's limit is ${formatResource('cpu', cpuMillicores)}`,
-    durationMs: 0,
-  };
 }
