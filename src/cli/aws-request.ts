@@ -1,7 +1,7 @@
 // Signs a request as the AWS tools do (Signature Version 4), with a tenant's keys. Pure but for the time passed in.
 // The canonical form is the same code that the gateway verifies with; src/protocol/sigv4.test.ts holds it to AWS's.
 import { createHmac, hash } from 'node:crypto';
-import { awsRegion } from '../model/lambda.ts';
+import { defaultRegion } from '../model/lambda.ts';
 import { canonicalHeaders, canonicalPath, canonicalQuery, queryPairs } from '../protocol/sigv4-canonical.ts';
 import type { AwsKeys } from './installation.ts';
 
@@ -32,10 +32,10 @@ export function signedHeaders(request: UnsignedRequest, keys: AwsKeys, now: Date
     names.join(';'),
     hash('sha256', request.body),
   ].join('\n');
-  const scope = `${date}/${awsRegion}/${service}/aws4_request`;
+  const scope = `${date}/${defaultRegion}/${service}/aws4_request`;
   const toSign = `AWS4-HMAC-SHA256\n${timestamp}\n${scope}\n${hash('sha256', canonical)}`;
   let key: Buffer | string = `AWS4${keys.secretAccessKey}`;
-  for (const part of [date, awsRegion, service, 'aws4_request'])
+  for (const part of [date, defaultRegion, service, 'aws4_request'])
     key = createHmac('sha256', key).update(part).digest();
   const signature = createHmac('sha256', key).update(toSign).digest('hex');
   headers['authorization'] =

@@ -45,6 +45,8 @@ export interface FunctionDeployment extends DeploymentBase {
   readonly timeoutMs: number;
   readonly description?: string;
   readonly role?: string;
+  /** The region that its code is to see; a default when it is not given. */
+  readonly region?: string;
   readonly url?: boolean;
   readonly websocketRoutes?: readonly string[];
 }

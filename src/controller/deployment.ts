@@ -1,7 +1,7 @@
 // From what was submitted to the workload that is stored. Pure: time and identity are passed in.
 import { workloadKey, type TenantId } from '../base/ids.ts';
 import { defaultRequest, type FunctionWorkload, type NetworkMode, type Workload } from '../model/workload.ts';
-import type { Deployment, FunctionUpdate } from './control-plane.ts';
+import type { Deployment, FunctionDeployment, FunctionUpdate } from './control-plane.ts';
 import { generationOf } from './generation.ts';
 import { withChange } from './resize/plan-input.ts';
 
@@ -53,11 +53,20 @@ export function deployedWorkload(
     description: deployment.description ?? '',
     revisionId: context.revisionId,
     role: deployment.role ?? '',
+    ...regionOf(deployment, before),
     url: deployment.url ?? false,
     websocketRoutes: deployment.websocketRoutes ?? [],
     reservedConcurrency: before?.reservedConcurrency ?? null,
     maxRetries: before?.maxRetries ?? defaultMaxRetries,
   };
+}
+
+function regionOf(
+  deployment: FunctionDeployment,
+  before: FunctionWorkload | undefined,
+): { readonly region?: string } {
+  const region = deployment.region ?? before?.region;
+  return region === undefined ? {} : { region };
 }
 
 /** Everything of an update but the request, which reaches running instances by a resize. */

@@ -46,6 +46,15 @@ describe('environment', () => {
     });
   });
 
+  test('a function sees the region that it was created in, also after it was deployed again', () => {
+    const created = deployedWorkload(tenant, fn('f', { region: 'eu-central-1' }), undefined, moment);
+    for (const workload of [created, deployedWorkload(tenant, fn('f'), created, moment)])
+      expect(instanceEnv(workload, context)).toMatchObject({
+        AWS_REGION: 'eu-central-1',
+        AWS_DEFAULT_REGION: 'eu-central-1',
+      });
+  });
+
   test('a function has no session token: a signature of long-lived keys would be refused with one', () => {
     const env = instanceEnv(deployedWorkload(tenant, fn('f'), undefined, moment), context);
     expect(env).not.toHaveProperty('AWS_SESSION_TOKEN');

@@ -2,7 +2,7 @@
 // The agent adds what only it knows: AWS_LAMBDA_RUNTIME_API, BELLOWS_GRANT_FILE and, for apps, PORT.
 import { BellowsError } from '../base/errors.ts';
 import { mib } from '../base/quantity.ts';
-import { awsRegion, latestVersion, logGroupOf } from '../model/lambda.ts';
+import { defaultRegion, latestVersion, logGroupOf } from '../model/lambda.ts';
 import type { Tenant } from '../model/tenant.ts';
 import type { FunctionWorkload, Workload } from '../model/workload.ts';
 import { insideTaskDirectory } from '../protocol/instance.ts';
@@ -61,6 +61,7 @@ export function instanceEnv(workload: Workload, context: EnvContext): Record<str
 
 function functionEnv(workload: FunctionWorkload, context: EnvContext): Record<string, string> {
   const { accessKeyId, secretAccessKey } = context.tenant.credentials;
+  const { region = defaultRegion } = workload;
   return {
     ...commonEnv,
     TZ: ':UTC',
@@ -75,8 +76,8 @@ function functionEnv(workload: FunctionWorkload, context: EnvContext): Record<st
     ...(workload.network === 'host' ? { AWS_ENDPOINT_URL_LAMBDA: context.ownUrl } : {}),
     ...workload.env,
     _HANDLER: workload.handler,
-    AWS_REGION: awsRegion,
-    AWS_DEFAULT_REGION: awsRegion,
+    AWS_REGION: region,
+    AWS_DEFAULT_REGION: region,
     AWS_EXECUTION_ENV: `AWS_Lambda_${workload.runtime}`,
     AWS_LAMBDA_FUNCTION_NAME: workload.name,
     AWS_LAMBDA_FUNCTION_VERSION: latestVersion,

@@ -1,7 +1,7 @@
 // From a workload to what the agent needs to start one instance of it. Pure but for the new identity.
 import { newInstanceId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
-import { functionArn, latestVersion, logGroupOf } from '../model/lambda.ts';
+import { defaultRegion, functionArn, latestVersion, logGroupOf } from '../model/lambda.ts';
 import type { Tenant } from '../model/tenant.ts';
 import type { Workload } from '../model/workload.ts';
 import type { InstanceSpec } from '../protocol/agent.ts';
@@ -40,7 +40,7 @@ export function newInstanceSpec(workload: Workload, context: SpecContext): Insta
       ? {
           name: workload.name,
           version: latestVersion,
-          arn: functionArn(tenant.accountId, workload.name),
+          arn: functionArn(workload.region ?? defaultRegion, tenant.accountId, workload.name),
           memoryMb: Math.round(workload.request.memory / mib),
           logGroup: logGroupOf(workload.name),
           logStream,

@@ -185,6 +185,19 @@ describe("the AWS SDK's Invoke", () => {
     expect((await first).value).toBe(1);
   });
 
+  test('an unknown function is named in the region that the caller signed for', async () => {
+    const europe = new LambdaClient({
+      endpoint: harness.url,
+      region: 'eu-central-1',
+      credentials: testTenant,
+      maxAttempts: 1,
+    });
+    await expect(europe.send(new InvokeCommand({ FunctionName: 'nope' }))).rejects.toThrow(
+      'Function not found: arn:aws:lambda:eu-central-1:123456789012:function:nope',
+    );
+    europe.destroy();
+  });
+
   test.each<[string, () => Promise<unknown>, string, RegExp]>([
     [
       'an unknown function',

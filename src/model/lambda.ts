@@ -1,13 +1,17 @@
 // How a workload is named in AWS's terms: region, ARN, log group. Pure.
 import type { WorkloadName } from '../base/ids.ts';
 
-/** One machine is one region. The SDKs demand that some region is named; this is their oldest and commonest default. */
-export const awsRegion = 'us-east-1';
+/**
+ * Callers of the Lambda API name a region with their signature, and any is taken: one Bellows answers for all of them. This
+ * one is meant where nobody named one; it is the SDKs' oldest and commonest.
+ */
+export const defaultRegion = 'us-east-1';
 /** The only version there is before versions are published. */
 export const latestVersion = '$LATEST';
 
-export function functionArn(accountId: string, name: WorkloadName): string {
-  return `arn:aws:lambda:${awsRegion}:${accountId}:function:${name}`;
+/** @param region the one that the caller signed for, or that the function was created in */
+export function functionArn(region: string, accountId: string, name: WorkloadName): string {
+  return `arn:aws:lambda:${region}:${accountId}:function:${name}`;
 }
 
 export function logGroupOf(name: WorkloadName): string {

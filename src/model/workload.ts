@@ -48,6 +48,8 @@ export interface FunctionWorkload extends WorkloadBase {
   readonly revisionId: string;
   /** The role's ARN as submitted; kept and returned, not used. */
   readonly role: string;
+  /** In which region its caller created it, for its own environment and ARN; absent when it was not through Lambda's API. */
+  readonly region?: string;
   readonly url: boolean;
   readonly websocketRoutes: readonly string[];
   /** At most this many instances at once, taken from the tenant's concurrency; null is unreserved. */

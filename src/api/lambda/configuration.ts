@@ -19,10 +19,13 @@ export function base64OfHex(sha256: string): string {
  * of them. Architectures says what really runs. State is always Active: a function that
  * was accepted can be invoked, its instances start when they are needed.
  */
-export function functionConfiguration(caller: Tenant, workload: FunctionWorkload): Record<string, unknown> {
+export function functionConfiguration(
+  { caller, region }: { readonly caller: Tenant; readonly region: string },
+  workload: FunctionWorkload,
+): Record<string, unknown> {
   return {
     FunctionName: workload.name,
-    FunctionArn: functionArn(caller.accountId, workload.name),
+    FunctionArn: functionArn(region, caller.accountId, workload.name),
     Runtime: workload.runtimeIdentifier ?? workload.runtime,
     Role: workload.role,
     Handler: workload.handler,

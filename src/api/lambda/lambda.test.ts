@@ -35,10 +35,10 @@ let api: ApiUnderTest;
 let lambda: LambdaClient;
 let zip: Buffer;
 
-function clientFor(accessKeyId: string, secretAccessKey: string): LambdaClient {
+function clientFor(accessKeyId: string, secretAccessKey: string, region = 'us-east-1'): LambdaClient {
   return new LambdaClient({
     endpoint: api.url,
-    region: 'us-east-1',
+    region,
     credentials: { accessKeyId, secretAccessKey },
     maxAttempts: 1,
   });
@@ -128,6 +128,36 @@ describe('M-D1: the AWS SDK manages functions', () => {
       message: 'Function not found: arn:aws:lambda:us-east-1:100000000000:function:hello',
       $metadata: { httpStatusCode: 404 },
     });
+  });
+
+  test('ARNs name the region that the caller signed for, and the code sees the one it was created in', async () => {
+    const europe = clientFor('AKIAACME', 'secret of acme', 'eu-central-1');
+    const arn = (region: string): string => `arn:aws:lambda:${region}:100000000000:function:here`;
+    const created = await europe.send(
+      new CreateFunctionCommand({
+        FunctionName: 'here',
+        Runtime: 'nodejs22.x',
+        Handler: 'index.handler',
+        Role: 'arn:aws:iam::123456789012:role/lambda',
+        Code: { ZipFile: zip },
+      }),
+    );
+    expect(created.FunctionArn).toBe(arn('eu-central-1'));
+    expect(api.control.getWorkload('acme' as TenantId, 'here' as WorkloadName)).toMatchObject({
+      region: 'eu-central-1',
+    });
+    for (const [client, region] of [
+      [europe, 'eu-central-1'],
+      [lambda, 'us-east-1'],
+    ] as const) {
+      const got = await client.send(new GetFunctionConfigurationCommand({ FunctionName: 'here' }));
+      expect(got.FunctionArn).toBe(arn(region));
+      const listed = await client.send(new ListFunctionsCommand({}));
+      expect(listed.Functions?.map(({ FunctionArn }) => FunctionArn)).toEqual([arn(region)]);
+      const missing = client.send(new GetFunctionCommand({ FunctionName: 'nope' }));
+      await expect(missing).rejects.toThrow(`Function not found: ${arn(region).replace('here', 'nope')}`);
+    }
+    europe.destroy();
   });
 
   test("Lambda's defaults are 128 MB, 3 seconds and no environment", async () => {

@@ -20,6 +20,8 @@ export interface Call<B> {
   readonly links: CodeLinks;
   /** Who signed the request. */
   readonly caller: Tenant;
+  /** For which region, which answers name in ARNs. */
+  readonly region: string;
   readonly request: IncomingMessage;
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
@@ -66,7 +68,7 @@ export function operation<B>(spec: {
  * @throws LambdaError ValidationException, AccessDeniedException for another account, ResourceNotFoundException for a version
  */
 export function namedFunction(
-  { caller, params, query }: Pick<Call<unknown>, 'caller' | 'params' | 'query'>,
+  { caller, region, params, query }: Pick<Call<unknown>, 'caller' | 'region' | 'params' | 'query'>,
   input = params['FunctionName'],
 ): WorkloadName {
   const { name, accountId, qualifier } = parseFunctionName(input ?? '', query.get('Qualifier'));
@@ -77,19 +79,19 @@ export function namedFunction(
     );
   }
   if (qualifier !== null && qualifier !== latestVersion) {
-    throw functionNotFound(caller.accountId, name, qualifier);
+    throw functionNotFound(region, caller.accountId, name, qualifier);
   }
   return name;
 }
 
 /** @throws LambdaError ResourceNotFoundException: an app of that name is no function either */
 export function existingFunction(call: Call<unknown>, name = namedFunction(call)): FunctionWorkload {
-  const { control, caller } = call;
+  const { control, caller, region } = call;
   try {
     const workload = control.getWorkload(caller.id, name);
     if (workload.kind === 'function') return workload;
   } catch (thrown) {
     if (!(thrown instanceof BellowsError) || thrown.code !== 'NotFound') throw thrown;
   }
-  throw functionNotFound(caller.accountId, name, null);
+  throw functionNotFound(region, caller.accountId, name, null);
 }

@@ -51,7 +51,7 @@ export function lambdaHandler(options: LambdaOptions): Handler {
 
   const run = async (request: IncomingMessage, search: string, found: Found): Promise<Answer> =>
     await bodies.with(request, found.operation.limitBytes, async (bytes) => {
-      const { credential } = verifier.verify({
+      const { credential, region } = verifier.verify({
         method: request.method ?? '',
         url: request.url ?? '',
         rawHeaders: request.rawHeaders,
@@ -62,6 +62,7 @@ export function lambdaHandler(options: LambdaOptions): Handler {
         layout,
         links,
         caller: credential.tenant,
+        region,
         request,
         params: found.params,
         query: new URLSearchParams(search),

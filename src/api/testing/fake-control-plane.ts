@@ -175,6 +175,7 @@ export class FakeControlPlane implements ControlPlane {
             description: deployment.description ?? '',
             revisionId: randomUUID(),
             role: deployment.role ?? '',
+            ...(deployment.region === undefined ? {} : { region: deployment.region }),
             url: deployment.url ?? false,
             websocketRoutes: deployment.websocketRoutes ?? [],
             reservedConcurrency: null,

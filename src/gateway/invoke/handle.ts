@@ -86,13 +86,13 @@ interface Call {
 
 function invoke(call: Call): void {
   const { request, response, type, requestId, body, services } = call;
-  const { credential: tenant } = services.verifier.verify({
+  const { credential: tenant, region } = services.verifier.verify({
     method: 'POST',
     url: request.url,
     rawHeaders: request.headers.raw,
     body: body.bytes,
   });
-  const pool = findFunction(call, tenant);
+  const pool = findFunction(call, tenant, region);
   const event = checkEvent(body.bytes);
   const clientContext = readClientContext(request);
   switch (type) {
@@ -115,6 +115,7 @@ function invoke(call: Call): void {
         requestId,
         pool,
         tenant,
+        region,
         (kind) => (services.meter.of(key)[kind] += 1),
       );
       const extra = clientContext === '' ? '' : `{"clientContext":${clientContext}}`;
@@ -141,7 +142,11 @@ function readType(request: FunctionRequest): InvocationType {
   return type;
 }
 
-function findFunction({ request, functionName, services }: Call, tenant: TenantRoute): FunctionPool {
+function findFunction(
+  { request, functionName, services }: Call,
+  tenant: TenantRoute,
+  region: string,
+): FunctionPool {
   const queryAt = request.url.indexOf('?');
   // Rare enough that the common call does not pay for a parser of queries.
   const given = queryAt < 0 ? null : new URLSearchParams(request.url.slice(queryAt + 1)).get('Qualifier');
@@ -156,12 +161,12 @@ function findFunction({ request, functionName, services }: Call, tenant: TenantR
     throw new LambdaError(
       'AccessDeniedException',
       `User: arn:aws:iam::${tenant.accountId}:root is not authorized to perform: lambda:InvokeFunction on resource: ` +
-        `${functionArn(accountId, name)} because no resource-based policy allows the lambda:InvokeFunction action`,
+        `${functionArn(region, accountId, name)} because no resource-based policy allows the lambda:InvokeFunction action`,
     );
   }
   const pool = services.functions.pool(workloadKey(tenant.id, name));
   if (pool === undefined || (qualifier !== null && qualifier !== latestVersion)) {
-    throw functionNotFound(tenant.accountId, name, qualifier);
+    throw functionNotFound(region, tenant.accountId, name, qualifier);
   }
   return pool;
 }
@@ -223,6 +228,7 @@ class InvokeSink implements Sink {
   readonly #requestId: string;
   readonly #pool: FunctionPool;
   readonly #tenant: TenantRoute;
+  readonly #region: string;
   readonly #count: (kind: 'errors' | 'throttles') => void;
 
   constructor(
@@ -230,12 +236,14 @@ class InvokeSink implements Sink {
     requestId: string,
     pool: FunctionPool,
     tenant: TenantRoute,
+    region: string,
     count: (kind: 'errors' | 'throttles') => void,
   ) {
     this.#response = response;
     this.#requestId = requestId;
     this.#pool = pool;
     this.#tenant = tenant;
+    this.#region = region;
     this.#count = count;
   }
 
@@ -266,7 +274,7 @@ class InvokeSink implements Sink {
         );
         return;
       case 'gone':
-        this.#refuse(functionNotFound(this.#tenant.accountId, this.#pool.route.name, null));
+        this.#refuse(functionNotFound(this.#region, this.#tenant.accountId, this.#pool.route.name, null));
     }
   }
 

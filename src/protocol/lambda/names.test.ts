@@ -84,7 +84,7 @@ test('two qualifiers that differ are refused', () => {
 });
 
 test('a function that is not there is named by its ARN', () => {
-  const error = functionNotFound('123456789012', 'nope' as WorkloadName, null);
+  const error = functionNotFound('eu-west-1', '123456789012', 'nope' as WorkloadName, null);
   expect(error).toBeInstanceOf(LambdaError);
-  expect(error.message).toBe('Function not found: arn:aws:lambda:us-east-1:123456789012:function:nope');
+  expect(error.message).toBe('Function not found: arn:aws:lambda:eu-west-1:123456789012:function:nope');
 });

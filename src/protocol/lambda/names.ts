@@ -54,11 +54,12 @@ export function parseFunctionName(input: string, qualifier: string | null = null
 
 /** AWS's answer for a function, version or alias that is not there. */
 export function functionNotFound(
+  region: string,
   accountId: string,
   name: WorkloadName,
   qualifier: string | null,
 ): LambdaError {
-  const arn = functionArn(accountId, name);
+  const arn = functionArn(region, accountId, name);
   return new LambdaError(
     'ResourceNotFoundException',
     `Function not found: ${qualifier === null ? arn : `${arn}:${qualifier}`}`,

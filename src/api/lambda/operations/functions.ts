@@ -113,6 +113,7 @@ const createFunction = operation({
           env,
           tags,
           role: body.Role,
+          region: call.region,
           timeoutMs: (body.Timeout ?? defaultTimeoutSeconds) * 1_000,
           request: sizeOf(body),
           ...(body.Description === undefined ? {} : { description: body.Description }),
@@ -123,7 +124,7 @@ const createFunction = operation({
         throw thrown instanceof BellowsError && thrown.code === 'Conflict' ? alreadyExists(name) : thrown;
       });
     if (workload.kind !== 'function') throw alreadyExists(name);
-    return { status: 201, body: functionConfiguration(caller, workload) };
+    return { status: 201, body: functionConfiguration(call, workload) };
   },
 });
 
@@ -138,7 +139,7 @@ const getFunction = operation({
     return {
       status: 200,
       body: {
-        Configuration: functionConfiguration(call.caller, workload),
+        Configuration: functionConfiguration(call, workload),
         Code: { RepositoryType: 'S3', Location: call.links.urlOf(workload, call.request) },
         ...(Object.keys(tags).length === 0 ? {} : { Tags: tags }),
         ...(reservedConcurrency === null
@@ -154,7 +155,7 @@ const getFunctionConfiguration = operation({
   method: 'GET',
   path: `${functionPath}/configuration`,
   body: nothing,
-  handle: async (call) => ({ status: 200, body: functionConfiguration(call.caller, existingFunction(call)) }),
+  handle: async (call) => ({ status: 200, body: functionConfiguration(call, existingFunction(call)) }),
 });
 
 /** A page's size from the query. @throws LambdaError ValidationException */
@@ -188,7 +189,8 @@ const listFunctions = operation({
   method: 'GET',
   path: functionsPath,
   body: nothing,
-  handle: async ({ control, caller, query }) => {
+  handle: async (call) => {
+    const { control, caller, query } = call;
     const maxItems = maxItemsOf(query);
     // The marker is the last name of the page before, so that pages hold when functions come and go between them.
     const after = markerOf(query);
@@ -203,7 +205,7 @@ const listFunctions = operation({
     return {
       status: 200,
       body: {
-        Functions: page.map((workload) => functionConfiguration(caller, workload)),
+        Functions: page.map((workload) => functionConfiguration(call, workload)),
         ...(last !== undefined && functions.length > page.length
           ? { NextMarker: Buffer.from(last.name).toString('base64url') }
           : {}),
@@ -219,7 +221,7 @@ const listVersions = operation({
   body: nothing,
   handle: async (call) => ({
     status: 200,
-    body: { Versions: [functionConfiguration(call.caller, existingFunction(call))] },
+    body: { Versions: [functionConfiguration(call, existingFunction(call))] },
   }),
 });
 
@@ -236,7 +238,7 @@ const updateFunctionCode = operation({
     Architectures: architectures,
   }),
   handle: async (call) => {
-    const { body, caller } = call;
+    const { body } = call;
     const workload = existingFunction(call);
     refuseUnsupported(body);
     const zip = zipOf(body);
@@ -245,14 +247,14 @@ const updateFunctionCode = operation({
     }
     if (body.DryRun === true) {
       const { sha256, sizeBytes } = await checkCode(call, zip);
-      const present = functionConfiguration(caller, workload);
+      const present = functionConfiguration(call, workload);
       return { status: 200, body: { ...present, CodeSha256: base64OfHex(sha256), CodeSize: sizeBytes } };
     }
     const code = await admitCode(call, zip);
     const expected = body.RevisionId === undefined ? {} : { expectedRevision: body.RevisionId };
     return {
       status: 200,
-      body: functionConfiguration(caller, await update(call, workload, { code, ...expected })),
+      body: functionConfiguration(call, await update(call, workload, { code, ...expected })),
     };
   },
 });
@@ -263,7 +265,7 @@ const updateFunctionConfiguration = operation({
   path: `${functionPath}/configuration`,
   body: z.object({ Role: roleMember.optional(), RevisionId: z.string().optional(), ...configurationMembers }),
   handle: async (call) => {
-    const { body, caller } = call;
+    const { body } = call;
     const workload = existingFunction(call);
     refuseUnsupported(body);
     const request = sizeOf(body);
@@ -277,7 +279,7 @@ const updateFunctionConfiguration = operation({
       ...(Object.keys(request).length === 0 ? {} : { request }),
       ...(body.RevisionId === undefined ? {} : { expectedRevision: body.RevisionId }),
     };
-    return { status: 200, body: functionConfiguration(caller, await update(call, workload, change)) };
+    return { status: 200, body: functionConfiguration(call, await update(call, workload, change)) };
   },
 });
 

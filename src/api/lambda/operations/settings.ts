@@ -133,7 +133,7 @@ function functionUrl({ request }: Call<unknown>, { tenant, name, key }: Function
 function urlConfiguration(call: Call<unknown>, workload: FunctionWorkload): Record<string, unknown> {
   return {
     FunctionUrl: functionUrl(call, workload),
-    FunctionArn: functionArn(call.caller.accountId, workload.name),
+    FunctionArn: functionArn(call.region, call.caller.accountId, workload.name),
     AuthType: 'NONE',
     InvokeMode: 'BUFFERED',
     CreationTime: lambdaTime(workload.createdAtMs),
@@ -168,7 +168,7 @@ const urlOperations = [
       if (workload.url) {
         throw new LambdaError(
           'ResourceConflictException',
-          `Failed to create function url config for [functionArn = ${functionArn(call.caller.accountId, workload.name)}]. Error message:  FunctionUrlConfig exists for this Lambda function`,
+          `Failed to create function url config for [functionArn = ${functionArn(call.region, call.caller.accountId, workload.name)}]. Error message:  FunctionUrlConfig exists for this Lambda function`,
         );
       }
       return { status: 201, body: urlConfiguration(call, await setUrl(call, workload, true)) };
