@@ -39,24 +39,30 @@ const envField = z
   )
   .default({});
 
+/** What runs, and what it was called. */
+interface NamedRuntime {
+  readonly name: RuntimeName;
+  readonly identifier: string;
+}
+
 function runtimeField(
-  resolve: (name: string) => RuntimeName | undefined,
-  names: readonly string[],
-): z.ZodType<RuntimeName, string | undefined> {
+  resolve: (identifier: string) => RuntimeName | undefined,
+  identifiers: readonly string[],
+): z.ZodType<NamedRuntime, string | undefined> {
   return z
     .string()
     .transform(
-      parsedBy((name) => {
-        const runtime = resolve(name);
-        if (runtime !== undefined) return runtime;
+      parsedBy((identifier): NamedRuntime => {
+        const name = resolve(identifier);
+        if (name !== undefined) return { name, identifier };
         throw new BellowsError(
           'UnsupportedRuntime',
-          `the runtime ${JSON.stringify(name.slice(0, 40))} is not supported here`,
-          `Use one of ${names.join(', ')}.`,
+          `the runtime ${JSON.stringify(identifier.slice(0, 40))} is not supported here`,
+          `Use one of ${identifiers.join(', ')}.`,
         );
       }),
     )
-    .default('nodejs26.x');
+    .prefault('nodejs26.x');
 }
 
 const common = {
@@ -171,7 +177,7 @@ export function deploymentOf(name: WorkloadName, manifest: Manifest, code: Submi
   );
   const base = {
     name,
-    runtime: manifest.runtime,
+    runtime: manifest.runtime.name,
     code,
     request: Object.fromEntries(size) as PartialResources,
     env: manifest.env,
@@ -182,6 +188,7 @@ export function deploymentOf(name: WorkloadName, manifest: Manifest, code: Submi
   return {
     kind: 'function',
     ...base,
+    runtimeIdentifier: manifest.runtime.identifier,
     handler: manifest.handler,
     timeoutMs: manifest.timeout * 1_000,
     url: manifest.url,

@@ -185,6 +185,7 @@ describe('workloads', () => {
         timeout: 10,
         url: true,
         runtime: 'nodejs26.x',
+        runtimeIdentifier: 'nodejs22.x',
         websocket: { routes: ['$connect'] },
       },
     ]);

@@ -26,6 +26,9 @@ export const workloadView = z
     z.object({
       kind: z.literal('function'),
       ...base,
+      runtimeIdentifier: z
+        .string()
+        .meta({ description: 'The runtime as it was submitted; `runtime` is what runs.' }),
       handler: z.string(),
       timeout: z.number().meta({ description: 'Seconds.' }),
       description: z.string(),
@@ -57,6 +60,7 @@ export function showWorkload(workload: Workload): z.infer<typeof workloadView> {
   return {
     kind: 'function',
     ...common,
+    runtimeIdentifier: workload.runtimeIdentifier ?? workload.runtime,
     handler: workload.handler,
     timeout: workload.timeoutMs / 1_000,
     description: workload.description,
