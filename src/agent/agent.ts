@@ -37,6 +37,8 @@ export interface AgentOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly emit: (event: AgentEvent) => void;
+  /** The runtime's files, staged ahead; default: made below the data directory. */
+  readonly runtimeDirectory?: string;
 }
 
 export class Agent {
@@ -69,7 +71,7 @@ export class Agent {
     for (const directory of [this.#layout.root, this.#layout.run, slotsDirectory, this.#layout.runtime]) {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     }
-    this.#runtimeDirectory = stageRuntime(this.#layout.runtime);
+    this.#runtimeDirectory = options.runtimeDirectory ?? stageRuntime(this.#layout.runtime);
     this.#cgroups = detectCgroup(config.cgroupRoot);
     this.#sandboxes = detectSandbox({
       runDirectory: this.#layout.run,
@@ -131,6 +133,15 @@ export class Agent {
       onApplied: (data) => emit({ event: 'applied', data }),
     });
     this.handlers = this.#handlers();
+  }
+
+  get cgroup(): Cgroup {
+    return this.#cgroups.cgroup;
+  }
+
+  /** What runs now. */
+  get instances(): Pick<Instances, 'all' | 'find'> {
+    return this.#instances;
   }
 
   /** Takes over what an earlier agent left, and is then ready to serve. */

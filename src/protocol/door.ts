@@ -4,6 +4,9 @@
 import { z } from 'zod';
 import { instanceId } from './schemas.ts';
 
+/** Where the door listens inside. Free to choose: below the ports that the kernel gives out, and nobody's well-known one. */
+export const doorPort = 4021;
+
 /** The line with its newline: a token, names, and nothing that grows. */
 export const doorLineBytes = 1024;
 
@@ -14,7 +17,10 @@ export const doorRequest = z.object({
     z.object({ kind: z.literal('socket'), instance: instanceId, socket: z.enum(['frames', 'http']) }),
     /** The TCP port that a tunnelled app listens on. */
     z.object({ kind: z.literal('port'), instance: instanceId }),
-    /** A tar of a workload's code follows, to its end; answered again when it is unpacked. */
+    /**
+     * A tar of a workload's code follows, to its end (the connection's half); answered with a second line when it is
+     * unpacked, or why it is not. Code that is there already is read and dropped.
+     */
     z.object({ kind: z.literal('code'), tenant: z.string(), sha256: z.string() }),
   ]),
 });

@@ -1,6 +1,6 @@
 // Calls and events over a frame link: pairs responses with requests, validates what arrives, times calls out.
 // Both ends are equal. Owns pending calls; connecting and reconnecting is src/protocol/rpc-client.ts.
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { BellowsError, errorKinds, toErrorRecord, type ErrorCode } from '../base/errors.ts';
 import type { Frame } from '../base/frame.ts';
 import { FrameLink } from '../sys/frame-link.ts';
@@ -45,7 +45,7 @@ export class RpcPeer<Local extends Protocol, Remote extends Protocol> implements
   readonly #pending = new Map<number, PendingCall>();
   #lastId = 0;
 
-  constructor(socket: Socket, options: RpcPeerOptions<Local, Remote>) {
+  constructor(socket: Duplex, options: RpcPeerOptions<Local, Remote>) {
     this.#options = options;
     this.#link = new FrameLink(socket, {
       onFrame: (frame) => this.#receive(frame),

@@ -1,5 +1,5 @@
-// Frames over a connected Unix socket, or any other stream of bytes both ways: gathers writes of one turn of the event loop into one system call,
-// cuts what arrives into frames, and ends in one place. Owns the socket. Does not own what frames mean.
+// Frames over a connected Unix socket, or any other stream of bytes both ways: gathers writes of one turn of the event loop
+// into one system call, cuts what arrives into frames, and ends in one place. Owns the socket. Does not own what frames mean.
 import type { Duplex } from 'node:stream';
 import { encodeFrame, FrameDecoder, type Frame } from '../base/frame.ts';
 

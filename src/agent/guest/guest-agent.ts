@@ -1,0 +1,97 @@
+// The agent inside a virtual machine: every agent's calls, and those that only a guest is asked. Puts its parts together and
+// owns what of an agent's calls is otherwise in here: no process before the unit has its identity, and code's places.
+import { BellowsError } from '../../base/errors.ts';
+import { systemClock } from '../../base/clock.ts';
+import { doorPort } from '../../protocol/door.ts';
+import type { GuestProtocol } from '../../protocol/guest.ts';
+import type { EventOf, Handlers } from '../../protocol/rpc.ts';
+import { setClock } from '../../sys/clock.ts';
+import type { Logger } from '../../sys/log.ts';
+import { Agent } from '../agent.ts';
+import type { AgentConfig } from '../config.ts';
+import { CodeStore } from './code-store.ts';
+import { Personaliser } from './personalise.ts';
+import { identityFile } from './places.ts';
+
+export interface GuestAgentOptions {
+  readonly config: AgentConfig;
+  /** Staged when the image was made; default: staged at the start. */
+  readonly runtimeDirectory?: string;
+  readonly log: Logger;
+  readonly emit: (event: EventOf<GuestProtocol>) => void;
+}
+
+export class GuestAgent {
+  readonly handlers: Handlers<GuestProtocol>;
+  readonly #agent: Agent;
+  readonly #code: CodeStore;
+  readonly #personaliser: Personaliser;
+  /** Asked for before there was an identity. */
+  #poolSize = 0;
+
+  constructor(options: GuestAgentOptions) {
+    const { config, log } = options;
+    const agent = new Agent({ ...options, clock: systemClock });
+    this.#agent = agent;
+    this.#code = new CodeStore(config.dataDirectory);
+    this.#personaliser = new Personaliser({
+      identityFile,
+      door: {
+        port: doorPort,
+        endpointOf: (id) => agent.instances.find(id)?.endpoint,
+        code: this.#code,
+        log,
+      },
+      log,
+      onPersonal: () => void agent.handlers.setPool({ size: this.#poolSize }),
+    });
+    this.handlers = this.#handlers();
+  }
+
+  async open(): Promise<void> {
+    this.#code.open();
+    await this.#agent.open();
+    await this.#personaliser.open();
+  }
+
+  async close(graceMs: number): Promise<void> {
+    this.#personaliser.close();
+    await this.#agent.close(graceMs);
+  }
+
+  #handlers(): Handlers<GuestProtocol> {
+    const { handlers } = this.#agent;
+    const done = {};
+    return {
+      ...handlers,
+      setPool: async ({ size }) => {
+        this.#poolSize = size;
+        // A process that ran before would say the same random numbers in every clone.
+        return this.#personaliser.isPersonal ? handlers.setPool({ size }) : done;
+      },
+      start: async (spec) => {
+        if (!this.#personaliser.isPersonal)
+          throw new BellowsError('NotReady', 'This unit has no identity yet.', 'Call personalise first.');
+        return handlers.start({ ...spec, codeDirectory: this.#code.inside(spec.codeDirectory) });
+      },
+      shutdown: async ({ graceMs }) => {
+        await this.close(graceMs);
+        return done;
+      },
+      personalise: async (identity) => ({ doorPort: await this.#personaliser.personalise(identity) }),
+      setClock: async ({ nowMs }) => {
+        setClock(nowMs);
+        return done;
+      },
+      identify: notYet,
+      makeClaimable: notYet,
+      setUsable: notYet,
+      setStorage: notYet,
+      setBandwidth: notYet,
+    };
+  }
+}
+
+async function notYet(): Promise<never> {
+  throw new BellowsError('NotSupportedHere', 'This agent can not do that.');
+}
