@@ -6,7 +6,7 @@ import type { Logger } from '../sys/log.ts';
 import type { Cgroup, GroupPath } from './cgroup/port.ts';
 import { poolCpuWeight, pooledMemoryBytes, instancePids } from './config.ts';
 import { poolGroup, slotGroup } from './groups.ts';
-import type { Cell, Cells } from './instances/cells.ts';
+import type { Cell, Cells, Furnish } from './instances/cells.ts';
 import type { LaunchPlaces, LaunchPlan } from '../runtime/port.ts';
 
 /**
@@ -72,9 +72,9 @@ export class Pool {
     return cell;
   }
 
-  /** An unbound process that the pool does not keep, in a group that is there: for whoever found it empty. */
-  start(group: GroupPath, network: NetworkMode, storageBytes: number): Promise<Cell> {
-    return this.#options.cells.startRuntime(unboundPlan, () => group, network, storageBytes);
+  /** An unbound process that the pool does not keep, for whoever found it empty. It is still starting. */
+  start(group: GroupPath, network: NetworkMode, storageBytes: number, furnish: Furnish): Promise<Cell> {
+    return this.#options.cells.startRuntime(unboundPlan, () => group, network, storageBytes, furnish);
   }
 
   /** Ends every process that waits. */
@@ -104,8 +104,16 @@ export class Pool {
   async #addOne(): Promise<void> {
     try {
       const { cells, cgroup, network, storageBytes } = this.#options;
-      const cell = await cells.startRuntime(unboundPlan, slotGroup, network, storageBytes);
-      await cgroup.setLimits(cell.group, { memoryBytes: pooledMemoryBytes, pids: instancePids });
+      const cell = await cells.startRuntime(unboundPlan, slotGroup, network, storageBytes, async (group) => {
+        cgroup.create(group);
+        await cgroup.setLimits(group, { memoryBytes: pooledMemoryBytes, pids: instancePids });
+      });
+      try {
+        await cells.whenReady(cell);
+      } catch (thrown) {
+        this.#end(cell);
+        throw thrown;
+      }
       if (this.#closed || this.#ready.length >= this.#size) return this.#end(cell);
       this.#ready.push(cell);
       void cell.exited.then(() => this.#lost(cell));

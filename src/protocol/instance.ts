@@ -6,6 +6,11 @@ import { Buffer } from 'node:buffer';
 import { frameHeaderBytes, writeFrameHeader } from '../base/frame.ts';
 import type { FormattedResources } from '../model/resources.ts';
 
+/**
+ * Where a runtime finds the listening socket that frames go over. Whoever starts it has made the socket: it can be connected
+ * to, and sent a bind, before the runtime runs.
+ */
+export const framesDescriptor = 3;
 /** The socket that frames go over, the one that descriptors are handed over, and the app's own server. */
 export const instanceSockets = { frames: 's.sock', handover: 'h.sock', http: 'http.sock' } as const;
 /** Files in the instance's run directory, seen inside at /run/bellows. */

@@ -21,6 +21,9 @@ const SIGNATURES = {
   mkfifo: { arguments: ['string', 'uint32'], return: 'int32' },
   // Variadic in C; a third integer is passed alike on both machines' Linux calling conventions.
   fcntl: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+  socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+  bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+  listen: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
   // Variadic in C as well; every request that is made here takes a pointer.
   ioctl: { arguments: ['int32', 'uint64', 'pointer'], return: 'int32' },

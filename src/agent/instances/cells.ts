@@ -1,12 +1,14 @@
 // A cell: one slot with what runs in it and everything the agent holds of it. A pooled process has its cell long before
 // it is an instance. Owns making and ending cells, completely: processes, groups, mounts, files, sockets.
+import { closeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
 import { maxInstanceMemory, type NetworkMode } from '../../model/workload.ts';
-import { instanceSockets } from '../../protocol/instance.ts';
+import { frameType, instanceSockets } from '../../protocol/instance.ts';
 import type { LaunchPlaces, LaunchPlan } from '../../runtime/port.ts';
+import { listenPrivatelyAt } from '../../sys/listening-socket.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
 import { runtimeStartTimeoutMs } from '../config.ts';
@@ -29,6 +31,8 @@ import { endOf, look } from './watch.ts';
 const endTimeoutMs = 10_000;
 /** Giving back a GiB takes some 100 ms. */
 const orderlyEndMs = 2000;
+/** What a runtime says last may reach us after the news of its end. */
+const lastAnswerMs = 50;
 
 export interface Cell {
   readonly slot: Slot;
@@ -58,6 +62,9 @@ export interface CommandCell {
   readonly log: LogPipe;
 }
 
+/** Makes the group that a program is to start in, and what else is to be there before it runs. */
+export type Furnish = (group: GroupPath) => Promise<void>;
+
 export interface CellsOptions {
   readonly slotsDirectory: string;
   readonly sandbox: Sandbox;
@@ -81,72 +88,85 @@ export class Cells {
   }
 
   /** A place for a process, with its log already open. */
-  async make(storageBytes: number): Promise<CommandCell> {
+  async make(): Promise<CommandCell> {
     const slot = this.slot(newSlotName());
     try {
       makeSlot(slot);
-      this.#options.sandbox.prepare(slot, storageBytes);
       return {
         slot,
         api: await RuntimeApi.listen(0),
         log: new LogPipe(slot.logFifo, this.#unboundSink(slot.name)),
       };
     } catch (thrown) {
-      this.#options.sandbox.clear(slot);
       removeSlot(slot);
       throw thrown;
     }
   }
 
-  /** Starts a runtime's unbound process in `group`, and waits until it can be bound. @throws BellowsError */
+  /**
+   * Starts a runtime's unbound process in `group`. It can be sent to at once, and reads that when it runs: {@link whenReady}.
+   * @throws BellowsError
+   */
   async startRuntime(
     plan: (places: LaunchPlaces) => LaunchPlan,
     group: (slot: SlotName) => GroupPath,
     network: NetworkMode,
     storageBytes: number,
+    furnish: Furnish,
   ): Promise<Cell> {
-    const made = await this.make(storageBytes);
+    const made = await this.make();
     const inside = this.#options.sandbox.inside(made.slot, '/');
     const { command, args, env } = plan(launchPlaces(inside));
-    const launch: SandboxCommand = {
+    const runtime: SandboxCommand = {
       argv: [command, ...args],
       env: { ...baseEnvironment(inside), ...env },
       workingDirectory: inside.temporary,
       network,
       uid: null,
     };
-    const cell = await this.launch(made, async () => launch, group(made.slot.name), storageBytes, true);
-    try {
-      const ended = cell.exited.then(() =>
-        Promise.reject(new BellowsError('StartFailed', 'The runtime ended before it was ready.')),
-      );
-      await Promise.race([cell.link?.connected(runtimeStartTimeoutMs), ended]);
-      return cell;
-    } catch (thrown) {
-      await this.end(cell);
-      throw thrown;
-    }
+    return this.launch(made, runtime, group(made.slot.name), storageBytes, true, furnish);
   }
 
-  /** Starts a program in a made place, after `prepare` has furnished it. On failure nothing of the place is left. @throws BellowsError StartFailed */
+  /** Resolves when the runtime inside answers. @throws BellowsError StartFailed when it ends first, Unavailable */
+  async whenReady(cell: Cell): Promise<void> {
+    const ended = cell.exited.then(async (): Promise<never> => {
+      await sleep(lastAnswerMs);
+      throw new BellowsError('StartFailed', 'The runtime ended before it was ready.');
+    });
+    await Promise.race([cell.link?.request(frameType.ping, '', runtimeStartTimeoutMs), ended]);
+  }
+
+  /**
+   * Starts a program in a made place. `furnish` makes the group, and puts there what the program finds.
+   * On failure nothing of the place is left. @throws BellowsError StartFailed
+   */
   async launch(
     made: CommandCell,
-    prepare: () => Promise<SandboxCommand>,
+    command: SandboxCommand,
     group: GroupPath,
     storageBytes: number,
     speaksFrames: boolean,
+    furnish: Furnish,
   ): Promise<Cell> {
     const { sandbox, cgroup } = this.#options;
     let launched: Launched;
-    let command: SandboxCommand;
+    let socket: number | null = null;
     try {
-      cgroup.create(group);
-      command = await prepare();
-      launched = await sandbox.launch(made.slot, command, (pids) => cgroup.move(group, pids));
+      socket = speaksFrames ? listenPrivatelyAt(socketOf(made.slot)) : null;
+      launched = await sandbox.launch({
+        slot: made.slot,
+        command,
+        storageBytes,
+        socket,
+        furnish: () => furnish(group),
+        admit: (pid) => cgroup.move(group, [pid]),
+      });
     } catch (thrown) {
       made.log.start();
       await this.#clear(made, group);
       throw thrown;
+    } finally {
+      if (socket !== null) closeSync(socket);
     }
     made.log.start();
     return this.#cell(made, launched.processes, launched.exited, {
@@ -246,9 +266,8 @@ export class Cells {
       readonly speaksFrames: boolean;
     },
   ): Cell {
-    const socketPath = join(made.slot.runDirectory, instanceSockets.frames);
     const link = rest.speaksFrames
-      ? new InstanceLink(socketPath, { onConnections: (counts) => cell.onConnections(counts) })
+      ? new InstanceLink(socketOf(made.slot), { onConnections: (counts) => cell.onConnections(counts) })
       : null;
     const cell: Cell = {
       ...made,
@@ -287,6 +306,10 @@ async function hasEnded(processes: SandboxProcesses, timeoutMs: number): Promise
     await sleep(1);
   }
   return true;
+}
+
+function socketOf(slot: Slot): string {
+  return join(slot.runDirectory, instanceSockets.frames);
 }
 
 export function launchPlaces(inside: InsidePaths): LaunchPlaces {

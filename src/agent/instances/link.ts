@@ -7,8 +7,8 @@ import type { ConnectionCounts } from '../../model/instance.ts';
 import { frameType } from '../../protocol/instance.ts';
 import { FrameLink } from '../../sys/frame-link.ts';
 
-/** The socket appears some 50 ms after the process started, and somebody waits for it; looking costs 20 µs. */
-const retryMs = { first: 1, longest: 4 } as const;
+/** The socket listens before the process runs: a refusal means that it is ending, or its backlog is full. */
+const retryMs = { first: 1, longest: 50 } as const;
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const countsSchema = z.object({ open: count, closedByClient: count, closedByServer: count });
 

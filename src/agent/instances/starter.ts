@@ -8,21 +8,23 @@ import type { InstanceInfo } from '../../model/instance.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType, type BindRequest } from '../../protocol/instance.ts';
 import { runtimes } from '../../runtime/runtimes.ts';
-import type { Launch, LaunchPlan } from '../../runtime/port.ts';
-import type { Cgroup, GroupPath } from '../cgroup/port.ts';
-import { appStartTimeoutMs, functionStartTimeoutMs, instancePids } from '../config.ts';
+import type { Launch } from '../../runtime/port.ts';
+import type { Cgroup } from '../cgroup/port.ts';
+import { appStartTimeoutMs, functionStartTimeoutMs } from '../config.ts';
 import { GrantBook } from '../grants.ts';
-import { groupOfInstance, groupOfTenant } from '../groups.ts';
+import { groupOfInstance } from '../groups.ts';
 import type { LogStore } from '../logs/log-store.ts';
 import type { MoveWarmth } from '../move-warmth.ts';
 import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
-import { giveLog, nameUser, type Slot } from '../slot.ts';
-import { baseEnvironment, launchPlaces, type Cell, type Cells } from './cells.ts';
+import type { Slot } from '../slot.ts';
+import { launchPlaces, type Cell, type Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import { Instance } from './instance.ts';
+import type { Answer } from './link.ts';
 import { freePort, whenServed } from './ports.ts';
 import { bindFailure, exitFailure, timeoutFailure } from './start-failure.ts';
+import { Surroundings } from './surroundings.ts';
 
 /** What a process says last may reach us after the news of its end. */
 const lastAnswerMs = 50;
@@ -44,9 +46,11 @@ export interface StarterOptions {
 
 export class Starter {
   readonly #options: StarterOptions;
+  readonly #surroundings: Surroundings;
 
   constructor(options: StarterOptions) {
     this.#options = options;
+    this.#surroundings = new Surroundings(options);
   }
 
   /**
@@ -106,55 +110,107 @@ export class Starter {
     register: (instance: Instance) => void,
     deadlineMs: number,
   ): Promise<Instance> {
-    const { pool, cells, cgroup } = this.#options;
+    const pooled = this.#options.pool.take(spec.network);
+    return pooled === undefined
+      ? this.#bindNew(spec, planFor, register, deadlineMs)
+      : this.#bindPooled(spec, pooled, planFor, register, deadlineMs);
+  }
+
+  /** All is in place while the process still starts: it finds its bind waiting, and loads user code at once. */
+  async #bindNew(
+    spec: InstanceSpec,
+    planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
+    register: (instance: Instance) => void,
+    deadlineMs: number,
+  ): Promise<Instance> {
+    const { pool, cells } = this.#options;
     const group = groupOfInstance(spec.tenant, spec.id);
-    await this.#makeGroup(spec, group);
-    const pooled = pool.take(spec.network);
-    const cell = pooled ?? (await pool.start(group, spec.network, spec.grant.storage));
-    const instance = this.#instance(spec, cell, pooled !== undefined, { mode: 'frames', port: null });
+    const cell = await pool.start(group, spec.network, spec.grant.storage, (made) =>
+      this.#surroundings.makeGroup(spec, made),
+    );
+    const instance = this.#instance(spec, cell, false, { mode: 'frames', port: null });
     register(instance);
-    const env = this.#environment(
+    this.#surroundings.furnishBound(instance, group);
+    const ready = cells.whenReady(cell);
+    const answered = this.#sendBind(instance, planFor, false, deadlineMs);
+    // Whether it began to read tells whose fault it is when it ends.
+    await ready;
+    await this.#whenBound(instance, answered, deadlineMs);
+    return instance;
+  }
+
+  async #bindPooled(
+    spec: InstanceSpec,
+    cell: Cell,
+    planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
+    register: (instance: Instance) => void,
+    deadlineMs: number,
+  ): Promise<Instance> {
+    const { cells, cgroup } = this.#options;
+    const group = groupOfInstance(spec.tenant, spec.id);
+    const instance = this.#instance(spec, cell, true, { mode: 'frames', port: null });
+    register(instance);
+    await this.#surroundings.makeGroup(spec, group);
+    // The kernel takes some 10 ms for the move when it has made none for a while; all but user code goes on meanwhile.
+    const mainMoved = Promise.withResolvers<void>();
+    const moved = cells.move(cell, group, mainMoved.resolve);
+    // Awaited below; what fails before that is thrown first.
+    moved.then(mainMoved.resolve, mainMoved.reject);
+    mainMoved.promise.catch(() => undefined);
+    const answered = this.#sendBind(instance, planFor, true, deadlineMs);
+    // The frame leaves with this turn of the event loop; while the process prepares itself it gets what user code will find.
+    await nextTurn();
+    this.#surroundings.furnishBound(instance, group);
+    await mainMoved.promise;
+    cgroup.resetPeak(group);
+    cell.link?.tell(frameType.proceed, '');
+    await this.#whenBound(instance, answered, deadlineMs);
+    await moved;
+    return instance;
+  }
+
+  /** @param gated whether user code waits for `proceed` */
+  #sendBind(
+    { spec, cell, grants }: Instance,
+    planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
+    gated: boolean,
+    deadlineMs: number,
+  ): Promise<Answer> {
+    const apiPort = cell.api?.port ?? null;
+    const env = this.#surroundings.environment(
       spec,
       cell.slot,
-      cell.api?.port ?? null,
+      apiPort,
       spec.kind === 'app' ? framesPort : null,
     );
     const launch = planFor(cell.slot, env);
     if (launch.way !== 'bind') throw new TypeError(`${spec.runtime} is not bound`);
-    // The kernel takes some 10 ms for the move when it has made none for a while; all but user code goes on meanwhile.
-    const mainMoved = Promise.withResolvers<void>();
-    const moved = pooled === undefined ? Promise.resolve() : cells.move(cell, group, mainMoved.resolve);
-    // Awaited below; what fails before that is thrown first.
-    moved.then(mainMoved.resolve, mainMoved.reject);
-    mainMoved.promise.catch(() => undefined);
     const bind: BindRequest = {
       instance: spec.id,
-      gated: true,
+      gated,
       kind: spec.kind,
-      ...this.#identity(spec),
+      ...this.#surroundings.identity(spec),
       handler: spec.handler,
       argv: launch.argv,
       env,
       taskDirectory: this.#options.sandbox.inside(cell.slot, spec.codeDirectory).task,
       timeoutMs: spec.timeoutMs,
-      grant: instance.grants.notice,
+      grant: grants.notice,
       chargedBeforeBytes: cell.chargedBeforeBytes,
       function: spec.function,
     };
     const answered =
       cell.link?.request(frameType.bind, JSON.stringify(bind), this.#leftMs(deadlineMs)) ??
       Promise.reject(new Error('no link'));
+    // Awaited later; what fails before that is thrown first.
     answered.catch(() => undefined);
-    // The frame leaves with this turn of the event loop; while the process prepares itself it gets what user code will find.
-    await nextTurn();
-    this.#furnish(instance, group);
-    await mainMoved.promise;
-    cgroup.resetPeak(group);
-    cell.link?.tell(frameType.proceed, '');
+    return answered;
+  }
+
+  /** @throws StartFailure */
+  async #whenBound(instance: Instance, answered: Promise<Answer>, deadlineMs: number): Promise<void> {
     const answer = await this.#unlessItEnds(instance, answered, deadlineMs);
     if (answer.type === frameType.bindFailed) throw bindFailure(answer.payload.toString());
-    await moved;
-    return instance;
   }
 
   async #exec(
@@ -163,89 +219,29 @@ export class Starter {
     planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
     register: (instance: Instance) => void,
   ): Promise<Instance> {
-    const { cells } = this.#options;
-    const made = await cells.make(spec.grant.storage);
-    const group = groupOfInstance(spec.tenant, spec.id);
-    const { plan } = planFor(
-      made.slot,
-      this.#environment(spec, made.slot, made.api?.port ?? null, null),
-    ) as Extract<Launch, { way: 'exec' }>;
-    made.log.sink = this.#options.logs.sinkOf(spec.workload, spec.id);
-    const cell = await cells.launch(
-      made,
-      () => this.#command(spec, made.slot, group, plan),
-      group,
-      spec.grant.storage,
-      false,
-    );
-    const instance = this.#instance(spec, cell, false, { mode: 'tcp', port });
-    register(instance);
-    cell.api?.serve({ uid: this.#ownerUid(spec), grants: instance.grants });
-    instance.save();
-    return instance;
-  }
-
-  /** Everything that a custom command finds when it starts. */
-  async #command(
-    spec: InstanceSpec,
-    slot: Slot,
-    group: GroupPath,
-    plan: LaunchPlan,
-  ): Promise<SandboxCommand> {
-    const { sandbox, cgroup } = this.#options;
-    await this.#makeGroup(spec, group);
-    sandbox.showCode(slot, spec.codeDirectory);
-    sandbox.showMemory(slot, cgroup.memoryDirectory(group));
-    const { uid } = this.#identity(spec);
-    if (uid !== 0) {
-      nameUser(slot, uid);
-      giveLog(slot, uid);
-    }
-    new GrantBook(slot.runDirectory, spec.grant, 1).write();
-    const inside = sandbox.inside(slot, spec.codeDirectory);
-    return {
+    const { cells, logs, sandbox } = this.#options;
+    const made = await cells.make();
+    const { slot } = made;
+    const env = this.#surroundings.environment(spec, slot, made.api?.port ?? null, null);
+    const { plan } = planFor(slot, env) as Extract<Launch, { way: 'exec' }>;
+    made.log.sink = logs.sinkOf(spec.workload, spec.id);
+    const command: SandboxCommand = {
       argv: [plan.command, ...plan.args],
       env: plan.env,
-      workingDirectory: inside.task,
+      workingDirectory: sandbox.inside(slot, spec.codeDirectory).task,
       network: spec.network,
-      uid,
+      uid: this.#surroundings.identity(spec).uid,
     };
-  }
-
-  /** What a pooled process must have before user code loads. */
-  #furnish(instance: Instance, group: GroupPath): void {
-    const { sandbox, cgroup, logs } = this.#options;
-    const { spec, cell } = instance;
-    const { uid } = this.#identity(spec);
-    cell.log.sink = logs.sinkOf(spec.workload, spec.id);
-    sandbox.showCode(cell.slot, spec.codeDirectory);
-    sandbox.showMemory(cell.slot, cgroup.memoryDirectory(group));
-    if (spec.grant.storage !== cell.storageBytes) {
-      sandbox.resizeStorage(cell.slot, spec.grant.storage);
-      cell.storageBytes = spec.grant.storage;
-    }
-    if (uid !== 0) nameUser(cell.slot, uid);
-    cell.api?.serve({ uid: this.#ownerUid(spec), grants: instance.grants });
-    if (uid !== 0) giveLog(cell.slot, uid);
-    instance.grants.write();
+    const group = groupOfInstance(spec.tenant, spec.id);
+    const cell = await cells.launch(made, command, group, spec.grant.storage, false, async () => {
+      await this.#surroundings.makeGroup(spec, group);
+      this.#surroundings.furnishCommand(spec, slot, group);
+    });
+    const instance = this.#instance(spec, cell, false, { mode: 'tcp', port });
+    register(instance);
+    cell.api?.serve({ uid: this.#surroundings.ownerUid(spec), grants: instance.grants });
     instance.save();
-  }
-
-  async #makeGroup(spec: InstanceSpec, group: GroupPath): Promise<void> {
-    const { cgroup } = this.#options;
-    cgroup.create(group);
-    // Cgroup v1 refuses a CPU quota above the tenant's; under it the effect is the same.
-    const tenantCpu = cgroup.limits(groupOfTenant(spec.tenant)).cpuMillicores;
-    try {
-      await cgroup.setLimits(group, {
-        memoryBytes: spec.grant.memory,
-        cpuMillicores: tenantCpu === null ? spec.grant.cpu : Math.min(spec.grant.cpu, tenantCpu),
-        pids: instancePids,
-      });
-    } catch (thrown) {
-      await cgroup.remove(group);
-      throw thrown;
-    }
+    return instance;
   }
 
   /** A function is usable when it is bound, an app when it listens. */
@@ -254,7 +250,7 @@ export class Starter {
     if (spec.kind === 'function') return;
     const listening =
       cell.link?.listening(this.#leftMs(deadlineMs)) ??
-      whenServed(port, this.#ownerUid(spec), this.#leftMs(deadlineMs));
+      whenServed(port, this.#surroundings.ownerUid(spec), this.#leftMs(deadlineMs));
     await this.#unlessItEnds(instance, listening, deadlineMs);
   }
 
@@ -300,32 +296,6 @@ export class Starter {
       grant: spec.grant,
       desired: spec.grant,
     });
-  }
-
-  /** Who the instance becomes; 0 is "stay who you are". */
-  #identity(spec: InstanceSpec): { uid: number; gid: number } {
-    return this.#options.sandbox.separateUsers ? { uid: spec.uid, gid: spec.uid } : { uid: 0, gid: 0 };
-  }
-
-  #ownerUid(spec: InstanceSpec): number {
-    return this.#options.sandbox.separateUsers ? spec.uid : (process.getuid?.() ?? 0);
-  }
-
-  #environment(
-    spec: InstanceSpec,
-    slot: Slot,
-    apiPort: number | null,
-    port: number | null,
-  ): Record<string, string> {
-    const inside = this.#options.sandbox.inside(slot, spec.codeDirectory);
-    return {
-      ...baseEnvironment(inside),
-      ...spec.env,
-      ...(apiPort === null ? {} : { AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${apiPort}` }),
-      BELLOWS_GRANT_FILE: `${inside.run}/grant.json`,
-      BELLOWS_INSTANCE_ID: spec.id,
-      ...(port === null ? {} : { PORT: String(port) }),
-    };
   }
 
   #leftMs(deadlineMs: number): number {

@@ -20,6 +20,7 @@ import {
   slotVariable,
   type InsidePaths,
   type Launched,
+  type LaunchRequest,
   type ProcessExit,
   type Sandbox,
   type SandboxCommand,
@@ -28,9 +29,8 @@ import {
 import { seccompProgram } from './seccomp.ts';
 import { spawnDetached } from './spawn.ts';
 
-// Descriptors that bubblewrap is given, and closes before the command runs.
-const infoFd = 3;
-const blockFd = 4;
+// Descriptors that bubblewrap is given, and closes before the command runs. 3 is the command's own.
+const infoFd = 4;
 const seccompFd = 5;
 const argsFd = 6;
 /** Making namespaces and mounts takes some 10 ms; a machine under load takes longer. */
@@ -73,58 +73,34 @@ export class BubblewrapSandbox implements Sandbox {
     return this.#mounts.slots();
   }
 
-  prepare(slot: Slot, storageBytes: number): void {
-    this.#mounts.prepare(slot.name, storageBytes);
-    // One name for the figures, whatever sandbox it is: the run directory's `memory`.
-    symlinkSync(insideMemoryDirectory, join(slot.runDirectory, 'memory'));
-  }
-
   inside(): InsidePaths {
     return bubblewrapInside;
   }
 
-  async launch(
-    slot: Slot,
-    command: SandboxCommand,
-    admit: (pids: readonly number[]) => Promise<void>,
-  ): Promise<Launched> {
-    const filter = openSync(this.#filterFile, 'r');
-    const { child, exited } = spawnDetached({
-      argv: [
-        'bwrap',
-        '--args',
-        String(argsFd),
-        '--info-fd',
-        String(infoFd),
-        '--block-fd',
-        String(blockFd),
-        '--seccomp',
-        String(seccompFd),
-        '--',
-        ...withoutRights(command.argv, command.uid),
-      ],
-      env: {
-        PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        [slotVariable]: slot.runDirectory,
-      },
-      cwd: '/',
-      logFifo: slot.logFifo,
-      extra: ['pipe', 'pipe', filter, 'pipe'],
-    });
-    closeSync(filter);
-    const pipes = [infoFd, blockFd, argsFd].map((fd) => child.stdio[fd] as Socket);
-    const [info, block, args] = pipes as [Socket, Socket, Socket];
+  /**
+   * Starting a program takes some milliseconds before it reads its arguments. It is given them last: until then it has no
+   * child, and everything else is done meanwhile. If they never come it has nothing to show its command, and ends.
+   */
+  async launch({ slot, command, storageBytes, socket, furnish, admit }: LaunchRequest): Promise<Launched> {
+    const { child, exited } = this.#spawn(slot, command, socket);
+    const pipes = [infoFd, argsFd].map((fd) => child.stdio[fd] as Socket);
+    const [info, args] = pipes as [Socket, Socket];
     // A pipe breaks when bubblewrap ends early; that shows in what follows.
     for (const pipe of pipes) pipe.on('error', () => {});
     let init: ProcessIdentity | undefined;
     try {
+      const monitor = child.pid === undefined ? undefined : identify(child.pid);
+      if (monitor === undefined) throw new Error('it ended while it was being set up');
+      this.#mounts.prepare(slot.name, storageBytes);
+      // One name for the figures, whatever sandbox it is: the run directory's `memory`.
+      symlinkSync(insideMemoryDirectory, join(slot.runDirectory, 'memory'));
+      await furnish();
+      // What it makes from now on is born in its group.
+      await admit(monitor.pid);
       args.end(`${this.#arguments(slot, command).join('\0')}\0`);
       const deadline = AbortSignal.timeout(launchTimeoutMs);
       init = identify(await readChildPid(info, deadline));
-      const monitor = child.pid === undefined ? undefined : identify(child.pid);
-      if (init === undefined || monitor === undefined) throw new Error('it ended while it was being set up');
-      await admit([monitor.pid, init.pid]);
-      block.end('1');
+      if (init === undefined) throw new Error('it ended while it was being set up');
       const main = await firstChild(init, exited, deadline);
       return { processes: { monitor, init, main }, exited: exited.then(signalOf) };
     } catch (thrown) {
@@ -166,6 +142,34 @@ export class BubblewrapSandbox implements Sandbox {
 
   clear(slot: Slot): void {
     this.#mounts.clear(slot.name);
+  }
+
+  #spawn(slot: Slot, command: SandboxCommand, socket: number | null): ReturnType<typeof spawnDetached> {
+    const filter = openSync(this.#filterFile, 'r');
+    try {
+      return spawnDetached({
+        argv: [
+          'bwrap',
+          '--args',
+          String(argsFd),
+          '--info-fd',
+          String(infoFd),
+          '--seccomp',
+          String(seccompFd),
+          '--',
+          ...withoutRights(command.argv, command.uid),
+        ],
+        env: {
+          PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+          [slotVariable]: slot.runDirectory,
+        },
+        cwd: '/',
+        logFifo: slot.logFifo,
+        extra: [socket ?? 'ignore', 'pipe', filter, 'pipe'],
+      });
+    } finally {
+      closeSync(filter);
+    }
   }
 
   #arguments(slot: Slot, command: SandboxCommand): string[] {

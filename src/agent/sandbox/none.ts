@@ -9,8 +9,8 @@ import {
   slotVariable,
   type InsidePaths,
   type Launched,
+  type LaunchRequest,
   type Sandbox,
-  type SandboxCommand,
   type SandboxProcesses,
 } from './port.ts';
 import { spawnDetached } from './spawn.ts';
@@ -38,10 +38,6 @@ export class NoSandbox implements Sandbox {
     return [];
   }
 
-  prepare(slot: Slot): void {
-    mkdirSync(temporaryOf(slot), { mode: 0o700 });
-  }
-
   inside(slot: Slot, codeDirectory: string): InsidePaths {
     return {
       run: slot.runDirectory,
@@ -52,17 +48,15 @@ export class NoSandbox implements Sandbox {
     };
   }
 
-  async launch(
-    slot: Slot,
-    command: SandboxCommand,
-    admit: (pids: readonly number[]) => Promise<void>,
-  ): Promise<Launched> {
+  async launch({ slot, command, socket, furnish, admit }: LaunchRequest): Promise<Launched> {
+    mkdirSync(temporaryOf(slot), { mode: 0o700 });
+    await furnish();
     const { child, exited } = spawnDetached({
       argv: command.argv,
       env: { ...command.env, [slotVariable]: slot.runDirectory },
       cwd: command.workingDirectory,
       logFifo: slot.logFifo,
-      extra: [],
+      extra: socket === null ? [] : [socket],
     });
     const main = child.pid === undefined ? undefined : identify(child.pid);
     if (main === undefined) {
@@ -71,7 +65,7 @@ export class NoSandbox implements Sandbox {
     }
     const processes = { monitor: null, init: main, main };
     try {
-      await admit([main.pid]);
+      await admit(main.pid);
     } catch (thrown) {
       this.kill(processes);
       await exited;

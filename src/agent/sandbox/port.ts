@@ -45,6 +45,22 @@ export interface Launched {
   readonly exited: Promise<ProcessExit>;
 }
 
+export interface LaunchRequest {
+  readonly slot: Slot;
+  readonly command: SandboxCommand;
+  /** The size of the temporary directory. */
+  readonly storageBytes: number;
+  /** A listening socket that the program inherits as descriptor 3; null for none. It stays the caller's to close. */
+  readonly socket: number | null;
+  /** Called when the slot's places are there, before the program runs: to put into them what it finds. */
+  furnish(): Promise<void>;
+  /**
+   * Called after `furnish` with the first process, which has made no other and has not run a byte that someone else wrote:
+   * to put it into a group.
+   */
+  admit(pid: number): Promise<void>;
+}
+
 export interface Sandbox {
   readonly name: 'bubblewrap' | 'none';
   /** Whether tenants run as different users of the machine, so that they can not reach each other's processes and files. */
@@ -57,19 +73,12 @@ export interface Sandbox {
   close(): void;
   /** Slots that something is mounted for, also by an earlier agent. */
   leftovers(): string[];
-  /** Before the first launch in a slot. `storageBytes`: the size of the temporary directory. */
-  prepare(slot: Slot, storageBytes: number): void;
   inside(slot: Slot, codeDirectory: string): InsidePaths;
   /**
-   * Starts a program that outlives the agent. `admit` is called with its processes before they run a byte that someone
-   * else wrote: to put them into groups and to note them down. When it fails, nothing runs.
-   * @throws BellowsError StartFailed
+   * Starts a program that outlives the agent. When anything fails, nothing runs, and the slot is to be cleared.
+   * @throws BellowsError StartFailed; what `furnish` and `admit` throw
    */
-  launch(
-    slot: Slot,
-    command: SandboxCommand,
-    admit: (pids: readonly number[]) => Promise<void>,
-  ): Promise<Launched>;
+  launch(request: LaunchRequest): Promise<Launched>;
   /** Makes code appear inside, read-only. */
   showCode(slot: Slot, codeDirectory: string): void;
   /** Shows the instance its own memory figures, read-only; null when there are none. */

@@ -13,7 +13,7 @@ export interface SpawnOptions {
   readonly cwd: string;
   readonly logFifo: string;
   /** Descriptors 3 and on. */
-  readonly extra: readonly ('pipe' | number)[];
+  readonly extra: readonly ('pipe' | 'ignore' | number)[];
 }
 
 export function spawnDetached(options: SpawnOptions): { child: ChildProcess; exited: Promise<ProcessExit> } {

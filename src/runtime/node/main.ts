@@ -8,9 +8,9 @@
 import process from 'node:process';
 import type { Frame } from '../../base/frame.ts';
 import {
+  framesDescriptor,
   frameType,
   insideRunDirectory,
-  instanceSockets,
   type BindRequest,
   type GrantNotice,
 } from '../../protocol/instance.ts';
@@ -20,7 +20,7 @@ import { trim } from './collector.ts';
 import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.ts';
 import type { FunctionHost } from './function-host.ts';
 import { Governor } from './governor.ts';
-import { Links, listenPrivately, type Link } from './link.ts';
+import { Links, type Link } from './link.ts';
 import { openMemoryFiles } from './memory.ts';
 import {
   emitOnProcess,
@@ -55,8 +55,8 @@ const links = new Links({ onLink, onFrame, onClose });
 /** Set for an app, before it starts. */
 let app: AppHost | undefined;
 
-// Whoever may connect decides what this process becomes.
-listenPrivately(links.server, `${runDirectory}/${instanceSockets.frames}`);
+// Whoever may connect decides what this process becomes: its maker, and root.
+links.server.listen({ fd: framesDescriptor });
 // Most binds are functions': read while nobody waits, their modules do not cost 3 ms of a cold start (and under 1 MiB).
 links.server.once('listening', () => {
   functionModules = loadFunctionModules();

@@ -1,7 +1,7 @@
 // Drives a runtime over its sockets as the agent and the gateway do, for tests. Owns the process, its directory and
 // the links it opens. Does not own what is asserted.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -16,7 +16,9 @@ import {
   type GrantNotice,
   type InvocationError,
   type StreamPrelude,
+  instanceSockets,
 } from '../../protocol/instance.ts';
+import { listenPrivatelyAt } from '../../sys/listening-socket.ts';
 import type { LaunchPlan } from '../port.ts';
 
 const mib = 1024 * 1024;
@@ -189,7 +191,9 @@ export class TestInstance {
       writeFileSync(path, text);
     }
     const { command, args, env } = plan(this.runDirectory);
-    this.process = spawn(command, args, { env: { ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const socket = listenPrivatelyAt(join(this.runDirectory, instanceSockets.frames));
+    this.process = spawn(command, args, { env: { ...env }, stdio: ['ignore', 'pipe', 'pipe', socket] });
+    closeSync(socket);
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => (this.output += text));
     }
@@ -197,14 +201,8 @@ export class TestInstance {
   }
 
   async client(): Promise<FrameClient> {
-    const path = join(this.runDirectory, 's.sock');
-    // The file is there a moment before it can be connected to.
-    let socket = await connected(path);
-    while (socket === undefined) {
-      if (this.exitCode !== undefined) throw new Error(`the runtime exited too early: ${this.output}`);
-      await sleep(2);
-      socket = await connected(path);
-    }
+    const socket = await connected(join(this.runDirectory, instanceSockets.frames));
+    if (socket === undefined) throw new Error(`the runtime ended: ${this.output}`);
     const client = new FrameClient(socket);
     this.#clients.push(client);
     return client;
