@@ -15,6 +15,12 @@ const tsc = spawnSync(
   },
 );
 if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+// The agent of virtual machines: who installs the package has no bundler.
+const bundle = spawnSync(process.execPath, ['scripts/bundle-guest.mjs', 'dist/guest-agent'], {
+  cwd: root,
+  stdio: 'inherit',
+});
+if (bundle.status !== 0) process.exit(bundle.status ?? 1);
 // What is not TypeScript goes along as it is.
 const keep = (path) => !path.endsWith('.ts');
 for (const folder of ['dashboard', 'runtime', 'units', 'agent']) {

@@ -5,7 +5,13 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** The command that shows that a package is there. */
-const commandOf = { bubblewrap: 'bwrap', chromium: 'chromium', python3: 'python3', curl: 'curl', wrk: 'wrk' };
+const commandOf = {
+  bubblewrap: 'bwrap',
+  'qemu-system-x86': 'qemu-system-x86_64',
+  'erofs-utils': 'mkfs.erofs',
+  'xz-utils': 'xz',
+  e2fsprogs: 'mkfs.ext4',
+};
 
 function onPath(command) {
   return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, command)));

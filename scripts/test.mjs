@@ -21,7 +21,17 @@ function run(title, command, ...args) {
   return status ?? 1;
 }
 
-installSystemPackages(['bubblewrap', 'chromium', 'python3', 'curl']);
+installSystemPackages([
+  'bubblewrap',
+  'chromium',
+  'python3',
+  'curl',
+  // Virtual machines, and what their image and disks are made with.
+  'qemu-system-x86',
+  'erofs-utils',
+  'xz-utils',
+  'e2fsprogs',
+]);
 
 const checks = [
   ['types', 'tsc', '--noEmit'],
