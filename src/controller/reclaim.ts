@@ -1,4 +1,5 @@
 // Takes memory back from instances that do not need it, on request: least recently used first, by trimming.
+// Those that have little to give are let be, for asking costs memory (./expected-gain.ts), unless one is named by its id.
 // Owns whom to ask and the report; what is trimmed and how is the agent's and the runtime's matter.
 import { BellowsError } from '../base/errors.ts';
 import type { InstanceId } from '../base/ids.ts';
@@ -6,6 +7,7 @@ import type { Logger } from '../sys/log.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { ReclaimReport, ReclaimRequest } from './control-plane.ts';
+import { expectedGainBytes, worthwhileBytes } from './expected-gain.ts';
 import type { Measures, Sample } from './measures.ts';
 import type { ActualState, Tracked } from './state/actual.ts';
 
@@ -21,6 +23,8 @@ export class Reclaimer {
   readonly #log: Logger;
   /** What an instance used before its memory was taken back: what it does not use again of it counts as claimed. */
   readonly #usedBefore = new Map<InstanceId, number>();
+  /** What the last trim left an instance with. */
+  readonly #left = new Map<InstanceId, number>();
 
   constructor(parts: {
     readonly link: AgentLink;
@@ -35,7 +39,9 @@ export class Reclaimer {
     this.#audit = parts.audit;
     this.#log = parts.log;
     parts.actual.onChange((change) => {
-      if (change.type === 'gone') this.#usedBefore.delete(change.tracked.spec.id);
+      if (change.type !== 'gone') return;
+      this.#usedBefore.delete(change.tracked.spec.id);
+      this.#left.delete(change.tracked.spec.id);
     });
   }
 
@@ -48,8 +54,8 @@ export class Reclaimer {
 
   /** @throws BellowsError NotFound when `from` names nobody, Unavailable without an agent */
   async reclaim(request: ReclaimRequest): Promise<ReclaimReport> {
-    const victims = reclaimOrder(this.#actual.all(), request);
-    if (victims.length === 0 && request.from !== undefined) {
+    const named = reclaimOrder(this.#actual.all(), request);
+    if (named.length === 0 && request.from !== undefined) {
       throw new BellowsError(
         'NotFound',
         `Nothing that runs belongs to ${request.from}.`,
@@ -57,6 +63,7 @@ export class Reclaimer {
       );
     }
     const before = await this.#measures.sample(0);
+    const victims = named.filter(({ spec }) => spec.id === request.from || this.#isWorthwhile(spec.id));
     const wanted = request.memoryBytes ?? Number.POSITIVE_INFINITY;
     const from: ReclaimReport['from'][number][] = [];
     let claimedBytes = 0;
@@ -72,12 +79,13 @@ export class Reclaimer {
     }
     const after = await this.#measures.sample(0);
     const asked = new Set(from.map(({ instance }) => instance));
+    for (const { id, usage } of after.instances) if (asked.has(id)) this.#left.set(id, usage.memoryBytes);
     const report: ReclaimReport = {
       foundBytes:
         claimedBytes +
         droppableBytes(
           before,
-          victims.filter(({ spec }) => !asked.has(spec.id)),
+          named.filter(({ spec }) => !asked.has(spec.id)),
         ),
       claimedBytes,
       freedBytes: Math.max(0, chargedBytes(before) - chargedBytes(after)),
@@ -89,6 +97,12 @@ export class Reclaimer {
       data: { request, report },
     });
     return report;
+  }
+
+  /** One that came since the sample was taken has nothing to give yet. */
+  #isWorthwhile(id: InstanceId): boolean {
+    const usage = this.#measures.usageOf(id);
+    return usage !== undefined && expectedGainBytes(usage, this.#left.get(id)) >= worthwhileBytes;
   }
 
   async #trim({ spec }: Tracked): Promise<ReclaimReport['from'][number] | undefined> {

@@ -1,0 +1,46 @@
+// Whom a reclaim asks, with a unit that is played: what it frees on the real kernel is in tests/.
+import { afterEach, expect, test } from 'vitest';
+import type { InstanceId } from '../base/ids.ts';
+import { mib } from '../base/quantity.ts';
+import { acme, app, Harness } from './testing/harness.ts';
+
+let harness: Harness;
+afterEach(() => harness.close());
+
+const trimmed = (): number => harness.agent.calls.filter(({ method }) => method === 'trim').length;
+
+async function instanceOf(megabytes: number): Promise<InstanceId> {
+  harness = await Harness.start();
+  await harness.control.deploy(acme, app('chat'), { mustCreate: true });
+  const [id] = await harness.running();
+  if (id === undefined) throw new Error('nothing runs');
+  harness.agent.setInUse(id, megabytes * mib);
+  return id;
+}
+
+test('one that has little to give is not woken for it, and the report says that nobody was asked', async () => {
+  await instanceOf(12);
+  expect(await harness.control.reclaim({ from: acme })).toEqual({
+    foundBytes: 0,
+    claimedBytes: 0,
+    freedBytes: 0,
+    from: [],
+  });
+  expect(trimmed()).toBe(0);
+});
+
+test('one that is named by its id is asked, whatever it has', async () => {
+  const id = await instanceOf(12);
+  expect((await harness.control.reclaim({ from: id })).from).toHaveLength(1);
+});
+
+test('one that a trim left with what it has is asked again when it has grown', async () => {
+  const id = await instanceOf(60);
+  await harness.control.reclaim({ from: acme });
+  expect(trimmed()).toBe(1);
+  await harness.control.reclaim({ from: acme });
+  expect(trimmed()).toBe(1);
+  harness.agent.setInUse(id, 70 * mib);
+  await harness.control.reclaim({ from: acme });
+  expect(trimmed()).toBe(2);
+});
