@@ -1,6 +1,6 @@
 // A caller whose link comes back by itself: connects to a Unix socket, and again whenever the link ends.
 // Calls made while there is no link wait for one until their time is up. Owns connecting; RpcPeer owns the calls.
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { BellowsError } from '../base/errors.ts';
 import { RpcPeer, type RpcPeerOptions } from './rpc-link.ts';
 import type { Caller, Params, Protocol, ResultOf } from './rpc.ts';
@@ -15,6 +15,8 @@ export interface RpcClientOptions<Local extends Protocol, Remote extends Protoco
   'onClose'
 > {
   readonly socketPath: string;
+  /** Runs on every new socket before there are frames, where the other end must find their beginning. When it throws, the socket is dropped. */
+  readonly synchronise?: (socket: Socket) => Promise<void>;
   /** Runs on every new link before waiting calls go out: the place for `hello`. When it throws, the link is dropped. */
   readonly onConnect: (peer: RpcPeer<Local, Remote>) => Promise<void>;
   readonly onDisconnect?: () => void;
@@ -32,6 +34,8 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
   #peer: RpcPeer<Local, Remote> | undefined;
   /** The link that is being made, or `#peer`. */
   #newest: RpcPeer<Local, Remote> | undefined;
+  /** Connected, and not synchronised yet. */
+  #unsynchronised: Socket | undefined;
   #waiting: Waiter<RpcPeer<Local, Remote>>[] = [];
   #pauseMs: number = retryMs.first;
   #timer: NodeJS.Timeout | undefined;
@@ -65,9 +69,18 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
     this.#closed = true;
     clearTimeout(this.#timer);
     for (const waiter of this.#waiting.splice(0)) waiter.fail(this.#closedError());
+    const socket = this.#unsynchronised;
+    this.#unsynchronised = undefined;
+    socket?.destroy();
     if (this.#peer === undefined) this.#newest?.destroy();
     else this.#peer.close();
     this.#peer = undefined;
+  }
+
+  /** Drops the present link and makes another: for a stream whose other end has changed without its ending. */
+  renew(): void {
+    this.#unsynchronised?.destroy();
+    this.#newest?.destroy();
   }
 
   #closedError(): BellowsError {
@@ -101,25 +114,53 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
   #connect(): void {
     if (this.#closed) return;
     const socket = connect(this.#options.socketPath);
+    const { synchronise } = this.#options;
+    if (synchronise === undefined) {
+      const peer = this.#peerOver(socket);
+      socket.once('connect', () => this.#greet(peer));
+      return;
+    }
+    // Not a link yet, but to be ended like one.
+    this.#unsynchronised = socket;
+    const failed = (): void => {
+      if (this.#unsynchronised !== socket) return;
+      this.#unsynchronised = undefined;
+      socket.destroy();
+      this.#connectLater();
+    };
+    socket.once('error', failed).once('close', failed);
+    socket.once('connect', () => {
+      synchronise(socket).then(() => {
+        if (this.#unsynchronised !== socket) return;
+        this.#unsynchronised = undefined;
+        socket.off('error', failed).off('close', failed);
+        this.#greet(this.#peerOver(socket));
+      }, failed);
+    });
+  }
+
+  #peerOver(socket: Socket): RpcPeer<Local, Remote> {
     const peer = new RpcPeer<Local, Remote>(socket, {
       ...this.#options,
       onClose: () => this.#disconnected(peer),
     });
     this.#newest = peer;
-    socket.once('connect', () => {
-      this.#options.onConnect(peer).then(
-        () => {
-          if (peer.closed || this.#closed) return;
-          this.#peer = peer;
-          this.#pauseMs = retryMs.first;
-          for (const waiter of this.#waiting.splice(0)) waiter.take(peer);
-        },
-        (thrown: unknown) => {
-          this.#options.onDefect(thrown, 'hello');
-          peer.destroy();
-        },
-      );
-    });
+    return peer;
+  }
+
+  #greet(peer: RpcPeer<Local, Remote>): void {
+    this.#options.onConnect(peer).then(
+      () => {
+        if (peer.closed || this.#closed) return;
+        this.#peer = peer;
+        this.#pauseMs = retryMs.first;
+        for (const waiter of this.#waiting.splice(0)) waiter.take(peer);
+      },
+      (thrown: unknown) => {
+        this.#options.onDefect(thrown, 'hello');
+        peer.destroy();
+      },
+    );
   }
 
   #disconnected(peer: RpcPeer<Local, Remote>): void {
@@ -127,6 +168,10 @@ export class RpcClient<Local extends Protocol, Remote extends Protocol> implemen
       this.#peer = undefined;
       this.#options.onDisconnect?.();
     }
+    this.#connectLater();
+  }
+
+  #connectLater(): void {
     if (this.#closed) return;
     this.#timer = setTimeout(() => this.#connect(), this.#pauseMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, retryMs.longest);
