@@ -135,8 +135,8 @@ export const gatewayProtocol = {
         bytesOut: z.number(),
       }),
     ),
-    /** An instance has been idle since then: for scaling in. */
-    idle: z.object({ id: instanceId, sinceMs: z.number() }),
+    /** An instance has been idle since then, for scaling in and for people; null: it is in use again. */
+    idle: z.object({ id: instanceId, sinceMs: z.number().nullable() }),
   },
 } satisfies Protocol;
 export type GatewayProtocol = typeof gatewayProtocol;

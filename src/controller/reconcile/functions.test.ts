@@ -84,6 +84,21 @@ describe('acquire', () => {
     });
   });
 
+  test('an instance is shown as idle and as busy as the gateway says, whether it is frozen or not', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    const shown = async (): Promise<string | undefined> => (await harness.control.instances())[0]?.state;
+    expect(await shown()).toBe('busy');
+    for (const [sinceMs, state] of [
+      [Date.now(), 'idle'],
+      [null, 'busy'],
+    ] as const) {
+      gateway.client.peer?.emit('idle', { id, sinceMs });
+      await eventually(async () => expect(await shown()).toBe(state));
+    }
+  });
+
   test('what the gateway discards is stopped and its route goes', async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });

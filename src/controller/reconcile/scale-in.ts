@@ -31,11 +31,12 @@ export class ScaleIn {
     this.#parts = parts;
   }
 
-  /** A gateway says that an instance serves nothing, and since when. */
-  onIdle(id: InstanceId, sinceMs: number): void {
-    const { actual } = this.#parts;
+  /** A gateway says that an instance serves nothing, and since when; null: that it serves again. */
+  onIdle(id: InstanceId, sinceMs: number | null): void {
+    const { actual, clock } = this.#parts;
     const tracked = actual.get(id);
-    if (tracked?.life.phase === 'serving') actual.set({ ...tracked, idle: true, lastUsedMs: sinceMs });
+    if (tracked?.life.phase !== 'serving') return;
+    actual.set({ ...tracked, idle: sinceMs !== null, lastUsedMs: sinceMs ?? clock.nowMs() });
   }
 
   onTraffic(traffic: Traffic): void {

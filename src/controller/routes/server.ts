@@ -39,7 +39,7 @@ export interface GatewayServerParts {
   /** A gateway came whose instances' use is not known. */
   readonly onGateway: () => void;
   readonly onTraffic: (traffic: Traffic) => void;
-  readonly onIdle: (id: InstanceId, sinceMs: number) => void;
+  readonly onIdle: (id: InstanceId, sinceMs: number | null) => void;
 }
 
 export class GatewayServer {

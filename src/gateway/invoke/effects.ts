@@ -14,6 +14,6 @@ export interface PoolEffects {
   /** What its instance can not log itself any more. To be told before `discard`, so that it is known when the
    *  instance ends. Resolves soon in any case, with the tail of the log, or empty. */
   logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
-  /** It has idled since `sinceMs`, wall-clock time. */
-  idle(id: InstanceId, sinceMs: number): void;
+  /** It has idled since `sinceMs`, wall-clock time; null: it is in use again. */
+  idle(id: InstanceId, sinceMs: number | null): void;
 }

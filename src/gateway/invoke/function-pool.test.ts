@@ -63,7 +63,7 @@ class Bench {
           this.broken.push(`${id} ${cause.kind} ${Math.round(durationMs)} ms`);
           return Buffer.from(`tail of ${id}`);
         },
-        idle: (id) => void this.calls.push(`idle ${id}`),
+        idle: (id, sinceMs) => void this.calls.push(`${sinceMs === null ? 'busy' : 'idle'} ${id}`),
       },
       { ...defaultInvokeTuning, ...tuning },
       new FunctionConcurrency(this.tenant),
@@ -302,6 +302,27 @@ describe('instances', () => {
     expect(bench.calls).toContain('thaw a');
     expect(bench.names('a')).toEqual(['1']);
     expect(bench.calls).not.toContain('acquire');
+  });
+
+  test('are said to idle as soon as a sweep finds them so, and to be in use again', () => {
+    const bench = new Bench();
+    bench.add('a');
+    const sweepTwice = (): void => {
+      bench.pool.sweep();
+      bench.pool.sweep();
+    };
+    bench.submit('1');
+    sweepTwice();
+    expect(bench.calls.splice(0)).toEqual(['busy a']);
+    bench.answer('a');
+    vi.advanceTimersByTime(100);
+    sweepTwice();
+    expect(bench.calls.splice(0)).toEqual(['idle a']);
+    // One that is called again and again does not idle, though it may have nothing to do at the moment of a sweep.
+    bench.submit('2');
+    bench.answer('a');
+    sweepTwice();
+    expect(bench.calls.splice(0)).toEqual(['busy a']);
   });
 
   test('that were frozen when this gateway began are thawed, too', async () => {

@@ -19,7 +19,7 @@ export interface FunctionsEffects {
   freeze(id: InstanceId): Promise<void>;
   thaw(id: InstanceId): Promise<void>;
   logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
-  idle(id: InstanceId, sinceMs: number): void;
+  idle(id: InstanceId, sinceMs: number | null): void;
 }
 
 export class Functions {

@@ -6,6 +6,8 @@ import type { Failure } from './invocation.ts';
 import type { Slot } from './slot.ts';
 import { Starter, type Demand } from './starter.ts';
 
+/** One that idles longer is said to: a client that calls again and again pauses less. */
+const idleAfterMs = 100;
 /** How often the controller is told again that an instance idles: it may have restarted meanwhile. */
 const idleReportMs = 10_000;
 
@@ -40,19 +42,33 @@ export class Reserve {
     return this.#starter.whyNone;
   }
 
-  /** Freezes what has idled long enough and reports it. */
+  /** Reports what idles and what is in use again, and freezes what has idled long enough. */
   sweep(slots: Iterable<Slot>): void {
     const nowMs = this.#effects.clock.monotonicMs();
     for (const slot of slots) {
       const idleMs = nowMs - slot.idleSinceMs;
-      if (slot.retiring || slot.inflight.length > 0 || idleMs < this.#tuning.freezeAfterMs) continue;
-      if (slot.state !== 'ready' && slot.state !== 'frozen') continue;
-      if (nowMs - slot.idleReportedAtMs >= idleReportMs) {
-        slot.idleReportedAtMs = nowMs;
-        this.#effects.idle(slot.id, this.#effects.clock.nowMs() - idleMs);
+      if (slot.retiring || (slot.state !== 'ready' && slot.state !== 'frozen')) continue;
+      if (slot.inflight.length > 0 || idleMs < idleAfterMs) {
+        this.#sayBusy(slot);
+        continue;
       }
-      if (slot.state === 'ready') this.#freeze(slot);
+      this.#sayIdle(slot, nowMs, idleMs);
+      const restsMs = nowMs - Math.max(slot.idleSinceMs, slot.freezeRefusedAtMs);
+      if (slot.state === 'ready' && restsMs >= this.#tuning.freezeAfterMs) this.#freeze(slot);
     }
+  }
+
+  #sayBusy(slot: Slot): void {
+    if (slot.said === 'busy') return;
+    slot.said = 'busy';
+    this.#effects.idle(slot.id, null);
+  }
+
+  #sayIdle(slot: Slot, nowMs: number, idleMs: number): void {
+    if (slot.said === 'idle' && nowMs - slot.idleReportedAtMs < idleReportMs) return;
+    slot.said = 'idle';
+    slot.idleReportedAtMs = nowMs;
+    this.#effects.idle(slot.id, this.#effects.clock.nowMs() - idleMs);
   }
 
   /** Thaws and starts what is worth it for those who wait. @param usable the slots that may be sent to */
@@ -86,7 +102,7 @@ export class Reserve {
       () => this.#moved(slot, 'freezing', 'frozen'),
       () => {
         // Not tried again before it has idled as long once more.
-        slot.idleSinceMs = this.#effects.clock.monotonicMs();
+        slot.freezeRefusedAtMs = this.#effects.clock.monotonicMs();
         this.#moved(slot, 'freezing', 'ready');
       },
     );

@@ -36,6 +36,10 @@ export class Slot {
   idleSinceMs: number;
   /** Monotonic: when the controller was last told that it idles. */
   idleReportedAtMs = Number.NEGATIVE_INFINITY;
+  /** Monotonic: when it could not be frozen. */
+  freezeRefusedAtMs = Number.NEGATIVE_INFINITY;
+  /** What the controller was told last: a gateway before this one may have said otherwise. */
+  said: 'nothing' | 'idle' | 'busy' = 'nothing';
   timer: NodeJS.Timeout | undefined;
   #lastFrameId = 0;
 

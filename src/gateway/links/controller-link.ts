@@ -116,7 +116,7 @@ export class ControllerLink {
     this.#client.peer?.emit('traffic', lines);
   }
 
-  reportIdle(id: InstanceId, sinceMs: number): void {
+  reportIdle(id: InstanceId, sinceMs: number | null): void {
     this.#client.peer?.emit('idle', { id, sinceMs });
   }
 
