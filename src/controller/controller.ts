@@ -25,6 +25,7 @@ import type {
 } from './control-plane.ts';
 import type { Observer } from './observe.ts';
 import type { Reclaimer } from './reclaim.ts';
+import type { WorkloadSizes } from './resize/workload-sizes.ts';
 import type { Gateways } from './routes/gateways.ts';
 import type { DesiredState } from './state/desired.ts';
 import type { Tenants } from './tenants.ts';
@@ -39,6 +40,7 @@ export interface ControllerParts {
   readonly desired: DesiredState;
   readonly tenants: Tenants;
   readonly workloads: Workloads;
+  readonly sizes: WorkloadSizes;
   readonly code: CodeStore;
   readonly observer: Observer;
   readonly reclaimer: Reclaimer;
@@ -133,7 +135,7 @@ export class Controller implements ControlPlane {
     change: PartialResources & { readonly scale?: number },
     options: ChangeOptions,
   ): Promise<Transaction> {
-    return this.#parts.workloads.resize(tenant, name, change, options);
+    return this.#parts.sizes.resize(tenant, name, change, options);
   }
 
   storeArchive(tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode> {

@@ -29,6 +29,7 @@ import { ScaleIn } from './reconcile/scale-in.ts';
 import { Starter } from './reconcile/starter.ts';
 import { Stopper } from './reconcile/stopper.ts';
 import { Resizer } from './resize/resizer.ts';
+import { WorkloadSizes } from './resize/workload-sizes.ts';
 import { Gateways } from './routes/gateways.ts';
 import { RoutePublisher } from './routes/publisher.ts';
 import { GatewayServer } from './routes/server.ts';
@@ -138,6 +139,7 @@ export async function startController(
   const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
   const reclaimer = new Reclaimer({ link, actual, measures, audit, log });
   const observer = new Observer({ link, desired, actual, measures, reclaimer, audit });
+  const sizes = new WorkloadSizes({ desired, actual, reconciler, resizer, publisher, audit, clock });
   const workloads = new Workloads({
     desired,
     actual,
@@ -145,6 +147,7 @@ export async function startController(
     reconciler,
     stopper,
     resizer,
+    sizes,
     publisher,
     code,
     audit,
@@ -210,6 +213,7 @@ export async function startController(
       desired,
       tenants,
       workloads,
+      sizes,
       code,
       observer,
       reclaimer,

@@ -9,7 +9,7 @@ import { tenantSpecOf, type AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { ChangeOptions } from './control-plane.ts';
 import { newTenantCredentials, writeCredentials } from './credentials.ts';
-import { resourceLimits } from './resize/plan-input.ts';
+import { namedLimits } from './resize/plan-input.ts';
 import type { Resizer } from './resize/resizer.ts';
 import type { RoutePublisher } from './routes/publisher.ts';
 import { KeyedQueue } from './serial.ts';
@@ -67,9 +67,8 @@ export class Tenants {
   async setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction> {
     const { desired, resizer, publisher } = this.#parts;
     const present = desired.requireTenant(id);
-    const wanted: TenantLimits = { ...present.limits, ...limits };
     return resizer.change({
-      wish: { limits: { tenant: id, wanted: resourceLimits({ limits: wanted }) } },
+      wish: { limits: { tenant: id, wanted: namedLimits(limits) } },
       options,
       store: async () => {
         const tenant = await desired.putTenant(id, (now) => ({

@@ -1,30 +1,25 @@
-// Workloads: deployed, changed, resized, removed. Owns the steps and their order; making it so is ./reconcile.
+// Workloads: deployed, changed, removed. Owns the steps and their order; making it so is ./reconcile, and how much of what
+// and how many of them is ./resize.
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import { BellowsError } from '../base/errors.ts';
 import { workloadKey, type TenantId, type WorkloadKey, type WorkloadName } from '../base/ids.ts';
-import type { Transaction } from '../model/change.ts';
-import type { PartialResources, Resources } from '../model/resources.ts';
 import type { FunctionWorkload, NetworkMode, Workload } from '../model/workload.ts';
 import type { Logger } from '../sys/log.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { CodeStore } from './code-store.ts';
-import type { ChangeOptions, Deployment, FunctionUpdate } from './control-plane.ts';
+import type { Deployment, FunctionUpdate } from './control-plane.ts';
 import { deployedWorkload, revised, updatedFunction } from './deployment.ts';
 import { checkEnv } from './env.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
 import type { Stopper } from './reconcile/stopper.ts';
-import { withChange } from './resize/plan-input.ts';
-import { fixedReason } from './resize/live-kinds.ts';
 import type { Resizer } from './resize/resizer.ts';
+import type { WorkloadSizes } from './resize/workload-sizes.ts';
 import type { RoutePublisher } from './routes/publisher.ts';
 import { KeyedQueue } from './serial.ts';
-import { isLive, type ActualState } from './state/actual.ts';
+import type { ActualState } from './state/actual.ts';
 import type { DesiredState } from './state/desired.ts';
-
-/** How often a waiting scale looks again though no event came. */
-const scalePollMs = 500;
 
 export interface WorkloadsParts {
   readonly desired: DesiredState;
@@ -33,6 +28,7 @@ export interface WorkloadsParts {
   readonly reconciler: Reconciler;
   readonly stopper: Stopper;
   readonly resizer: Resizer;
+  readonly sizes: WorkloadSizes;
   readonly publisher: RoutePublisher;
   readonly code: CodeStore;
   readonly audit: AuditLog;
@@ -74,7 +70,7 @@ export class Workloads {
       }
       if (update.env !== undefined) checkEnv('function', update.env);
       if (update.request !== undefined) {
-        const transaction = await this.#resize(present, withChange(present.request, update.request), {
+        const transaction = await this.#parts.sizes.request(present, update.request, {
           plan: false,
           waitMs: 0,
         });
@@ -110,34 +106,6 @@ export class Workloads {
     );
     this.#announce(changed);
     return changed;
-  }
-
-  async resize(
-    tenant: TenantId,
-    name: WorkloadName,
-    change: PartialResources & { readonly scale?: number },
-    options: ChangeOptions,
-  ): Promise<Transaction> {
-    const { desired, resizer } = this.#parts;
-    const present = desired.requireWorkload(tenant, name);
-    if (change.scale !== undefined && present.kind !== 'app') {
-      throw new BellowsError(
-        'BadRequest',
-        `${present.key} is a function: its instances come and go with its load.`,
-        'Set reserved concurrency instead of a scale.',
-      );
-    }
-    const wanted = withChange(present.request, change);
-    const scale = change.scale ?? (present.kind === 'app' ? present.scale : 0);
-    const running = this.#parts.actual.ofWorkload(present.key).filter(isLive).length;
-    if (scale > running) {
-      const reason = resizer.infeasibleReason(present, null, wanted, scale);
-      if (reason !== '') return this.#resize(present, wanted, options, reason);
-    }
-    const fixed = present.kind === 'app' && running > 0 ? fixedReason(present.request, wanted) : '';
-    const transaction = await this.#resize(present, wanted, options, fixed);
-    if (change.scale === undefined || options.plan || transaction.status === 'infeasible') return transaction;
-    return this.#scale(present.key, change.scale, options.waitMs, transaction);
   }
 
   async remove(tenant: TenantId, name: WorkloadName): Promise<void> {
@@ -223,69 +191,6 @@ export class Workloads {
     return workload;
   }
 
-  async #resize(
-    present: Workload,
-    wanted: Resources,
-    options: ChangeOptions,
-    refusal = '',
-  ): Promise<Transaction> {
-    const { resizer, desired, clock } = this.#parts;
-    const reason = refusal === '' ? resizer.infeasibleReason(present, present.request, wanted, 1) : refusal;
-    return resizer.change({
-      wish: { request: { workload: present.key, wanted } },
-      options,
-      refusal: reason,
-      store: async () => {
-        const stored = await desired.putCurrent(present.key, (now) =>
-          revised({ ...now, request: wanted }, clock.nowMs(), randomUUID()),
-        );
-        this.#announce(stored);
-      },
-      event: {
-        type: 'workload.resized',
-        tenant: present.tenant,
-        workload: present.key,
-        subject: present.key,
-      },
-    });
-  }
-
-  async #scale(
-    key: WorkloadKey,
-    scale: number,
-    waitMs: number,
-    transaction: Transaction,
-  ): Promise<Transaction> {
-    const { desired, reconciler, audit, clock } = this.#parts;
-    const changed = await desired.putCurrent(key, (now) =>
-      now.kind === 'app' ? { ...now, scale, modifiedAtMs: clock.nowMs() } : now,
-    );
-    reconciler.resetBackoff(key);
-    reconciler.kick(key);
-    audit.note({
-      type: 'workload.scaled',
-      tenant: changed.tenant,
-      workload: key,
-      message: `${key} is to have ${scale} instances.`,
-      data: { scale },
-    });
-    const deadlineMs = clock.nowMs() + waitMs;
-    for (;;) {
-      const serving = this.#servingOf(key);
-      if (serving === scale) return transaction;
-      const leftMs = deadlineMs - clock.nowMs();
-      if (leftMs <= 0) {
-        if (transaction.status !== 'applied') return transaction;
-        return {
-          ...transaction,
-          status: 'deferred',
-          reason: `${serving} of ${scale} instances serve; the rest follow.`,
-        };
-      }
-      await this.#parts.actual.nextChange(Math.min(leftMs, scalePollMs));
-    }
-  }
-
   async #remove(key: WorkloadKey): Promise<void> {
     const { desired, actual, stopper, reconciler, link, publisher, audit, log } = this.#parts;
     const record = desired.record(key);
@@ -308,10 +213,6 @@ export class Workloads {
       message: `${key} was removed.`,
       ...(tenant === undefined ? {} : { tenant }),
     });
-  }
-
-  #servingOf(key: WorkloadKey): number {
-    return this.#parts.actual.ofWorkload(key).filter(({ life }) => life.phase === 'serving').length;
   }
 
   #announce(workload: Workload): void {

@@ -43,6 +43,12 @@ export interface TenantChange {
   readonly changes: readonly ResourceChange[];
 }
 
+/** How long one stage of a change took. Stages overlap: what is wanted is stored while the unit applies it. */
+export interface Stage {
+  readonly name: 'plan' | 'store' | 'unit';
+  readonly durationMs: number;
+}
+
 export interface Transaction {
   readonly id: TransactionId;
   readonly planned: boolean;
@@ -51,6 +57,8 @@ export interface Transaction {
   readonly tenants: readonly TenantChange[];
   readonly instances: readonly InstanceChange[];
   readonly durationMs: number;
+  /** Those that were gone through. */
+  readonly stages: readonly Stage[];
   readonly connections: ConnectionOutcome;
 }
 

@@ -23,6 +23,7 @@ export interface CredentialsFile {
 /** An answer of /v1 with its status. */
 export interface Answer<T> {
   readonly status: number;
+  readonly headers: Headers;
   readonly body: T;
 }
 
@@ -168,7 +169,11 @@ export class Bellows {
       ...(body === undefined ? {} : { body: raw ? new Uint8Array(body) : JSON.stringify(body) }),
     });
     const text = await answer.text();
-    return { status: answer.status, body: (text === '' ? undefined : JSON.parse(text)) as T };
+    return {
+      status: answer.status,
+      headers: answer.headers,
+      body: (text === '' ? undefined : JSON.parse(text)) as T,
+    };
   }
 
   async instances(): Promise<InstanceAnswer[]> {

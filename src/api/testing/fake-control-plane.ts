@@ -132,6 +132,7 @@ export class FakeControlPlane implements ControlPlane {
       tenants: [],
       instances: [],
       durationMs: 1,
+      stages: [{ name: 'plan', durationMs: 0.25 }],
       connections: { open: 3, kept: 3, dropped: 0 },
       ...parts,
     };

@@ -31,6 +31,7 @@ export interface BodySpec<B> {
 export interface Reply<A> {
   readonly status: number;
   readonly body: A;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 interface RouteText {
@@ -88,7 +89,9 @@ export function route<P, Q, B, A>(spec: RouteSpec<P, Q, B, A>): Route {
       const params = parseInput(spec.params, input.params, 'the path');
       const query = parseInput(spec.query, input.query, 'the query');
       const reply = await spec.handle(context, { params, query, body: spec.body.parse(input.body) });
-      return reply.status === 204 ? { status: 204 } : { status: reply.status, json: reply.body };
+      return reply.status === 204
+        ? { status: 204 }
+        : { status: reply.status, json: reply.body, headers: reply.headers ?? {} };
     },
   };
 }

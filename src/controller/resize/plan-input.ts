@@ -2,15 +2,15 @@
 import type { InstanceState, PlanInput, ResourceLimits, TenantState } from '../../allocator/plan-input.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { PartialResources, Resources } from '../../model/resources.ts';
-import type { Tenant } from '../../model/tenant.ts';
+import type { Tenant, TenantLimits } from '../../model/tenant.ts';
 import type { Workload } from '../../model/workload.ts';
 import { knownOf, type Tracked } from '../state/actual.ts';
 import type { WorkloadRecord } from '../state/records.ts';
 
-/** What is asked to be otherwise; nothing for a mere re-division. */
+/** What is asked to be otherwise, and only that: the rest stays as it stands when the plan is made. Nothing for a re-division. */
 export interface Wish {
-  readonly limits?: { readonly tenant: TenantId; readonly wanted: ResourceLimits };
-  readonly request?: { readonly workload: WorkloadKey; readonly wanted: Resources };
+  readonly limits?: { readonly tenant: TenantId; readonly wanted: Partial<ResourceLimits> };
+  readonly request?: { readonly workload: WorkloadKey; readonly wanted: PartialResources };
 }
 
 export interface Present {
@@ -24,8 +24,14 @@ export interface Present {
   readonly workingSet: (id: InstanceId) => number | undefined;
 }
 
-export function resourceLimits({ limits }: Pick<Tenant, 'limits'>): ResourceLimits {
+function resourceLimits({ limits }: Pick<Tenant, 'limits'>): ResourceLimits {
   return { memory: limits.memory, cpu: limits.cpu, storage: limits.storage, bandwidth: limits.bandwidth };
+}
+
+/** The limits that a unit enforces, out of those that were named. */
+export function namedLimits(limits: Partial<TenantLimits>): Partial<ResourceLimits> {
+  const { connections: _connections, concurrency: _concurrency, ...resources } = limits;
+  return resources;
 }
 
 export function planInput(present: Present, wish: Wish): PlanInput {
@@ -35,7 +41,7 @@ export function planInput(present: Present, wish: Wish): PlanInput {
       tenant: tenant.id,
       weight: tenant.weight,
       limits: { ...stored, ...present.enforced.get(tenant.id) },
-      wantedLimits: wish.limits?.tenant === tenant.id ? wish.limits.wanted : stored,
+      wantedLimits: wish.limits?.tenant === tenant.id ? { ...stored, ...wish.limits.wanted } : stored,
     };
   });
   const ids = new Set(tenants.map(({ tenant }) => tenant));
@@ -50,7 +56,7 @@ export function planInput(present: Present, wish: Wish): PlanInput {
         tenant: spec.tenant,
         grant: knownOf(tracked)?.info.grant ?? spec.grant,
         request,
-        wanted: wish.request?.workload === spec.workload ? wish.request.wanted : request,
+        wanted: wish.request?.workload === spec.workload ? withChange(request, wish.request.wanted) : request,
         inUse: inUse(present.workingSet(spec.id)),
       };
     });

@@ -1,11 +1,13 @@
 // What a change says of an instance that has no group yet.
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ChangePlan } from '../../allocator/plan-change.ts';
-import type { InstanceId, TransactionId } from '../../base/ids.ts';
-import { acme } from '../testing/harness.ts';
-import { appliedTransaction, withStarting } from './transaction.ts';
+import { parseWorkloadName, type InstanceId, type TransactionId } from '../../base/ids.ts';
+import { acme, app, eventually, Harness, mebibytes } from '../testing/harness.ts';
+import { withStarting } from './starting.ts';
+import { appliedTransaction } from './transaction.ts';
 
 const starting = 'i-starting' as InstanceId;
+const chat = parseWorkloadName('chat');
 
 function planOf(after: number): ChangePlan {
   const change = {
@@ -32,7 +34,7 @@ const answer = (after: number, isStarting: boolean) =>
     'tx' as TransactionId,
     withStarting(planOf(after), (id) => isStarting && id === starting),
     { tenants: [], instances: [] },
-    0,
+    { durationMs: 0, stages: [] },
   );
 
 test('a resize while an instance starts is deferred, and says why', () => {
@@ -45,4 +47,46 @@ test('a resize while an instance starts is deferred, and says why', () => {
 test('one that runs, or that has it already, is not said to be starting', () => {
   expect(answer(256, false).status).toBe('applied');
   expect(answer(128, true).status).toBe('applied');
+});
+
+describe('who waits while an instance starts', () => {
+  let harness: Harness;
+  const memory = mebibytes(512);
+
+  beforeEach(async () => {
+    harness = await Harness.start();
+    const request = { memory: mebibytes(256) };
+    await harness.control.deploy(acme, app('chat', { request, scale: 0 }), { mustCreate: true });
+  });
+
+  afterEach(() => harness.close());
+
+  const beginStart = async (): Promise<void> => {
+    harness.agent.script.next('start', { do: 'delay', ms: 150 });
+    await harness.control.resizeWorkload(acme, chat, { scale: 1 }, { plan: false, waitMs: 0 });
+    await eventually(() => expect(harness.starts).toBe(1));
+  };
+
+  test('gets the answer when the instance has its share, by the kernel’s word', async () => {
+    await beginStart();
+    const options = { plan: false, waitMs: 10_000 };
+    const transaction = await harness.control.resizeWorkload(acme, chat, { memory }, options);
+    const [id] = await harness.running();
+    expect(transaction).toMatchObject({ status: 'applied', reason: '' });
+    expect(transaction.instances).toMatchObject([
+      { instance: id, changes: [{ before: mebibytes(256), after: memory, status: 'applied' }] },
+    ]);
+    expect(harness.agent.instance(id!).grant.memory).toBe(memory);
+  });
+
+  test('hears after that time that it is starting still, and it gets its share all the same', async () => {
+    await beginStart();
+    const options = { plan: false, waitMs: 20 };
+    const transaction = await harness.control.resizeWorkload(acme, chat, { memory }, options);
+    expect(transaction).toMatchObject({ status: 'deferred', reason: expect.stringContaining('is starting') });
+    await eventually(async () => {
+      const [id] = await harness.running();
+      expect(harness.agent.instance(id!).grant.memory).toBe(memory);
+    });
+  });
 });

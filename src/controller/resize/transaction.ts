@@ -8,6 +8,7 @@ import {
   type ConnectionOutcome,
   type InstanceChange,
   type ResourceChange,
+  type Stage,
   type TenantChange,
   type Transaction,
 } from '../../model/change.ts';
@@ -19,12 +20,22 @@ export interface AgentOutcome {
   readonly instances: readonly InstanceChange[];
 }
 
-/** What would be done, and what is likely to wait: a shrink below what is in use now. Nothing was touched. */
+export interface Timing {
+  readonly durationMs: number;
+  readonly stages: readonly Stage[];
+}
+
+/**
+ * What would be done, and what is likely to wait: a shrink below what is in use now. Nothing was touched.
+ * @param planned false when it was to be done, and is infeasible
+ */
 export function plannedTransaction(
   id: TransactionId,
   plan: ChangePlan,
   inUse: (instance: InstanceId) => number | undefined,
   openConnections: (instance: InstanceId) => number,
+  timing: Timing,
+  planned: boolean,
 ): Transaction {
   const instances = plan.instances.map((change): InstanceChange => {
     const open = openConnections(change.instance);
@@ -34,7 +45,7 @@ export function plannedTransaction(
       connections: { open, kept: open, dropped: 0 },
     };
   });
-  return assemble(id, true, plan, plan.tenants, instances, 0);
+  return assemble(id, planned, plan, plan.tenants, instances, timing);
 }
 
 /** What was done: the agent's word where it has one, the plan's where nothing was to be written. */
@@ -42,7 +53,7 @@ export function appliedTransaction(
   id: TransactionId,
   plan: ChangePlan,
   outcome: AgentOutcome,
-  durationMs: number,
+  timing: Timing,
 ): Transaction {
   const tenants = mergeBy(
     plan.tenants,
@@ -66,26 +77,7 @@ export function appliedTransaction(
       changes: mergeChanges(planned.changes, done.changes),
     }),
   );
-  return assemble(id, false, plan, tenants, instances, durationMs);
-}
-
-/** An instance that is starting has no group yet to write to: it gets its share as soon as it serves. */
-export function withStarting(plan: ChangePlan, isStarting: (instance: InstanceId) => boolean): ChangePlan {
-  if (plan.status === 'infeasible') return plan;
-  const instances = plan.instances.map((change) =>
-    isStarting(change.instance) ? { ...change, changes: change.changes.map(whenStarted) } : change,
-  );
-  return { ...plan, instances };
-}
-
-function whenStarted(change: ResourceChange): ResourceChange {
-  if (change.status !== 'applied' || change.before === change.after) return change;
-  return {
-    ...change,
-    after: change.before,
-    status: 'deferred',
-    reason: 'The instance is starting; it is applied when that is done.',
-  };
+  return assemble(id, false, plan, tenants, instances, timing);
 }
 
 function likely(change: ResourceChange, inUse: number | undefined): ResourceChange {
@@ -111,7 +103,7 @@ function assemble(
   plan: ChangePlan,
   tenants: readonly TenantChange[],
   instances: readonly InstanceChange[],
-  durationMs: number,
+  timing: Timing,
 ): Transaction {
   const changes = [...tenants, ...instances].flatMap((owner) => owner.changes);
   const statuses = changes.map((change) => change.status);
@@ -125,7 +117,7 @@ function assemble(
     reason: reason ?? (status === 'infeasible' ? plan.reason : ''),
     tenants,
     instances,
-    durationMs,
+    ...timing,
     connections: sumConnections(instances),
   };
 }
@@ -172,6 +164,6 @@ function mergeChanges(planned: readonly ResourceChange[], done: readonly Resourc
   return [...parts.values()].filter((part) => !isUnchanged(part));
 }
 
-function isUnchanged({ before, after, wanted, status }: ResourceChange): boolean {
+export function isUnchanged({ before, after, wanted, status }: ResourceChange): boolean {
   return status === 'applied' && before === after && before === wanted;
 }

@@ -76,13 +76,22 @@ function showChange(change: ResourceChange): z.infer<typeof changeView> {
   };
 }
 
+/** Where the time went, as browsers show it: stages overlap, so that they may come to more than the total. */
+function serverTiming({ stages, durationMs }: Pick<Transaction, 'stages' | 'durationMs'>): string {
+  return [...stages, { name: 'total', durationMs }]
+    .map((stage) => `${stage.name};dur=${roundedMs(stage.durationMs)}`)
+    .join(', ');
+}
+
 export function transactionReply(transaction: Transaction): {
   status: number;
   body: z.infer<typeof transactionView>;
+  headers: Readonly<Record<string, string>>;
 } {
   const { id, status, reason, planned, durationMs, connections } = transaction;
   return {
     status: httpStatus[status],
+    headers: { 'Server-Timing': serverTiming(transaction) },
     body: {
       id,
       status,

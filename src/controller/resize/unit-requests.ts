@@ -1,0 +1,108 @@
+// What the unit's agent is asked for, and what it was asked for last: its word on that comes a moment later.
+// Owns that memory and the call. What to ask for is the plan's to say.
+import type { ChangePlan } from '../../allocator/plan-change.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import { resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
+import type { InstanceSpec, TenantSpec } from '../../protocol/agent.ts';
+import { tenantSpecOf, type AgentLink } from '../agent-link.ts';
+import { desiredGrant, knownOf, type ActualState } from '../state/actual.ts';
+import type { DesiredState } from '../state/desired.ts';
+import type { EnforcedLimits } from './enforced-limits.ts';
+import type { Wish } from './plan-input.ts';
+import type { AgentOutcome } from './transaction.ts';
+
+/** Beyond the time that a caller is willing to wait: notifying, collecting garbage and writing take a moment themselves. */
+const resizeMarginMs = 30_000;
+
+export interface InstanceGrant {
+  readonly id: InstanceId;
+  readonly grant: Resources;
+}
+
+export interface UnitRequestsParts {
+  readonly link: AgentLink;
+  readonly desired: DesiredState;
+  readonly actual: ActualState;
+}
+
+export class UnitRequests {
+  readonly #parts: UnitRequestsParts;
+  readonly #enforced: EnforcedLimits;
+  readonly #asked = new Map<InstanceId, Resources>();
+
+  constructor(parts: UnitRequestsParts, enforced: EnforcedLimits) {
+    this.#parts = parts;
+    this.#enforced = enforced;
+  }
+
+  forget(id: InstanceId): void {
+    this.#asked.delete(id);
+  }
+
+  /** The agent may know nothing of what it was asked. */
+  forgetAll(): void {
+    this.#asked.clear();
+  }
+
+  async send(
+    tenants: readonly TenantSpec[],
+    instances: readonly InstanceGrant[],
+    waitMs: number,
+  ): Promise<AgentOutcome> {
+    if (tenants.length === 0 && instances.length === 0) return { tenants: [], instances: [] };
+    for (const { id, grant } of instances) this.#asked.set(id, grant);
+    try {
+      const outcome = await this.#parts.link.agent.call(
+        'resize',
+        { tenants: [...tenants], instances: [...instances], waitMs },
+        { timeoutMs: waitMs + resizeMarginMs },
+      );
+      this.#enforced.note(outcome.tenants);
+      return outcome;
+    } catch (thrown) {
+      for (const { id } of instances) this.#asked.delete(id);
+      throw thrown;
+    }
+  }
+
+  /**
+   * Tenants to be told of with a change: the one whose limits are wished otherwise, as they are to be, and those whose
+   * stored limit is not in force yet, for room may have come.
+   */
+  tenantsFor({ limits }: Wish): TenantSpec[] {
+    return this.#parts.desired.tenants().flatMap((tenant) => {
+      if (tenant.id === limits?.tenant)
+        return [tenantSpecOf({ ...tenant, limits: { ...tenant.limits, ...limits.wanted } })];
+      return this.#enforced.of(tenant.id) === undefined ? [] : [tenantSpecOf(tenant)];
+    });
+  }
+
+  /**
+   * Instances that are to have otherwise than was asked for them last.
+   * @param again whether to ask once more for one that was asked for just this and does not have it yet: who asks
+   *   again is owed the agent's word, not the plan's, and an agent that came back has forgotten what waits
+   */
+  differing(plan: ChangePlan, again: (instance: InstanceSpec) => boolean): InstanceGrant[] {
+    return [...plan.grants].flatMap(([id, grant]) => {
+      const tracked = this.#parts.actual.get(id);
+      const known = tracked === undefined ? null : knownOf(tracked);
+      // One that has no process yet gets its share when it has.
+      if (tracked === undefined || known === null) return [];
+      const asked = this.#asked.get(id) ?? desiredGrant(tracked);
+      const settled = same(asked, grant) && (same(known.info.grant, grant) || !again(tracked.spec));
+      return settled ? [] : [{ id, grant }];
+    });
+  }
+
+  /** Whether a plan gives an instance otherwise than was asked for it last; so it does when it is not known. */
+  moves(plan: ChangePlan, id: InstanceId, resource: ResourceKind): boolean {
+    const tracked = this.#parts.actual.get(id);
+    const grant = plan.grants.get(id);
+    if (tracked === undefined || grant === undefined) return true;
+    return (this.#asked.get(id) ?? desiredGrant(tracked))[resource] !== grant[resource];
+  }
+}
+
+function same(left: Resources, right: Resources): boolean {
+  return resourceKinds.every((kind) => left[kind] === right[kind]);
+}
