@@ -9,9 +9,14 @@ import { setClock } from '../../sys/clock.ts';
 import type { Logger } from '../../sys/log.ts';
 import { Agent } from '../agent.ts';
 import type { AgentConfig } from '../config.ts';
+import { setBandwidth } from './bandwidth.ts';
+import { Claims } from './claims.ts';
 import { CodeStore } from './code-store.ts';
 import { Personaliser } from './personalise.ts';
 import { identityFile } from './places.ts';
+import { Pressure } from './pressure.ts';
+import { Storage } from './storage.ts';
+import { Usable } from './usable.ts';
 
 export interface GuestAgentOptions {
   readonly config: AgentConfig;
@@ -26,11 +31,15 @@ export class GuestAgent {
   readonly #agent: Agent;
   readonly #code: CodeStore;
   readonly #personaliser: Personaliser;
+  readonly #storage: Storage;
+  readonly #claims: Claims;
+  readonly #usable: Usable;
+  readonly #pressure: Pressure;
   /** Asked for before there was an identity. */
   #poolSize = 0;
 
   constructor(options: GuestAgentOptions) {
-    const { config, log } = options;
+    const { config, log, emit } = options;
     const agent = new Agent({ ...options, clock: systemClock });
     this.#agent = agent;
     this.#code = new CodeStore(config.dataDirectory);
@@ -45,17 +54,38 @@ export class GuestAgent {
       log,
       onPersonal: () => void agent.handlers.setPool({ size: this.#poolSize }),
     });
+    const { cgroup, instances } = agent;
+    this.#storage = new Storage(config.dataDirectory);
+    this.#claims = new Claims({
+      cgroup,
+      clock: systemClock,
+      storage: this.#storage,
+      instances: () => instances.all(),
+    });
+    this.#pressure = new Pressure({
+      clock: systemClock,
+      onPressure: (data) => emit({ event: 'pressure', data }),
+    });
+    this.#usable = new Usable({
+      cgroup,
+      limits: () => instances.all().map(({ cell }) => cgroup.limits(cell.group).memoryBytes),
+      onShort: () => this.#pressure.signal('instances have come within what is usable of their limits'),
+    });
     this.handlers = this.#handlers();
   }
 
   async open(): Promise<void> {
     this.#code.open();
     await this.#agent.open();
+    this.#usable.open();
+    this.#pressure.open();
     await this.#personaliser.open();
   }
 
   async close(graceMs: number): Promise<void> {
     this.#personaliser.close();
+    this.#usable.close();
+    this.#pressure.close();
     await this.#agent.close(graceMs);
   }
 
@@ -70,10 +100,11 @@ export class GuestAgent {
         return this.#personaliser.isPersonal ? handlers.setPool({ size }) : done;
       },
       start: async (spec) => {
-        if (!this.#personaliser.isPersonal)
-          throw new BellowsError('NotReady', 'This unit has no identity yet.', 'Call personalise first.');
-        return handlers.start({ ...spec, codeDirectory: this.#code.inside(spec.codeDirectory) });
+        if (!this.#personaliser.isPersonal) throw noIdentity();
+        const codeDirectory = this.#code.inside(spec.codeDirectory);
+        return handlers.start({ ...spec, codeDirectory }).finally(() => this.#usable.refresh());
       },
+      resize: (request) => handlers.resize(request).finally(() => this.#usable.refresh()),
       shutdown: async ({ graceMs }) => {
         await this.close(graceMs);
         return done;
@@ -83,15 +114,23 @@ export class GuestAgent {
         setClock(nowMs);
         return done;
       },
-      identify: notYet,
-      makeClaimable: notYet,
-      setUsable: notYet,
-      setStorage: notYet,
-      setBandwidth: notYet,
+      identify: () => this.#claims.identify(),
+      makeClaimable: ({ bytes }) => this.#claims.makeClaimable(bytes),
+      setUsable: async ({ memoryBytes }) => {
+        await this.#usable.set(memoryBytes);
+        return done;
+      },
+      setStorage: ({ usableBytes }) => this.#storage.setUsable(usableBytes),
+      setBandwidth: async ({ bytesPerSecond }) => {
+        const device = this.#personaliser.userDevice;
+        if (device === null) throw noIdentity();
+        await setBandwidth(device, bytesPerSecond);
+        return done;
+      },
     };
   }
 }
 
-async function notYet(): Promise<never> {
-  throw new BellowsError('NotSupportedHere', 'This agent can not do that.');
+function noIdentity(): BellowsError {
+  return new BellowsError('NotReady', 'This unit has no identity yet.', 'Call personalise first.');
 }

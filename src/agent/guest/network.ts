@@ -17,10 +17,13 @@ type Steps = readonly (readonly [string, ...string[]])[];
 
 const ip = (...args: string[]): [string, ...string[]] => ['busybox', 'ip', ...args];
 
+/** The device that leads out through QEMU's user networking, if it is there. */
+export const userDeviceOf = (network: Identity['network']): string => (network === null ? 'eth0' : 'eth1');
+
 /** What is to be done, in order. Pure. @param devices of the guest that exist, loopback left out */
 export function networkSteps(network: Identity['network'], devices: readonly string[]): Steps {
   const steps: [string, ...string[]][] = [ip('link', 'set', 'lo', 'up')];
-  const userDevice = network === null ? 'eth0' : 'eth1';
+  const userDevice = userDeviceOf(network);
   if (network !== null) {
     const { mac, address, prefixLength } = network;
     steps.push(

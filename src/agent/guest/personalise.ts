@@ -11,7 +11,7 @@ import { seedKernel, seedOpenSsl } from '../../sys/random.ts';
 import type { Logger } from '../../sys/log.ts';
 import { Door, type DoorOptions } from './door.ts';
 import { readIdentity, writeIdentity, type KeptIdentity } from './identity-store.ts';
-import { relayOwnPort, setNetwork } from './network.ts';
+import { relayOwnPort, setNetwork, userDeviceOf } from './network.ts';
 
 /** What a seed must bring, as the protocol says. */
 const minSeedBytes = 64;
@@ -37,6 +37,11 @@ export class Personaliser {
 
   get isPersonal(): boolean {
     return this.#kept !== undefined;
+  }
+
+  /** The device that leads out; null until this unit is somebody. */
+  get userDevice(): string | null {
+    return this.#kept === undefined ? null : userDeviceOf(this.#kept.network);
   }
 
   /** Is who an earlier agent of the same boot was told to be. */

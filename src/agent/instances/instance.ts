@@ -52,6 +52,7 @@ export class Instance {
   /** What the gateway wants, and how many trims need it to run all the same. */
   #wantFrozen = false;
   #trims = 0;
+  #trimmedToBytes: number | null = null;
   #frozen = false;
   #converging: Promise<void> = Promise.resolve();
   /** Set while there is a grant that the application has not been told. */
@@ -87,6 +88,11 @@ export class Instance {
 
   get connections(): ConnectionCounts {
     return this.#connections;
+  }
+
+  /** Its working set as the last trim left it; null when there was none. */
+  get trimmedToBytes(): number | null {
+    return this.#trimmedToBytes;
   }
 
   info(): InstanceInfo {
@@ -179,6 +185,7 @@ export class Instance {
       // What it answers is its own word; the group's figures count.
       if (link !== null && this.#phase === 'ready') await link.request(frameType.trim, '', trimTimeoutMs);
       await cgroup.dropCache(group);
+      this.#trimmedToBytes = this.usage().workingSetBytes;
     } finally {
       this.#trims -= 1;
       await this.#converge();

@@ -1,0 +1,96 @@
+// When memory is short inside: tells the unit's owner, once for each episode. Owns how the kernel's pressure figures are
+// watched, and what an episode is. What is done about it is the owner's matter, which releases what it claimed.
+//
+//   quiet ──signal──▶ short (told) ──signal within quietMs──▶ short ──none for quietMs──▶ quiet
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import type { Clock } from '../../base/clock.ts';
+import { watchUrgent } from '../../sys/poll.ts';
+
+const pressureFile = '/proc/pressure/memory';
+/**
+ * Microseconds in which some task stalled, within how many: of half a second (the shortest that the kernel takes) a tenth.
+ * The kernel looks ten times in each, while there are stalls, and not at all otherwise.
+ */
+const trigger = 'some 50000 500000';
+/** No signal for so long: the next is another episode's. The kernel gives one in half a second at most. */
+const quietMs = 3000;
+/** An episode that goes on for so long is told again: whoever was told may have been replaced. */
+const tellAgainMs = 10_000;
+
+/** Whether a signal is to be told, by when signals came. Pure but for its memory. */
+export class Episodes {
+  #lastSignalMs = Number.NEGATIVE_INFINITY;
+  #toldMs = Number.NEGATIVE_INFINITY;
+
+  isNews(atMs: number): boolean {
+    const goesOn = atMs - this.#lastSignalMs < quietMs;
+    this.#lastSignalMs = atMs;
+    if (goesOn && atMs - this.#toldMs < tellAgainMs) return false;
+    this.#toldMs = atMs;
+    return true;
+  }
+}
+
+/** `some avg10=0.00 avg60=0.00 avg300=0.00 total=415010`: the total, in microseconds since boot. */
+export function someTotalMicros(text: string): number {
+  return Number(/^some .*total=(\d+)$/m.exec(text)?.[1] ?? 0);
+}
+
+export interface Shortage {
+  readonly availableBytes: number;
+  readonly stalledMicros: number;
+  readonly why: string;
+}
+
+export interface PressureOptions {
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  readonly onPressure: (shortage: Shortage) => void;
+}
+
+export class Pressure {
+  readonly #options: PressureOptions;
+  readonly #episodes = new Episodes();
+  #stop: (() => void) | undefined;
+  #totalMicros = 0;
+
+  constructor(options: PressureOptions) {
+    this.#options = options;
+  }
+
+  /** @throws the system error where the kernel has no pressure figures */
+  open(): void {
+    const fd = openSync(pressureFile, 'r+');
+    try {
+      // With the NUL that the kernel cuts off.
+      writeSync(fd, `${trigger}\0`);
+      this.#totalMicros = someTotalMicros(readFileSync(pressureFile, 'latin1'));
+      const unwatch = watchUrgent(fd, () => this.signal('tasks stall for memory'));
+      this.#stop = () => {
+        unwatch();
+        closeSync(fd);
+      };
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Something says that memory is short. */
+  signal(why: string): void {
+    if (!this.#episodes.isNews(this.#options.clock.monotonicMs())) return;
+    const total = someTotalMicros(readFileSync(pressureFile, 'latin1'));
+    // Since the last look, which may be long ago: stalls of the last second are no more than that.
+    const stalledMicros = Math.min(1_000_000, total - this.#totalMicros);
+    this.#totalMicros = total;
+    this.#options.onPressure({ availableBytes: availableBytes(), stalledMicros, why });
+  }
+
+  close(): void {
+    this.#stop?.();
+  }
+}
+
+function availableBytes(): number {
+  const kibibytes = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'latin1'))?.[1];
+  return Number(kibibytes ?? 0) * 1024;
+}
