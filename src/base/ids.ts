@@ -54,4 +54,5 @@ function randomId(prefix: string): string {
 }
 
 export const newInstanceId = (): InstanceId => randomId('i-') as InstanceId;
+export const newUnitId = (): UnitId => randomId('u-') as UnitId;
 export const newTransactionId = (): TransactionId => randomId('t-') as TransactionId;

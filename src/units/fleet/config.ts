@@ -1,0 +1,86 @@
+// The fleet's configuration: what the supervisor passes, validated, and the constants of its policies with their reasons.
+// Owns no behaviour.
+import { z } from 'zod';
+import { gib, mib } from '../../base/quantity.ts';
+import { resources } from '../../protocol/schemas.ts';
+
+/**
+ * Who may be together in one virtual machine. `none`: an instance has one for itself; `tenant`: a tenant's instances
+ * may share; `all`: also those of several tenants, isolated from each other as on the host.
+ */
+export const sharingModes = ['none', 'tenant', 'all'] as const;
+export type Sharing = (typeof sharingModes)[number];
+
+export const fleetConfig = z.object({
+  dataDirectory: z.string().startsWith('/'),
+  /** The one resource group that is ours. */
+  cgroupRoot: z.string().min(1),
+  /** Where Bellows itself answers, for instances that call it. */
+  port: z.number().int(),
+  units: z.object({
+    /** What each is provisioned with; an instance may ask for any part of it. */
+    size: resources,
+    /** `auto`: KVM where it makes progress, translated code elsewhere. */
+    accelerator: z.enum(['auto', 'kvm', 'tcg']),
+    /** A directory with an image of the operator's own; null for the one that is built. */
+    image: z.string().startsWith('/').nullable(),
+    sharing: z.enum(sharingModes),
+    /** The subnet of the machines' bridge; null for the first that is free. */
+    subnet: z.string().nullable(),
+    /** At most so many clones are kept ready. */
+    poolMaximum: z.number().int().nonnegative(),
+  }),
+});
+export type FleetConfig = z.infer<typeof fleetConfig>;
+
+export interface FleetTuning {
+  /** Memory of the host that no unit may begin to eat: the kernel and everybody else need it. As in src/controller/config.ts. */
+  readonly hostReserveBytes: number;
+  /** What a clone costs before it serves anybody: 40 MiB of its own were measured, and QEMU. */
+  readonly cloneBytes: number;
+  /** How long a start waits for a unit; the controller gives a start 60 s in all. */
+  readonly acquireTimeoutMs: number;
+  /** A guest that says nothing for so long hangs. An emulated one, busy with a start on a loaded machine, takes seconds. */
+  readonly hungAfterMs: number;
+  /** Between two pings of a unit, which also set its clock: an emulated guest's drifts by some ms a second. */
+  readonly pingMs: number;
+  /** An agent that was killed inside is back within this: it starts anew in 5 to 8 s under emulation. */
+  readonly reconnectMs: number;
+  /** Before another clone is tried after one failed, and the longest pause. */
+  readonly cloneRetryFirstMs: number;
+  readonly cloneRetryLongestMs: number;
+  /** What an idle instance keeps for itself when its frozen unit is claimed down: its next invocation begins at once. */
+  readonly idleSpareBytes: number;
+  /** A frozen unit is claimed down after this: most that are called again are called sooner. */
+  readonly idleClaimMs: number;
+  /** A claim that was not complete is tried again after this. */
+  readonly settleMs: number;
+  /** After an emergency release nothing is claimed for so long, doubling with each that follows, up to the longest. */
+  readonly calmFirstMs: number;
+  readonly calmLongestMs: number;
+  /** What is left in a unit's log when it ends is worth waiting this long for. */
+  readonly lastLogsMs: number;
+}
+
+export const defaultTuning: FleetTuning = {
+  hostReserveBytes: 512 * mib,
+  cloneBytes: 96 * mib,
+  acquireTimeoutMs: 45_000,
+  hungAfterMs: 45_000,
+  pingMs: 10_000,
+  reconnectMs: 60_000,
+  cloneRetryFirstMs: 1_000,
+  cloneRetryLongestMs: 60_000,
+  idleSpareBytes: 16 * mib,
+  idleClaimMs: 10_000,
+  settleMs: 5_000,
+  calmFirstMs: 10_000,
+  calmLongestMs: 300_000,
+  lastLogsMs: 3_000,
+};
+
+/** One unit's default size: the patent's example of one pool, and room for most functions. */
+export const defaultUnitMemoryBytes = 1 * gib;
+
+/** Of the processor, what QEMU itself and the agent inside need beside what instances are granted. */
+export const unitCpuOverheadMillicores = 250;

@@ -1,0 +1,282 @@
+// The fleet: serves AgentProtocol over virtual machines instead of over this machine's own processes, so that whoever calls
+// an agent does not notice. Owns what each call does with the fleet's parts (running.ts), and the time before there are any.
+import { BrokenInvocations } from '../../agent/instances/broken-invocations.ts';
+import { LogStore } from '../../agent/logs/log-store.ts';
+import { groupOfTenant, rootGroup } from '../../agent/groups.ts';
+import type { Clock } from '../../base/clock.ts';
+import { BellowsError, messageOf } from '../../base/errors.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
+import type { Resources } from '../../model/resources.ts';
+import {
+  agentProtocolVersion,
+  type AgentCapabilities,
+  type AgentProtocol,
+  type TenantSpec,
+} from '../../protocol/agent.ts';
+import type { EventOf, Handlers } from '../../protocol/rpc.ts';
+import { layoutOf, type Layout } from '../../sys/layout.ts';
+import type { Logger } from '../../sys/log.ts';
+import { assumedCapabilities } from './capabilities.ts';
+import { defaultTuning, type FleetConfig, type FleetTuning } from './config.ts';
+import { GuestLogs } from './guest-logs.ts';
+import { hostMemory } from './host-memory.ts';
+import { UnitRecords } from './records.ts';
+import type { Resident } from './residents.ts';
+import { Running, type Machinery } from './running.ts';
+import type { StartResult } from './starts.ts';
+import { UnitCode } from './unit-code.ts';
+
+export interface FleetOptions {
+  readonly config: Pick<FleetConfig, 'dataDirectory' | 'units'>;
+  /** All that instances may be granted together. */
+  readonly capacity: Resources;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning?: Partial<FleetTuning>;
+  readonly code?: UnitCode;
+  readonly emit: (event: EventOf<AgentProtocol>) => void;
+}
+
+/** Beyond an instance's grace: its agent kills it and removes its groups. */
+const stopMarginMs = 15_000;
+const thawTimeoutMs = 4_000;
+
+export class Fleet {
+  readonly handlers: Handlers<AgentProtocol>;
+  readonly #options: FleetOptions;
+  readonly #tuning: FleetTuning;
+  readonly #layout: Layout;
+  readonly #records: UnitRecords;
+  readonly #logs: LogStore;
+  readonly #broken: BrokenInvocations;
+  readonly #tenants = new Map<TenantId, TenantSpec>();
+  readonly #opened = Promise.withResolvers<Running>();
+  #running: Running | undefined;
+  #capabilities: AgentCapabilities = assumedCapabilities;
+  #poolSize = 0;
+  #preparing = 'they are being prepared';
+  #closing: Promise<void> | undefined;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#tuning = { ...defaultTuning, ...options.tuning };
+    const { config, clock, log } = options;
+    this.#layout = layoutOf(config.dataDirectory);
+    this.#records = new UnitRecords(config.dataDirectory);
+    this.#logs = new LogStore(this.#layout.logs, clock, (error) =>
+      log.error({ err: error }, 'log lines can not be written'),
+    );
+    this.#broken = new BrokenInvocations(this.#logs, clock);
+    this.handlers = this.#handlers();
+    // Nobody may be waiting when it fails.
+    this.#opened.promise.catch(() => undefined);
+  }
+
+  /** What is being done before there can be units, or why it can not be; told to whoever can not wait. */
+  preparing(what: string): void {
+    this.#preparing = what;
+  }
+
+  /** Takes over what an earlier fleet left, and begins to make units. */
+  async open(machinery: Machinery): Promise<void> {
+    const { config, clock, log, emit, code = new UnitCode() } = this.#options;
+    const running = new Running(machinery, {
+      config,
+      layout: this.#layout,
+      records: this.#records,
+      logs: new GuestLogs(this.#logs, this.#records, log),
+      broken: this.#broken,
+      code,
+      tenants: this.#tenants,
+      clock,
+      log,
+      tuning: this.#tuning,
+      emit,
+      onCapabilities: (capabilities) => (this.#capabilities = capabilities),
+    });
+    await running.roster.adopt(machinery.left);
+    this.#running = running;
+    running.pool.setSize(this.#poolSize);
+    this.#opened.resolve(running);
+  }
+
+  /** Ends every instance and unit and leaves nothing. Safe to call again. */
+  close(graceMs: number): Promise<void> {
+    this.#closing ??= this.#close(graceMs);
+    return this.#closing;
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) {
+      this.#opened.reject(stopping());
+      return;
+    }
+    const { roster, residents, pool, cgroup, driver } = running;
+    pool.close();
+    const reason = 'the agent is stopping';
+    await Promise.all(residents.list().map(({ info }) => this.#stop(info.id, graceMs, reason)));
+    await pool.idle();
+    await Promise.all(roster.all().map((unit) => roster.destroy(unit)));
+    await driver.close();
+    await cgroup.remove(rootGroup);
+  }
+
+  #handlers(): Handlers<AgentProtocol> {
+    const done = {};
+    return {
+      hello: async () => ({
+        protocolVersion: agentProtocolVersion,
+        pid: process.pid,
+        capabilities: this.#capabilities,
+        capacity: this.#options.capacity,
+      }),
+      ensureTenant: async (spec) => {
+        await this.#ensureTenant(spec);
+        return done;
+      },
+      removeTenant: async ({ tenant }) => {
+        await this.#removeTenant(tenant);
+        return done;
+      },
+      setPool: async ({ size }) => {
+        this.#poolSize = Math.min(size, this.#options.config.units.poolMaximum);
+        this.#running?.pool.setSize(this.#poolSize);
+        return done;
+      },
+      start: async (spec) => {
+        const running = await this.#whenRunning();
+        if (this.#closing !== undefined) throw stopping();
+        const found = running.residents.find(spec.id);
+        return (found && started(found)) ?? running.starts.start(spec);
+      },
+      stop: async ({ id, graceMs, reason }) => {
+        await this.#stop(id, graceMs, reason);
+        return done;
+      },
+      freeze: async ({ id }) => {
+        const { unit } = this.#resident(id);
+        await unit.vm.guest.call('freeze', { id });
+        unit.frozen(id);
+        return done;
+      },
+      thaw: async ({ id }) => {
+        const { unit } = this.#resident(id);
+        // First the memory, then the code that needs it.
+        await unit.awake(id);
+        await unit.vm.guest.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
+        return done;
+      },
+      resize: async (request) => {
+        if (this.#running !== undefined) return this.#running.resizer.apply(request);
+        for (const spec of request.tenants) this.#tenants.set(spec.tenant, spec);
+        return { tenants: [], instances: [] };
+      },
+      trim: async ({ id }) => this.#resident(id).unit.vm.guest.call('trim', { id }),
+      list: async () => ({
+        instances: this.#running?.residents.list() ?? [],
+        poolReady: this.#running?.pool.ready ?? 0,
+      }),
+      measure: async () => {
+        if (this.#running !== undefined) return this.#running.meter.measure(this.#running.roster.all());
+        const pool = { ready: 0, memoryBytes: 0 };
+        const nobody = { instances: [], tenants: [], pool, units: [] };
+        return { atMs: this.#options.clock.nowMs(), ...nobody, host: hostMemory() };
+      },
+      readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
+      logBroken: async ({ id, invocation }) => {
+        const exists = this.#running?.residents.find(id) !== undefined;
+        return { tail: await this.#broken.tell(id, invocation, exists) };
+      },
+      removeLogs: async ({ workload }) => {
+        this.#broken.forget(workload);
+        await this.#logs.remove(workload);
+        return done;
+      },
+      shutdown: async ({ graceMs }) => {
+        await this.close(graceMs);
+        return done;
+      },
+    };
+  }
+
+  async #stop(id: InstanceId, graceMs: number, reason: string): Promise<void> {
+    const running = this.#running;
+    const found = running?.residents.find(id);
+    if (running === undefined || found === undefined) return;
+    const { unit, placed } = found;
+    try {
+      await unit.awake(id);
+      await unit.vm.guest.call('stop', { id, graceMs, reason }, { timeoutMs: graceMs + stopMarginMs });
+    } catch (thrown) {
+      await running.roster.lose(unit, `it did not end an instance in time (${messageOf(thrown)})`);
+      return;
+    }
+    // One that is still on its way in is ended by whoever began it, once that is answered.
+    if (running.starts.isUnderWay(id)) return;
+    const exit = { id, workload: placed.spec.workload, code: null, signal: null, oomKilled: false, reason };
+    await running.residents.ended(unit, exit);
+  }
+
+  async #ensureTenant(spec: TenantSpec): Promise<void> {
+    this.#tenants.set(spec.tenant, spec);
+    if (this.#running === undefined) return;
+    const { residents, cgroup } = this.#running;
+    cgroup.create(groupOfTenant(spec.tenant));
+    await cgroup.setLimits(groupOfTenant(spec.tenant), { cpuWeight: spec.weight });
+    await Promise.all(
+      residents
+        .unitsOf(spec.tenant)
+        .filter(({ connected }) => connected)
+        .map((unit) => unit.vm.guest.call('ensureTenant', spec)),
+    );
+  }
+
+  async #removeTenant(tenant: TenantId): Promise<void> {
+    if (this.#running !== undefined) {
+      const { residents, cgroup } = this.#running;
+      if (residents.unitsOf(tenant).length > 0)
+        throw new BellowsError('Conflict', `Tenant ${tenant} still has instances.`, 'Stop them first.');
+      await cgroup.remove(groupOfTenant(tenant));
+    }
+    this.#tenants.delete(tenant);
+  }
+
+  /** @throws BellowsError NotFound */
+  #resident(id: InstanceId): Resident {
+    const found = this.#running?.residents.find(id);
+    if (found === undefined) throw new BellowsError('NotFound', `There is no instance ${id} in any unit.`);
+    return found;
+  }
+
+  /** @throws BellowsError NotReady when there can be no units within the time that a start has */
+  async #whenRunning(): Promise<Running> {
+    if (this.#running !== undefined) return this.#running;
+    const late = Promise.withResolvers<never>();
+    const tooLate = (): void =>
+      late.reject(
+        new BellowsError(
+          'NotReady',
+          `There are no virtual machines yet: ${this.#preparing}.`,
+          'Try again in a moment; bellows doctor says what is missing.',
+        ),
+      );
+    const timer = setTimeout(tooLate, this.#tuning.acquireTimeoutMs);
+    try {
+      return await Promise.race([this.#opened.promise, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function stopping(): BellowsError {
+  return new BellowsError('Unavailable', 'The agent is stopping.');
+}
+
+/** Whoever asks twice, after a lost answer, does not start twice. Undefined for one that does not serve yet. */
+function started({ placed: { info, endpoint }, unit }: Resident): StartResult | undefined {
+  if (info === null || endpoint === null) return undefined;
+  const instance = { ...info, unit: unit.id, connections: { ...info.connections } };
+  return { outcome: 'started', instance, pooled: false, durationMs: 0, endpoint };
+}

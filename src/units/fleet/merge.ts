@@ -1,0 +1,85 @@
+// One answer out of two: what the guest's agent did inside, and what became of the unit's own claims. Pure.
+//
+// Memory and CPU are limits that the guest's kernel holds, so the guest's word counts, unless the unit had no room to ask
+// it. Storage and bandwidth are the unit's alone.
+import type { InstanceChange, ResourceChange } from '../../model/change.ts';
+import { formatResource, type ResourceKind, type Resources } from '../../model/resources.ts';
+
+export interface InstanceParts {
+  /** What the instance had before. */
+  readonly before: Resources;
+  readonly wanted: Resources;
+  /** The guest's answer; undefined when it does not know the instance any more. */
+  readonly inside: InstanceChange | undefined;
+  /** Why the unit could not even be asked for a resource. */
+  readonly refused: ReadonlyMap<ResourceKind, string>;
+  /** What went wrong with the unit's own part. */
+  readonly failures: ReadonlyMap<ResourceKind, string>;
+  /** Memory that is free inside but not back at the host yet. */
+  readonly shortBytes: number;
+  readonly durationMs: number;
+}
+
+export function mergeChanges(parts: InstanceParts): ResourceChange[] {
+  const { before, wanted, durationMs } = parts;
+  const memoryAndCpu = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
+    const inside = parts.inside?.changes.find((change) => change.resource === resource);
+    const refusal = parts.refused.get(resource);
+    if (refusal !== undefined)
+      return {
+        resource,
+        before: inside?.before ?? before[resource],
+        after: inside?.after ?? before[resource],
+        wanted: wanted[resource],
+        status: 'infeasible',
+        reason: refusal,
+        durationMs,
+      };
+    if (inside === undefined) return gone(resource, before, wanted, durationMs);
+    const late = lateReason(resource, parts);
+    const reason = inside.status === 'applied' && late !== '' ? late : inside.reason;
+    return { ...inside, reason, durationMs };
+  });
+  const unitsOwn = (['storage', 'bandwidth'] as const)
+    .filter((resource) => before[resource] !== wanted[resource])
+    .map((resource): ResourceChange => {
+      const why = parts.refused.get(resource) ?? parts.failures.get(resource) ?? '';
+      const done = why === '';
+      return {
+        resource,
+        before: before[resource],
+        after: done ? wanted[resource] : before[resource],
+        wanted: wanted[resource],
+        status: done ? 'applied' : 'infeasible',
+        reason: why,
+        durationMs,
+      };
+    });
+  return [...memoryAndCpu, ...unitsOwn];
+}
+
+/** The limit holds; what the host gets of it is a matter of a moment more. */
+function lateReason(resource: ResourceKind, { failures, shortBytes }: InstanceParts): string {
+  const failure = failures.get(resource);
+  if (failure !== undefined)
+    return `holds inside the unit; the unit's own part is tried again, for ${failure}`;
+  if (resource !== 'memory' || shortBytes === 0) return '';
+  return `holds inside the unit; ${formatResource('memory', shortBytes)} go back to the host as they become free`;
+}
+
+function gone(
+  resource: ResourceKind,
+  before: Resources,
+  wanted: Resources,
+  durationMs: number,
+): ResourceChange {
+  return {
+    resource,
+    before: before[resource],
+    after: before[resource],
+    wanted: wanted[resource],
+    status: 'infeasible',
+    reason: 'the instance ended meanwhile',
+    durationMs,
+  };
+}

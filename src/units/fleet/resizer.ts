@@ -1,0 +1,217 @@
+// A change of what runs, as one transaction over units and the agents inside them (MISSION E1):
+//
+//   admit ─▶ grow the units ─▶ the guest's own transaction ─▶ shrink the units ─▶ one answer
+//
+// So what grows has room in its unit before its limit rises, and what shrinks has a lower limit before its unit is claimed
+// from. Owns the order; the arithmetic is room.ts and merge.ts, claiming is unit.ts.
+import { within } from '../../agent/resize/within.ts';
+import type { Clock } from '../../base/clock.ts';
+import { BellowsError, messageOf } from '../../base/errors.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
+import { worstStatus, type InstanceChange, type ResourceChange } from '../../model/change.ts';
+import type { ResourceKind, Resources } from '../../model/resources.ts';
+import type { ResizeRequest, ResizeResult, TenantSpec } from '../../protocol/agent.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { FleetTuning } from './config.ts';
+import { mergeChanges } from './merge.ts';
+import { admit, type Admitted } from './room.ts';
+import { sumOf } from './sizing.ts';
+import type { FleetUnit, Placed, Settled } from './unit.ts';
+
+/** Notifying, collecting garbage and writing inside take a moment beyond what the caller is willing to wait. */
+const guestMarginMs = 25_000;
+/** The answer does not wait longer than this for memory on its way to the host; it goes there all the same. */
+const giveBackWaitMs = 15_000;
+const largest = (left: Resources, right: Resources): Resources =>
+  Object.fromEntries(
+    Object.entries(left).map(([kind, amount]) => [kind, Math.max(amount, right[kind as ResourceKind])]),
+  ) as unknown as Resources;
+
+export interface ResizerParts {
+  readonly find: (id: InstanceId) => { readonly unit: FleetUnit; readonly placed: Placed } | undefined;
+  readonly unitsOf: (tenant: TenantId) => readonly FleetUnit[];
+  /** What held of the tenant before; the present one replaces it. */
+  readonly replaceTenant: (spec: TenantSpec) => TenantSpec | undefined;
+  readonly hostAvailableBytes: () => number;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: FleetTuning;
+}
+
+interface UnitRequest {
+  readonly tenants: TenantSpec[];
+  readonly instances: { readonly id: InstanceId; readonly placed: Placed; readonly wanted: Resources }[];
+}
+
+export class Resizer {
+  readonly #parts: ResizerParts;
+
+  constructor(parts: ResizerParts) {
+    this.#parts = parts;
+  }
+
+  async apply(request: ResizeRequest): Promise<ResizeResult> {
+    const { find, unitsOf, replaceTenant } = this.#parts;
+    const byUnit = new Map<FleetUnit, UnitRequest>();
+    const of = (unit: FleetUnit): UnitRequest => {
+      const known = byUnit.get(unit) ?? { tenants: [], instances: [] };
+      byUnit.set(unit, known);
+      return known;
+    };
+    for (const tenant of request.tenants)
+      for (const unit of unitsOf(tenant.tenant)) of(unit).tenants.push(tenant);
+    for (const { id, grant } of request.instances) {
+      const found = find(id);
+      if (found !== undefined) of(found.unit).instances.push({ id, placed: found.placed, wanted: grant });
+    }
+    const before = new Map(request.tenants.map((spec) => [spec.tenant, replaceTenant(spec)]));
+    const results = await Promise.all(
+      [...byUnit].map(([unit, part]) => this.#inUnit(unit, part, request.waitMs)),
+    );
+    return {
+      tenants: request.tenants.map((spec) =>
+        mergeTenant(
+          spec,
+          before.get(spec.tenant),
+          results.flatMap(({ tenants }) => tenants.filter(({ tenant }) => tenant === spec.tenant)),
+        ),
+      ),
+      instances: results.flatMap(({ instances }) => instances),
+    };
+  }
+
+  /** The guest has applied later what it had deferred: now the unit can follow. */
+  follow(unit: FleetUnit, result: ResizeResult): void {
+    for (const { instance, changes } of result.instances)
+      reserveWhatHolds(unit.placed.get(instance), changes);
+    unit
+      .settle()
+      .catch((thrown: unknown) =>
+        this.#parts.log.warn({ err: thrown, unit: unit.id }, 'a unit could not follow its guest'),
+      );
+  }
+
+  async #inUnit(unit: FleetUnit, part: UnitRequest, waitMs: number): Promise<ResizeResult> {
+    const { clock, hostAvailableBytes, tuning, log } = this.#parts;
+    const startedMs = clock.monotonicMs();
+    const concerned = new Set(part.instances.map(({ id }) => id));
+    const others = [...unit.placed].filter(([id]) => !concerned.has(id)).map(([, { reserved }]) => reserved);
+    const asked = part.instances.map(({ id, placed, wanted }) => ({ id, present: placed.reserved, wanted }));
+    const spareBytes = hostAvailableBytes() - tuning.hostReserveBytes;
+    const admitted = admit(asked, unit.vm.provisioned, sumOf(others), spareBytes);
+    for (const { id, present, grant } of admitted) reserve(unit, id, largest(present, grant));
+    const grown = await unit.settle();
+    const inside = await this.#inside(unit, part, admitted, grown, waitMs).catch((thrown: unknown) => {
+      log.warn({ err: thrown, unit: unit.id }, 'a guest could not be resized');
+      return thrown instanceof BellowsError ? thrown : new BellowsError('Internal', messageOf(thrown));
+    });
+    for (const { id, present, grant } of admitted) {
+      // What the guest did not confirm stays reserved as it was.
+      reserve(unit, id, { ...present, storage: grant.storage, bandwidth: grant.bandwidth });
+      if (inside instanceof BellowsError) continue;
+      const change = inside.instances.find(({ instance }) => instance === id);
+      if (change !== undefined) reserveWhatHolds(unit.placed.get(id), change.changes);
+    }
+    const settling = unit.settle();
+    await within(giveBackWaitMs, settling);
+    const shrunk = await Promise.race([settling, Promise.resolve(undefined)]);
+    const durationMs = clock.monotonicMs() - startedMs;
+    if (inside instanceof BellowsError) throw inside;
+    return {
+      tenants: inside.tenants,
+      instances: admitted.flatMap((one) => {
+        const change = inside.instances.find(({ instance }) => instance === one.id);
+        return this.#answer(one, change, unit, shrunk ?? grown, durationMs);
+      }),
+    };
+  }
+
+  #inside(
+    unit: FleetUnit,
+    part: UnitRequest,
+    admitted: readonly Admitted[],
+    grown: Settled,
+    waitMs: number,
+  ): Promise<ResizeResult> {
+    // A unit that could not grow must not promise inside what it does not have.
+    const stays = grown.failures.has('memory');
+    const instances = admitted.map(({ id, present, grant }) => ({
+      id,
+      // The guest is asked for what is its own to change; the rest is the unit's, and stays in its view as it was.
+      grant: {
+        ...present,
+        cpu: grant.cpu,
+        memory: stays && grant.memory > present.memory ? present.memory : grant.memory,
+      } as Resources,
+    }));
+    return unit.vm.guest.call(
+      'resize',
+      { tenants: part.tenants, instances, waitMs },
+      { timeoutMs: waitMs + guestMarginMs },
+    );
+  }
+
+  #answer(
+    { id, present, wanted, refused }: Admitted,
+    inside: InstanceChange | undefined,
+    unit: FleetUnit,
+    settled: Settled,
+    durationMs: number,
+  ): ResizeResult['instances'] {
+    const spec = unit.placed.get(id)?.spec;
+    const { tenant, workload } = inside ?? spec ?? {};
+    if (tenant === undefined || workload === undefined) return [];
+    const changes = mergeChanges({
+      before: present,
+      wanted,
+      inside,
+      refused,
+      failures: settled.failures,
+      shortBytes: wanted.memory < present.memory ? settled.shortBytes : 0,
+      durationMs,
+    });
+    const connections = { ...(inside?.connections ?? { open: 0, kept: 0, dropped: 0 }) };
+    return [{ instance: id, tenant, workload, changes, connections }];
+  }
+}
+
+function reserve(unit: FleetUnit, id: InstanceId, reserved: Resources): void {
+  const placed = unit.placed.get(id);
+  if (placed !== undefined) placed.reserved = reserved;
+}
+
+/** A unit leaves its instance what the guest's kernel holds as its limit. */
+function reserveWhatHolds(placed: Placed | undefined, changes: readonly ResourceChange[]): void {
+  if (placed === undefined) return;
+  for (const { resource, after } of changes) {
+    if (after !== null && (resource === 'memory' || resource === 'cpu'))
+      placed.reserved = { ...placed.reserved, [resource]: after };
+  }
+}
+
+/** A tenant's limit holds when it holds in every unit of the tenant's. */
+function mergeTenant(
+  wanted: TenantSpec,
+  before: TenantSpec | undefined,
+  inside: ResizeResult['tenants'],
+): ResizeResult['tenants'][number] {
+  const amounts = {
+    memory: { before: before?.memoryBytes ?? null, wanted: wanted.memoryBytes },
+    cpu: { before: before?.cpuMillicores ?? null, wanted: wanted.cpuMillicores },
+  };
+  const changes = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
+    const parts = inside.flatMap((tenant) => tenant.changes.filter((change) => change.resource === resource));
+    const status = worstStatus(parts.map((part) => part.status));
+    const late = parts.find((part) => part.status === status && status !== 'applied');
+    return {
+      resource,
+      before: amounts[resource].before,
+      after: late === undefined ? amounts[resource].wanted : late.after,
+      wanted: amounts[resource].wanted,
+      status,
+      reason: late?.reason ?? '',
+      durationMs: Math.max(0, ...parts.map((part) => part.durationMs)),
+    };
+  });
+  return { tenant: wanted.tenant, changes };
+}

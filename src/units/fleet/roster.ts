@@ -1,0 +1,229 @@
+// Which units there are: made, adopted after a restart, watched, lost, destroyed. Owns their lives and the deadlines by which
+// a fault is noticed. What is in them, and what follows for that, is its listener's matter.
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Clock } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import { newUnitId, type UnitId } from '../../base/ids.ts';
+import { humanBytes } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
+import type { AgentProtocol } from '../../protocol/agent.ts';
+import type { GuestProtocol } from '../../protocol/guest.ts';
+import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { UnitEvent, UnitHandle } from '../port.ts';
+import type { VmDriver, VmUnit } from '../vm/port.ts';
+import type { FleetTuning } from './config.ts';
+import type { UnitRecords } from './records.ts';
+import { FleetUnit } from './unit.ts';
+
+export type Listed = ResultOf<AgentProtocol['methods']['list']>['instances'];
+
+export interface RosterListener {
+  readonly onGuestEvent: (unit: FleetUnit, event: EventOf<GuestProtocol>) => void;
+  /** Its agent is there, at first or again: this is what it has. */
+  readonly onListed: (unit: FleetUnit, listed: Listed) => void;
+  /** It is gone with all that was in it, or is about to be; said once. */
+  readonly onLost: (unit: FleetUnit, reason: string) => Promise<void>;
+}
+
+export interface RosterParts {
+  readonly driver: VmDriver;
+  readonly size: Resources;
+  readonly records: UnitRecords;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: FleetTuning;
+  readonly listener: RosterListener;
+}
+
+/** A link that is back is listed in seconds; an emulated guest on a loaded machine takes longer than its owner thinks. */
+const listTimeoutMs = 30_000;
+
+export class Roster {
+  readonly #parts: RosterParts;
+  readonly #units = new Map<UnitId, FleetUnit>();
+  readonly #ending = new Map<UnitId, Promise<void>>();
+  readonly #disconnections = new Map<UnitId, NodeJS.Timeout>();
+
+  constructor(parts: RosterParts) {
+    this.#parts = parts;
+  }
+
+  all(): FleetUnit[] {
+    return [...this.#units.values()];
+  }
+
+  /** Takes over the units that an earlier fleet left. One that does not answer is destroyed. */
+  async adopt(handles: readonly UnitHandle[]): Promise<void> {
+    this.#parts.records.removeAllBut(new Set(handles.map(({ id }) => id)));
+    await Promise.all(handles.map((handle) => this.#adopt(handle)));
+  }
+
+  /** One more, warm. @throws BellowsError NoRoom, StartFailed, NotSupportedHere */
+  async provision(): Promise<FleetUnit> {
+    const { driver, size, log, clock } = this.#parts;
+    const startedMs = clock.monotonicMs();
+    const vm = await driver.provision(newUnitId(), size);
+    const unit = this.#enter(vm);
+    const { from, firstAnswerMs } = driver.provisionReport(vm) ?? {};
+    const durationMs = clock.monotonicMs() - startedMs;
+    log.info({ unit: unit.id, pid: vm.pid, from, firstAnswerMs, durationMs }, 'a unit is warm');
+    return unit;
+  }
+
+  /** Ends the unit and removes all that was made for it. Resolves when nothing is left; asking again joins. */
+  destroy(unit: FleetUnit): Promise<void> {
+    const known = this.#ending.get(unit.id);
+    if (known !== undefined) return known;
+    const ending = this.#destroy(unit).finally(() => this.#ending.delete(unit.id));
+    this.#ending.set(unit.id, ending);
+    return ending;
+  }
+
+  /** A fault: whoever was in it is told, and the unit is destroyed. */
+  async lose(unit: FleetUnit, reason: string): Promise<void> {
+    if (unit.stopping) return;
+    unit.close();
+    const { log, listener } = this.#parts;
+    const instances = [...unit.placed.keys()];
+    log.error({ unit: unit.id, pid: unit.vm.pid, instances, reason }, 'a unit was lost');
+    await listener.onLost(unit, reason);
+    await this.destroy(unit);
+  }
+
+  /** Leaves every unit as it is, for the next fleet. */
+  async close(): Promise<void> {
+    for (const timer of this.#disconnections.values()) clearTimeout(timer);
+    for (const unit of this.all()) unit.close();
+    await Promise.all(this.#ending.values());
+  }
+
+  async #adopt(handle: UnitHandle): Promise<void> {
+    const { driver, records, log, listener } = this.#parts;
+    let vm: VmUnit;
+    try {
+      vm = await driver.adopt(handle);
+    } catch (thrown) {
+      log.warn({ err: thrown, unit: handle.id }, 'a unit of an earlier fleet is gone');
+      records.remove(handle.id);
+      return;
+    }
+    const unit = this.#enter(vm);
+    const record = records.read(unit.id);
+    try {
+      if (record === 'unreadable') throw new Error('what is on record of it can not be read');
+      for (const tenant of record?.served ?? []) unit.served.add(tenant);
+      const { instances } = await vm.guest.call('list', {}, { timeoutMs: listTimeoutMs });
+      listener.onListed(unit, instances);
+      log.info({ unit: unit.id, pid: vm.pid, instances: instances.length }, 'unit adopted');
+      // Whom it served is gone, and it is passed on to nobody.
+      if (unit.served.size > 0 && unit.placed.size === 0) await this.destroy(unit);
+    } catch (thrown) {
+      await this.lose(unit, `it could not be adopted: ${messageOf(thrown)}`);
+    }
+  }
+
+  #enter(vm: VmUnit): FleetUnit {
+    const { driver, clock, log, tuning, listener } = this.#parts;
+    const unit = new FleetUnit({ driver, vm, clock, log, tuning });
+    this.#units.set(unit.id, unit);
+    vm.subscribe((event) => this.#onEvent(unit, event));
+    vm.subscribeGuest((event) => {
+      if (!unit.stopping) listener.onGuestEvent(unit, event);
+    });
+    void this.#ping(unit);
+    return unit;
+  }
+
+  #onEvent(unit: FleetUnit, event: UnitEvent): void {
+    if (unit.stopping) return;
+    switch (event.type) {
+      case 'agent':
+        return;
+      case 'lost':
+        this.#loseSoon(unit, `its virtual machine ended: ${event.reason}`);
+        return;
+      case 'disconnected':
+        this.#disconnected(unit);
+        return;
+      case 'connected':
+        void this.#connected(unit);
+        return;
+    }
+  }
+
+  #disconnected(unit: FleetUnit): void {
+    const { log, tuning } = this.#parts;
+    unit.connected = false;
+    log.warn({ unit: unit.id }, 'the agent of a unit can not be reached');
+    clearTimeout(this.#disconnections.get(unit.id));
+    const timer = setTimeout(
+      () => this.#loseSoon(unit, `its agent did not come back within ${tuning.reconnectMs / 1000} s`),
+      tuning.reconnectMs,
+    ).unref();
+    this.#disconnections.set(unit.id, timer);
+  }
+
+  async #connected(unit: FleetUnit): Promise<void> {
+    const { listener, log } = this.#parts;
+    clearTimeout(this.#disconnections.get(unit.id));
+    try {
+      const { instances } = await unit.vm.guest.call('list', {}, { timeoutMs: listTimeoutMs });
+      if (unit.stopping) return;
+      unit.connected = true;
+      unit.forgetApplied();
+      listener.onListed(unit, instances);
+      log.info({ unit: unit.id, instances: instances.length }, 'the agent of a unit is back');
+      await unit.settle();
+    } catch (thrown) {
+      this.#loseSoon(unit, `its agent came back and does not say what runs: ${messageOf(thrown)}`);
+    }
+  }
+
+  /** Whether it still answers; and its clock is set on the way. */
+  async #ping(unit: FleetUnit): Promise<void> {
+    const { tuning, clock } = this.#parts;
+    for (;;) {
+      await pause(tuning.pingMs, undefined, { ref: false });
+      if (unit.stopping) return;
+      // While it is away, its coming back has a deadline of its own.
+      if (!unit.connected) continue;
+      try {
+        const timeoutMs = tuning.hungAfterMs;
+        await unit.vm.guest.call('setClock', { nowMs: clock.nowMs() }, { timeoutMs });
+      } catch (thrown) {
+        if (unit.stopping || !unit.connected) continue;
+        this.#loseSoon(
+          unit,
+          `its guest did not answer within ${tuning.hungAfterMs / 1000} s (${messageOf(thrown)})`,
+        );
+        return;
+      }
+    }
+  }
+
+  #loseSoon(unit: FleetUnit, reason: string): void {
+    this.lose(unit, reason).catch((thrown: unknown) =>
+      this.#parts.log.error({ err: thrown, unit: unit.id }, 'a lost unit could not be cleaned up'),
+    );
+  }
+
+  async #destroy(unit: FleetUnit): Promise<void> {
+    const { driver, records, log } = this.#parts;
+    unit.close();
+    clearTimeout(this.#disconnections.get(unit.id));
+    this.#disconnections.delete(unit.id);
+    try {
+      const { hostPrivateBytes } = driver.measure(unit.vm);
+      log.info({ unit: unit.id, heldBytes: humanBytes(hostPrivateBytes) }, 'a unit goes');
+    } catch {
+      // It is gone already.
+    }
+    try {
+      await driver.destroy(unit.vm);
+    } finally {
+      records.remove(unit.id);
+      this.#units.delete(unit.id);
+    }
+  }
+}

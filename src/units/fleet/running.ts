@@ -1,0 +1,175 @@
+// The parts of a fleet that there are once virtual machines can be made, put together. Owns how they know of each other,
+// and what a guest's events mean to them.
+import type { BrokenInvocations } from '../../agent/instances/broken-invocations.ts';
+import type { Cgroup } from '../../agent/cgroup/port.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { TenantId } from '../../base/ids.ts';
+import type { AgentCapabilities, AgentProtocol, TenantSpec } from '../../protocol/agent.ts';
+import type { GuestProtocol } from '../../protocol/guest.ts';
+import type { EventOf } from '../../protocol/rpc.ts';
+import type { Layout } from '../../sys/layout.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { UnitHandle } from '../port.ts';
+import type { VmDriver } from '../vm/port.ts';
+import type { FleetConfig, FleetTuning } from './config.ts';
+import type { GuestLogs } from './guest-logs.ts';
+import { hostMemory } from './host-memory.ts';
+import { Meter } from './measure.ts';
+import type { UnitRecords } from './records.ts';
+import { Residents } from './residents.ts';
+import { Resizer } from './resizer.ts';
+import { Roster } from './roster.ts';
+import { Starts } from './starts.ts';
+import type { FleetUnit } from './unit.ts';
+import type { UnitCode } from './unit-code.ts';
+import { WarmPool } from './warm-pool.ts';
+
+/** What a fleet needs that takes time to have: a driver with its image, and the units of an earlier fleet. */
+export interface Machinery {
+  readonly driver: VmDriver;
+  readonly cgroup: Cgroup;
+  readonly left: readonly UnitHandle[];
+}
+
+export interface RunningContext {
+  readonly config: Pick<FleetConfig, 'dataDirectory' | 'units'>;
+  readonly layout: Layout;
+  readonly records: UnitRecords;
+  readonly logs: GuestLogs;
+  readonly broken: BrokenInvocations;
+  readonly code: UnitCode;
+  readonly tenants: Map<TenantId, TenantSpec>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: FleetTuning;
+  readonly emit: (event: EventOf<AgentProtocol>) => void;
+  /** What a new unit's agent says that it enforces. */
+  readonly onCapabilities: (capabilities: AgentCapabilities) => void;
+}
+
+/** One unbound process waits in every warm unit: its start is most of an instance's. */
+const warmProcesses = 1;
+
+export class Running {
+  readonly driver: VmDriver;
+  readonly cgroup: Cgroup;
+  readonly roster: Roster;
+  readonly residents: Residents;
+  readonly pool: WarmPool;
+  readonly starts: Starts;
+  readonly resizer: Resizer;
+  readonly meter: Meter;
+  readonly #context: RunningContext;
+
+  constructor({ driver, cgroup }: Machinery, context: RunningContext) {
+    this.#context = context;
+    this.driver = driver;
+    this.cgroup = cgroup;
+    const { config, layout, records, logs, broken, code, tenants, clock, log, tuning, emit } = context;
+    const units = (): FleetUnit[] => this.roster.all();
+    this.meter = new Meter(driver, clock);
+    this.roster = new Roster({
+      driver,
+      size: config.units.size,
+      records,
+      clock,
+      log,
+      tuning,
+      listener: {
+        onGuestEvent: (unit, event) => this.#onGuestEvent(unit, event),
+        onListed: (unit, listed) => this.residents.listed(unit, listed),
+        onLost: (unit, reason) => this.residents.lost(unit, reason),
+      },
+    });
+    this.pool = new WarmPool({
+      provision: () => this.#provision(),
+      warm: () => units().filter(({ state }) => state === 'warm'),
+      hostAvailableBytes: () => hostMemory().memoryAvailableBytes,
+      clock,
+      log,
+      tuning,
+      onChange: (ready) => emit({ event: 'poolChanged', data: { ready } }),
+    });
+    this.residents = new Residents({
+      units,
+      layout,
+      logs,
+      broken,
+      tuning,
+      isStarting: (id) => this.starts.isUnderWay(id),
+      destroy: async (unit) => {
+        await this.roster.destroy(unit);
+        this.pool.wake();
+      },
+      emit,
+    });
+    this.starts = new Starts({
+      driver,
+      cgroup,
+      units,
+      pool: this.pool,
+      code,
+      records,
+      sharing: config.units.sharing,
+      size: config.units.size,
+      tenant: (id) => tenants.get(id),
+      clock,
+      log,
+      tuning,
+      onStarted: (unit, { spec }) => logs.follow(unit, spec.workload),
+      onFailed: (unit, { id }) => this.residents.startFailed(unit, id),
+    });
+    this.resizer = new Resizer({
+      find: (id) => this.residents.find(id),
+      unitsOf: (tenant) => this.residents.unitsOf(tenant),
+      replaceTenant: (spec) => {
+        const before = tenants.get(spec.tenant);
+        tenants.set(spec.tenant, spec);
+        return before;
+      },
+      hostAvailableBytes: () => hostMemory().memoryAvailableBytes,
+      clock,
+      log,
+      tuning,
+    });
+  }
+
+  /** One more warm unit, with a process that waits in it. */
+  async #provision(): Promise<FleetUnit> {
+    const unit = await this.roster.provision();
+    const { capabilities } = await unit.vm.guest.call('hello', {});
+    this.#context.onCapabilities(capabilities);
+    await unit.vm.guest.call('setPool', { size: warmProcesses });
+    return unit;
+  }
+
+  #onGuestEvent(unit: FleetUnit, event: EventOf<GuestProtocol>): void {
+    const { log, emit } = this.#context;
+    switch (event.event) {
+      case 'instance':
+        this.residents.changed(unit, event.data);
+        return;
+      case 'exited':
+        this.residents
+          .ended(unit, event.data)
+          .catch((thrown: unknown) =>
+            log.error({ err: thrown, instance: event.data.id }, 'an instance could not be ended completely'),
+          );
+        return;
+      case 'applied':
+        this.resizer.follow(unit, event.data);
+        emit({ event: 'applied', data: event.data });
+        return;
+      case 'poolChanged':
+        // Of the processes inside; how many units are warm is the fleet's own.
+        return;
+      case 'pressure':
+        unit
+          .releaseEverything(event.data.why)
+          .catch((thrown: unknown) =>
+            log.error({ err: thrown, unit: unit.id }, 'an emergency release went wrong'),
+          );
+        return;
+    }
+  }
+}

@@ -1,0 +1,148 @@
+// How an instance comes into a unit: a unit is found or made, becomes the tenant's, gets the code and exactly the size
+// that was asked for, and only then the guest's agent starts user code. Owns that order and its way back.
+import type { Cgroup } from '../../agent/cgroup/port.ts';
+import { groupOfTenant } from '../../agent/groups.ts';
+import type { Clock } from '../../base/clock.ts';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
+import type { Resources } from '../../model/resources.ts';
+import type { AgentProtocol, InstanceSpec, TenantSpec } from '../../protocol/agent.ts';
+import type { ResultOf } from '../../protocol/rpc.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { VmDriver } from '../vm/port.ts';
+import type { FleetTuning, Sharing } from './config.ts';
+import { place } from './placement.ts';
+import type { UnitRecords } from './records.ts';
+import type { FleetUnit, Placed } from './unit.ts';
+import type { UnitCode } from './unit-code.ts';
+import type { WarmPool } from './warm-pool.ts';
+
+export type StartResult = ResultOf<AgentProtocol['methods']['start']>;
+
+/** Longer than an agent lets any start take. */
+const guestStartTimeoutMs = 55_000;
+
+export interface StartsParts {
+  readonly driver: VmDriver;
+  readonly cgroup: Cgroup;
+  readonly units: () => readonly FleetUnit[];
+  readonly pool: WarmPool;
+  readonly code: UnitCode;
+  readonly records: UnitRecords;
+  readonly sharing: Sharing;
+  readonly size: Resources;
+  readonly tenant: (id: TenantId) => TenantSpec | undefined;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: FleetTuning;
+  /** It serves. */
+  readonly onStarted: (unit: FleetUnit, placed: Placed) => void;
+  /** It did not come to serve: the unit is to be looked at, for it may have nobody left. */
+  readonly onFailed: (unit: FleetUnit, spec: InstanceSpec) => Promise<void>;
+}
+
+export class Starts {
+  readonly #parts: StartsParts;
+  readonly #underWay = new Map<InstanceId, Promise<StartResult>>();
+
+  constructor(parts: StartsParts) {
+    this.#parts = parts;
+  }
+
+  /** The start of an id that is under way is joined. */
+  start(spec: InstanceSpec): Promise<StartResult> {
+    const known = this.#underWay.get(spec.id);
+    if (known !== undefined) return known;
+    const result = this.#start(spec).finally(() => this.#underWay.delete(spec.id));
+    this.#underWay.set(spec.id, result);
+    return result;
+  }
+
+  isUnderWay(id: InstanceId): boolean {
+    return this.#underWay.has(id);
+  }
+
+  async #start(spec: InstanceSpec): Promise<StartResult> {
+    const { clock, pool, tuning, log, onStarted, onFailed } = this.#parts;
+    const startedMs = clock.monotonicMs();
+    const unit = await pool.take(() => this.#find(spec), startedMs + tuning.acquireTimeoutMs);
+    const foundMs = clock.monotonicMs();
+    const placed = unit.placed.get(spec.id);
+    if (placed === undefined) throw new BellowsError('Unavailable', 'The unit was lost before the start.');
+    try {
+      const pooled = await this.#prepare(unit, spec);
+      const sizedMs = clock.monotonicMs();
+      const result = await unit.vm.guest.call('start', spec, { timeoutMs: guestStartTimeoutMs });
+      if (result.outcome === 'failed') {
+        await onFailed(unit, spec);
+        return result;
+      }
+      if (unit.stopping) throw new BellowsError('Unavailable', 'The unit was lost during the start.');
+      placed.info = result.instance;
+      placed.endpoint = { ...result.endpoint, door: unit.vm.door };
+      onStarted(unit, placed);
+      const durationMs = clock.monotonicMs() - startedMs;
+      const times = { foundMs: foundMs - startedMs, sizedMs: sizedMs - foundMs, durationMs };
+      log.info({ unit: unit.id, instance: spec.id, ...times }, 'instance started in a unit');
+      return {
+        ...result,
+        instance: { ...result.instance, unit: unit.id },
+        pooled,
+        durationMs,
+        endpoint: placed.endpoint,
+      };
+    } catch (thrown) {
+      await onFailed(unit, spec);
+      throw thrown;
+    }
+  }
+
+  /** A unit for it, with its place taken. */
+  #find(spec: InstanceSpec): FleetUnit | undefined {
+    const { units, sharing, size } = this.#parts;
+    const usable = units().filter((unit) => unit.connected && !unit.stopping);
+    const candidates = usable.map((unit) => ({
+      id: unit.id,
+      provisioned: unit.vm.provisioned,
+      granted: unit.granted,
+      claimed: unit.vm.claimed,
+      instances: unit.placed.size,
+      served: unit.served,
+    }));
+    const found = place(spec, candidates, sharing, size);
+    if (found.is === 'never')
+      throw new BellowsError(
+        'NoRoom',
+        `The instance can not be started: ${found.reason}.`,
+        'Ask for less, or start Bellows with larger units: bellows up --unit vm --unit-memory SIZE.',
+      );
+    if (found.is === 'none') return undefined;
+    const unit = usable.find(({ id }) => id === found.unit);
+    unit?.placed.set(spec.id, { spec, info: null, endpoint: null, reserved: spec.grant, usage: null });
+    return unit;
+  }
+
+  /** Makes the unit the tenant's, and the instance's size. @returns whether it was warm and nobody's before */
+  async #prepare(unit: FleetUnit, spec: InstanceSpec): Promise<boolean> {
+    const { driver, cgroup, code, records, tenant } = this.#parts;
+    const known = tenant(spec.tenant);
+    if (known === undefined)
+      throw new BellowsError('NotFound', `Tenant ${spec.tenant} is not known to this unit's agent.`);
+    const fresh = unit.served.size === 0;
+    if (!unit.served.has(spec.tenant)) {
+      unit.served.add(spec.tenant);
+      // On record before anything of the tenant's is inside: after a crash nobody else is given this unit.
+      records.update(unit.id, { served: [...unit.served] });
+    }
+    const group = unit.tenant === null ? ['shared', unit.id] : [...groupOfTenant(unit.tenant), unit.id];
+    cgroup.create(group.slice(0, -1));
+    await Promise.all([
+      fresh || unit.tenant === null ? driver.moveToGroup(unit.vm, group) : Promise.resolve(),
+      code.ensure(unit.vm, spec),
+      unit.vm.guest.call('ensureTenant', known),
+      // What is claimed is not to be had inside: the size is right before user code runs.
+      unit.awake(spec.id).then(() => unit.settle()),
+    ]);
+    return fresh;
+  }
+}

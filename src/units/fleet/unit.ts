@@ -1,0 +1,228 @@
+// One virtual machine as the fleet keeps it: who is in it, what it was provisioned with, and how much of that is claimed.
+// Owns claiming and releasing, one thing after another. Does not own who is put into it (starts.ts), nor its life (roster.ts).
+//
+//   warm ──served──▶ bound ◀──link lost, back──▶ disconnected
+//    └───────────────┴──────────────────────────────┴──▶ stopping
+import type { Clock } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import type { InstanceId, TenantId, UnitId } from '../../base/ids.ts';
+import type { InstanceInfo, InstanceUsage } from '../../model/instance.ts';
+import type { ResourceKind, Resources } from '../../model/resources.ts';
+import type { Endpoint, InstanceSpec, UnitMeasure } from '../../protocol/agent.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { VmDriver, VmUnit } from '../vm/port.ts';
+import { Calm } from './calm.ts';
+import type { FleetTuning } from './config.ts';
+import { hostQuota, sumOf, usableFor, usableWhileIdle } from './sizing.ts';
+
+/** An instance in the unit, from the moment that it was placed there. */
+export interface Placed {
+  readonly spec: InstanceSpec;
+  /** By the guest's word; null until it has started. */
+  info: InstanceInfo | null;
+  endpoint: Endpoint | null;
+  /** What the unit must leave to it: its grant, or during a change the larger of two. */
+  reserved: Resources;
+  /** The last figures of its groups inside. */
+  usage: InstanceUsage | null;
+}
+
+/** What became of one round of claiming and releasing. */
+export interface Settled {
+  /** Memory that was to be claimed and could not be yet. */
+  readonly shortBytes: number;
+  /** Why a resource stayed as it was, by resource. */
+  readonly failures: ReadonlyMap<ResourceKind, string>;
+}
+
+/** Claims that miss by less than this are complete: balloons come in pages, and the agent keeps some for itself. */
+const negligibleBytes = 8 * 1024 * 1024;
+
+export interface FleetUnitParts {
+  readonly driver: VmDriver;
+  readonly vm: VmUnit;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tuning: FleetTuning;
+}
+
+export class FleetUnit {
+  readonly vm: VmUnit;
+  readonly placed = new Map<InstanceId, Placed>();
+  /** Every tenant that it has ever served: what it may be used for next depends on it. */
+  readonly served = new Set<TenantId>();
+  connected = true;
+  stopping = false;
+  readonly #parts: FleetUnitParts;
+  readonly #calm: Calm;
+  readonly #applied = new Map<ResourceKind | 'usable', number>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #settleTimer: NodeJS.Timeout | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  /** Its instances are frozen and have been for long enough that what they do not hold is claimed. */
+  #idle = false;
+  readonly #frozen = new Set<InstanceId>();
+
+  constructor(parts: FleetUnitParts) {
+    this.#parts = parts;
+    this.vm = parts.vm;
+    this.#calm = new Calm(parts.tuning);
+  }
+
+  get id(): UnitId {
+    return this.vm.handle.id;
+  }
+
+  get granted(): Resources {
+    return sumOf([...this.placed.values()].map(({ reserved }) => reserved));
+  }
+
+  get state(): UnitMeasure['state'] {
+    if (this.stopping) return 'stopping';
+    if (!this.connected) return 'disconnected';
+    return this.served.size === 0 ? 'warm' : 'bound';
+  }
+
+  /** Whose it is; null while it is nobody's or several tenants'. */
+  get tenant(): TenantId | null {
+    const [only, ...others] = this.served;
+    return only !== undefined && others.length === 0 ? only : null;
+  }
+
+  /** What it leaves to its instances. */
+  usable(): Resources {
+    return usableFor(
+      this.vm.provisioned,
+      [...this.placed.values()].map(({ reserved }) => reserved),
+    );
+  }
+
+  /**
+   * Brings what is claimed to what the instances' reservations leave: releases first, then claims. Rounds follow each
+   * other. What could not be claimed is tried again later by itself.
+   */
+  settle(): Promise<Settled> {
+    const round = this.#turn.then(() => this.#settle());
+    this.#turn = round.catch(() => undefined);
+    return round;
+  }
+
+  /** Everything that is claimed of memory goes back at once, past whatever is under way; claimed again when it is calm. */
+  async releaseEverything(why: string): Promise<void> {
+    const { driver, log, clock } = this.#parts;
+    const quietMs = this.#calm.disturbed(clock.monotonicMs());
+    const claimedBytes = this.vm.claimed.memory;
+    log.warn(
+      { unit: this.id, why, claimedBytes, quietMs },
+      'memory is short in a unit: everything claimed of it was released',
+    );
+    this.#later(quietMs);
+    if (claimedBytes > 0) await driver.releaseMemory(this.vm, claimedBytes);
+  }
+
+  /** An instance has been frozen. When all are, what they do not hold is claimed if that lasts. */
+  frozen(id: InstanceId): void {
+    this.#frozen.add(id);
+    clearTimeout(this.#idleTimer);
+    if ([...this.placed.keys()].some((other) => !this.#frozen.has(other))) return;
+    this.#idleTimer = setTimeout(() => {
+      this.#idle = true;
+      void this.#settleQuietly();
+    }, this.#parts.tuning.idleClaimMs).unref();
+  }
+
+  /** Before an instance runs again, or comes: the unit has all that was granted by the time that this resolves. */
+  async awake(id: InstanceId): Promise<void> {
+    this.#frozen.delete(id);
+    clearTimeout(this.#idleTimer);
+    if (!this.#idle) return;
+    this.#idle = false;
+    const target = this.vm.provisioned.memory - this.usable().memory;
+    const over = this.vm.claimed.memory - target;
+    // Not in turn: a claim under way may take seconds, and somebody waits.
+    if (over > 0) await this.#parts.driver.releaseMemory(this.vm, over);
+    await this.settle();
+  }
+
+  /** The agent inside is another one, which has not been told anything. */
+  forgetApplied(): void {
+    this.#applied.clear();
+  }
+
+  close(): void {
+    this.stopping = true;
+    clearTimeout(this.#settleTimer);
+    clearTimeout(this.#idleTimer);
+  }
+
+  async #settle(): Promise<Settled> {
+    const failures = new Map<ResourceKind, string>();
+    if (this.stopping || this.placed.size === 0) return { shortBytes: 0, failures };
+    const { driver, log } = this.#parts;
+    const { vm } = this;
+    const usable = this.usable();
+    const attempt = async (kind: ResourceKind, amount: number, apply: () => Promise<unknown>) => {
+      if (this.#applied.get(kind) === amount) return;
+      try {
+        await apply();
+        this.#applied.set(kind, amount);
+      } catch (thrown) {
+        log.warn({ err: thrown, unit: this.id, resource: kind }, 'a unit’s resource could not be changed');
+        failures.set(kind, messageOf(thrown));
+      }
+    };
+    await Promise.all([
+      attempt('cpu', usable.cpu, () => driver.setCpu(vm, hostQuota(usable))),
+      attempt('bandwidth', usable.bandwidth, () => driver.setBandwidth(vm, usable.bandwidth)),
+      attempt('storage', usable.storage, () => driver.setStorage(vm, usable.storage)),
+    ]);
+    let shortBytes = 0;
+    try {
+      shortBytes = await this.#settleMemory(usable.memory);
+    } catch (thrown) {
+      log.warn({ err: thrown, unit: this.id }, 'memory of a unit could not be claimed or released');
+      failures.set('memory', messageOf(thrown));
+    }
+    if (shortBytes > 0 || failures.size > 0) this.#later(this.#parts.tuning.settleMs);
+    return { shortBytes, failures };
+  }
+
+  /** Answers how much could not be claimed. */
+  async #settleMemory(usableBytes: number): Promise<number> {
+    const { driver, clock } = this.#parts;
+    const { vm } = this;
+    const nowMs = clock.monotonicMs();
+    const leftBytes = this.#idle ? this.#idleBytes(usableBytes) : usableBytes;
+    const target = this.#calm.mayClaim(nowMs) ? vm.provisioned.memory - leftBytes : 0;
+    const over = vm.claimed.memory - target;
+    if (over > 0) await driver.releaseMemory(vm, over);
+    if (this.#applied.get('usable') !== usableBytes) {
+      await vm.guest.call('setUsable', { memoryBytes: usableBytes });
+      this.#applied.set('usable', usableBytes);
+    }
+    if (over > -negligibleBytes) return 0;
+    const { claimedBytes, stalled } = await driver.claimMemory(vm, -over);
+    if (stalled) await this.releaseEverything('its balloon made no progress');
+    const short = target - claimedBytes;
+    return stalled || short < negligibleBytes ? 0 : short;
+  }
+
+  #idleBytes(usableBytes: number): number {
+    let usedBytes = 0;
+    // Of an instance that was never measured it is not known what it holds.
+    for (const { usage, reserved } of this.placed.values())
+      usedBytes += usage?.workingSetBytes ?? reserved.memory;
+    return usableWhileIdle(usableBytes, usedBytes, this.#parts.tuning.idleSpareBytes);
+  }
+
+  #later(afterMs: number): void {
+    clearTimeout(this.#settleTimer);
+    this.#settleTimer = setTimeout(() => void this.#settleQuietly(), afterMs).unref();
+  }
+
+  async #settleQuietly(): Promise<void> {
+    await this.settle().catch((thrown: unknown) =>
+      this.#parts.log.warn({ err: thrown, unit: this.id }, 'a unit’s claims could not be settled'),
+    );
+  }
+}
