@@ -25,6 +25,8 @@ export const workload = z.looseObject({
   tenant: z.string(),
   name: z.string(),
   path: z.string(),
+  /** Of an app whose instances fail. */
+  restart: z.looseObject({ failures: z.number(), reason: z.string(), nextStartAt: z.string() }).nullish(),
 });
 
 const limit = z.string().nullable();

@@ -261,3 +261,18 @@ test('events: cut from the stream, one line each', async () => {
   expect(code).toBe(0);
   expect(stdout).toBe('2026-01-01T00:00:00Z  resize  default/chat  memory 1 → 2\n');
 });
+
+test('ps shows an app of which nothing runs because it crashes, with why and when it is tried again', async () => {
+  const nextStartAt = new Date(Date.now() + 60_000).toISOString();
+  const restart = { failures: 4, reason: 'it ended with status 1', nextStartAt };
+  const app = { kind: 'app', tenant: 'default', name: 'shop', path: '/w/default/shop/', restart };
+  const fine = { ...app, name: 'fine', restart: null };
+  answer = ({ url }) => ({ json: url === '/v1/workloads' ? [app, fine] : [] });
+  const { code, stdout } = await bellows('ps');
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^- +default +shop +crashed /m);
+  expect(stdout).toMatch(
+    /^default\/shop failed 4 times in a row \(it ended with status 1\)\. It is started again in (59|60) s\.$/m,
+  );
+  expect(stdout).not.toContain('fine');
+});

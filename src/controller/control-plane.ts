@@ -71,6 +71,16 @@ export interface FunctionUpdate {
   readonly expectedRevision?: string;
 }
 
+/** An app that has fewer instances than it should, since they failed. */
+export interface AppRestart {
+  /** In a row. */
+  readonly failures: number;
+  /** Of the last one, for people. */
+  readonly reason: string;
+  /** Past while a start is being tried. */
+  readonly nextStartAtMs: number;
+}
+
 export interface InstanceView extends InstanceInfo {
   readonly usage: InstanceUsage;
   /** Measured and predicted need. */
@@ -180,6 +190,8 @@ export interface ControlPlane {
   setTags(tenant: TenantId, name: WorkloadName, tags: Readonly<Record<string, string>>): Promise<Workload>;
   getWorkload(tenant: TenantId, name: WorkloadName): Workload;
   listWorkloads(tenant?: TenantId): Workload[];
+  /** Null when all its instances run, or nothing is known to have failed. */
+  restartOf(key: WorkloadKey): AppRestart | null;
   deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void>;
   /** Memory, cpu, storage and bandwidth of every instance, and an app's number of instances, live. */
   resizeWorkload(

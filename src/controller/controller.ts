@@ -10,6 +10,7 @@ import type { AsyncQueue } from './async/queue.ts';
 import type { AuditLog } from './audit.ts';
 import type { CodeStore } from './code-store.ts';
 import type {
+  AppRestart,
   AuditEvent,
   ChangeOptions,
   ControlPlane,
@@ -25,6 +26,7 @@ import type {
 } from './control-plane.ts';
 import type { Observer } from './observe.ts';
 import type { Reclaimer } from './reclaim.ts';
+import type { Reconciler } from './reconcile/reconciler.ts';
 import type { WorkloadSizes } from './resize/workload-sizes.ts';
 import type { Gateways } from './routes/gateways.ts';
 import type { DesiredState } from './state/desired.ts';
@@ -45,6 +47,7 @@ export interface ControllerParts {
   readonly observer: Observer;
   readonly reclaimer: Reclaimer;
   readonly queue: AsyncQueue;
+  readonly reconciler: Reconciler;
   readonly gateways: Gateways;
   readonly link: AgentLink;
   readonly audit: AuditLog;
@@ -123,6 +126,10 @@ export class Controller implements ControlPlane {
 
   listWorkloads(tenant?: TenantId): Workload[] {
     return this.#parts.desired.workloads(tenant);
+  }
+
+  restartOf(key: WorkloadKey): AppRestart | null {
+    return this.#parts.reconciler.restartOf(key);
   }
 
   deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void> {

@@ -218,6 +218,7 @@ export async function startController(
       observer,
       reclaimer,
       queue,
+      reconciler,
       gateways,
       link,
       audit,

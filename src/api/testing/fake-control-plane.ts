@@ -12,6 +12,7 @@ import {
 } from '../../base/ids.ts';
 import { mib, type Bytes } from '../../base/quantity.ts';
 import type {
+  AppRestart,
   AuditEvent,
   ControlPlane,
   Deployment,
@@ -35,6 +36,7 @@ function sized(base: Resources, change: PartialResources): Resources {
 export class FakeControlPlane implements ControlPlane {
   readonly startedAtMs = Date.UTC(2026, 0, 1);
   readonly tenants = new Map<TenantId, Tenant>();
+  readonly restarts = new Map<WorkloadKey, AppRestart>();
   readonly workloads = new Map<WorkloadKey, Workload>();
   readonly blobs = new Map<string, Buffer>();
   readonly events: AuditEvent[] = [];
@@ -242,6 +244,10 @@ export class FakeControlPlane implements ControlPlane {
     return [...this.workloads.values()].filter(
       (workload) => tenant === undefined || workload.tenant === tenant,
     );
+  }
+
+  restartOf(key: WorkloadKey): AppRestart | null {
+    return this.restarts.get(key) ?? null;
   }
 
   async deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void> {

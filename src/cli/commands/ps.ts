@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { instances, type Instances } from '../answers.ts';
+import { instances, workload, type Instances } from '../answers.ts';
 import { command } from '../command.ts';
 import type { Context } from '../context.ts';
 import { exitCode } from '../exit-code.ts';
@@ -44,6 +44,22 @@ export async function listInstances({ client }: Context, tenant: string | undefi
   );
 }
 
+type Workload = z.infer<typeof workload>;
+
+/** Apps whose instances failed, and what they wait for: of those there may be nothing among the instances. */
+function crashedRows(list: readonly Workload[]): string[][] {
+  return list.map(({ tenant, name }) => ['-', tenant, name, 'crashed', '-', '0', '-', '-', '-', '-', '-']);
+}
+
+function crashedText({ tenant, name, restart }: Workload, nowMs: number): string {
+  if (restart === null || restart === undefined) return '';
+  const { failures, reason, nextStartAt } = restart;
+  const row = failures === 1 ? '' : ` ${failures} times in a row`;
+  const inSeconds = Math.ceil((Date.parse(nextStartAt) - nowMs) / 1_000);
+  const next = inSeconds > 0 ? `It is started again in ${inSeconds} s.` : 'It is being started again.';
+  return `${tenant}/${name} failed${row} (${reason}). ${next}`;
+}
+
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
@@ -55,13 +71,20 @@ export const ps = command({
   args: z.object({ tenant: tenantArgument.optional() }),
   handler: async ({ tenant }, ctx) => {
     const list = await listInstances(ctx, tenant);
-    if (ctx.options.json) ctx.out.json(list);
-    else
-      ctx.out.table(
-        instanceHead,
-        instanceRows(list),
-        'Nothing runs. Functions start when they are called: bellows invoke NAME',
-      );
+    if (ctx.options.json) {
+      ctx.out.json(list);
+      return exitCode.ok;
+    }
+    const all = await ctx.client.call({ method: 'GET', path: '/v1/workloads' }, z.array(workload));
+    const crashed = all.filter(
+      (one) => (one.restart ?? null) !== null && (tenant === undefined || one.tenant === tenant),
+    );
+    ctx.out.table(
+      instanceHead,
+      [...instanceRows(list), ...crashedRows(crashed)],
+      'Nothing runs. Functions start when they are called: bellows invoke NAME',
+    );
+    for (const one of crashed) ctx.out.line(crashedText(one, Date.now()));
     return exitCode.ok;
   },
 });

@@ -59,6 +59,22 @@ describe('deploying', () => {
     expect(await harness.running()).toEqual(before);
   });
 
+  test('an app whose instances crash says so, why, and when it is tried again, until it runs', async () => {
+    harness = await Harness.start({ restartFirstMs: 200 });
+    const { key } = await harness.control.deploy(acme, app('chat'), { mustCreate: true });
+    expect(harness.control.restartOf(key)).toBeNull();
+    const [id] = await harness.running();
+    const crashedAtMs = Date.now();
+    harness.agent.exit(id!, { reason: 'exit status 3', code: 3 });
+    expect(harness.control.restartOf(key)).toMatchObject({
+      failures: 1,
+      reason: expect.stringContaining('exit status 3'),
+    });
+    expect(harness.control.restartOf(key)?.nextStartAtMs).toBeGreaterThanOrEqual(crashedAtMs + 200);
+    await eventually(async () => expect(await harness.running()).toHaveLength(1));
+    await eventually(() => expect(harness.control.restartOf(key)).toBeNull());
+  });
+
   test('the old instance is stopped only after the new one listens', async () => {
     harness = await Harness.start();
     await harness.control.deploy(acme, app('chat'), { mustCreate: true });

@@ -7,6 +7,11 @@ export interface Backoff {
   readonly notBeforeMs: number;
 }
 
+/** With why the last of them failed, for people. */
+export interface Failing extends Backoff {
+  readonly reason: string;
+}
+
 /** When an app that ended is started again. */
 export interface NextStart {
   readonly inMs: number;

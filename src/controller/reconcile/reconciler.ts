@@ -8,11 +8,12 @@ import type { Workload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { AgentLink } from '../agent-link.ts';
 import type { AuditLog } from '../audit.ts';
+import type { AppRestart } from '../control-plane.ts';
 import type { Tuning } from '../config.ts';
 import { KeyedQueue } from '../serial.ts';
 import type { ActualState, Change, Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { afterExit, noBackoff, type Backoff, type NextStart } from './backoff.ts';
+import { afterExit, noBackoff, type Failing, type NextStart } from './backoff.ts';
 import { nextStartText, reasonOf } from './event-text.ts';
 import { planWorkload } from './plan.ts';
 import type { Starter } from './starter.ts';
@@ -42,7 +43,7 @@ export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #queue = new KeyedQueue<WorkloadKey>();
   readonly #dirty = new Set<WorkloadKey>();
-  readonly #backoffs = new Map<WorkloadKey, Backoff>();
+  readonly #backoffs = new Map<WorkloadKey, Failing>();
   readonly #timers = new Map<WorkloadKey, NodeJS.Timeout>();
   readonly #waiters = new Map<WorkloadKey, Waiter>();
   readonly #unsubscribe: () => void;
@@ -95,6 +96,18 @@ export class Reconciler {
   /** A person's change gives a crashing app a new chance at once. */
   resetBackoff(key: WorkloadKey): void {
     this.#backoffs.delete(key);
+  }
+
+  /** What is tried for an app whose instances fail; null when as many serve as should, or none has failed. */
+  restartOf(key: WorkloadKey): AppRestart | null {
+    const { desired, actual } = this.#parts;
+    const failing = this.#backoffs.get(key);
+    const workload = desired.workload(key);
+    if (failing === undefined || workload?.kind !== 'app') return null;
+    const serving = actual.ofWorkload(key).filter(({ life }) => life.phase === 'serving').length;
+    if (serving >= workload.scale) return null;
+    const { failures, reason, notBeforeMs } = failing;
+    return { failures, reason, nextStartAtMs: notBeforeMs };
   }
 
   /** Ends adopted instances that never became usable: nobody waits for their start any more. */
@@ -252,7 +265,7 @@ export class Reconciler {
     }
     const nowMs = clock.nowMs();
     const backoff = afterExit(this.#backoffs.get(key) ?? noBackoff, ranMs, nowMs, tuning);
-    this.#backoffs.set(key, backoff);
+    this.#backoffs.set(key, { ...backoff, reason: reasonOf(error) });
     this.kick(key);
     return { inMs: backoff.notBeforeMs - nowMs, failures: backoff.failures };
   }

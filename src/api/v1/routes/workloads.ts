@@ -97,7 +97,10 @@ export const workloadRoutes = [
     body: noBody,
     answer: z.array(workloadView),
     statuses: { 200: 'The workloads.' },
-    handle: async ({ control }) => ({ status: 200, body: control.listWorkloads().map(showWorkload) }),
+    handle: async ({ control }) => ({
+      status: 200,
+      body: control.listWorkloads().map((workload) => showWorkload(control, workload)),
+    }),
   }),
   route({
     operationId: 'listTenantWorkloads',
@@ -112,7 +115,10 @@ export const workloadRoutes = [
     statuses: { 200: 'The workloads.' },
     handle: async ({ control }, { params }) => {
       control.getTenant(params.tenant);
-      return { status: 200, body: control.listWorkloads(params.tenant).map(showWorkload) };
+      return {
+        status: 200,
+        body: control.listWorkloads(params.tenant).map((workload) => showWorkload(control, workload)),
+      };
     },
   }),
   route({
@@ -137,7 +143,7 @@ export const workloadRoutes = [
       const workload = await control.deploy(tenant, deploymentOf(name, inspected, code), {
         mustCreate: false,
       });
-      return { status: replaces ? 200 : 201, body: showWorkload(workload) };
+      return { status: replaces ? 200 : 201, body: showWorkload(control, workload) };
     },
   }),
   route({
@@ -153,7 +159,7 @@ export const workloadRoutes = [
     statuses: { 200: 'The workload.' },
     handle: async ({ control }, { params }) => ({
       status: 200,
-      body: showWorkload(control.getWorkload(params.tenant, params.name)),
+      body: showWorkload(control, control.getWorkload(params.tenant, params.name)),
     }),
   }),
   route({

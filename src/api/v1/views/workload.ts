@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { formatResources } from '../../../model/resources.ts';
 import { runtimeNames, type Workload } from '../../../model/workload.ts';
-import type { LogEntry } from '../../../controller/control-plane.ts';
+import type { AppRestart, ControlPlane, LogEntry } from '../../../controller/control-plane.ts';
 import { showTime, sizeView, timeView } from './quantities.ts';
 
 const base = {
@@ -22,7 +22,16 @@ const base = {
 
 export const workloadView = z
   .discriminatedUnion('kind', [
-    z.object({ kind: z.literal('app'), ...base, start: z.string(), scale: z.number() }),
+    z.object({
+      kind: z.literal('app'),
+      ...base,
+      start: z.string(),
+      scale: z.number(),
+      restart: z
+        .object({ failures: z.number(), reason: z.string(), nextStartAt: timeView })
+        .nullable()
+        .meta({ description: 'Set while instances are missing because they failed, so often in a row.' }),
+    }),
     z.object({
       kind: z.literal('function'),
       ...base,
@@ -40,7 +49,10 @@ export const workloadView = z
   ])
   .meta({ id: 'Workload' });
 
-export function showWorkload(workload: Workload): z.infer<typeof workloadView> {
+export function showWorkload(
+  control: Pick<ControlPlane, 'restartOf'>,
+  workload: Workload,
+): z.infer<typeof workloadView> {
   const common = {
     tenant: workload.tenant,
     name: workload.name,
@@ -56,7 +68,13 @@ export function showWorkload(workload: Workload): z.infer<typeof workloadView> {
     modifiedAt: showTime(workload.modifiedAtMs),
   };
   if (workload.kind === 'app')
-    return { kind: 'app', ...common, start: workload.start, scale: workload.scale };
+    return {
+      kind: 'app',
+      ...common,
+      start: workload.start,
+      scale: workload.scale,
+      restart: showRestart(control.restartOf(workload.key)),
+    };
   return {
     kind: 'function',
     ...common,
@@ -69,6 +87,14 @@ export function showWorkload(workload: Workload): z.infer<typeof workloadView> {
     reservedConcurrency: workload.reservedConcurrency,
     revisionId: workload.revisionId,
   };
+}
+
+function showRestart(
+  restart: AppRestart | null,
+): { failures: number; reason: string; nextStartAt: string } | null {
+  if (restart === null) return null;
+  const { failures, reason, nextStartAtMs } = restart;
+  return { failures, reason, nextStartAt: showTime(nextStartAtMs) };
 }
 
 export const logsView = z
