@@ -44,10 +44,10 @@ export function route(url: string, host: string | undefined, table: RouteTable):
 /** Undefined when the host names no workload by its form: then the path decides. */
 function routeHost(url: string, host: string, table: RouteTable): Route | undefined {
   const colon = host.lastIndexOf(':');
-  const name = colon < 0 ? host : host.slice(0, colon);
-  const workload = table.workloadByHost(name) ?? table.workloadByHost(name.toLowerCase());
+  const name = (colon < 0 ? host : host.slice(0, colon)).toLowerCase();
+  if (!name.endsWith(hostSuffix)) return undefined;
+  const workload = table.workloadByHost(name);
   if (workload !== undefined) return { to: 'workload', workload, url, prefix: '' };
-  if (!name.toLowerCase().endsWith(hostSuffix)) return undefined;
   return {
     to: 'nowhere',
     message: `No workload answers to the host ${JSON.stringify(name.slice(0, 120))}.`,

@@ -219,6 +219,8 @@ export function encodeResultFrame(
   return frame;
 }
 
+const noTail = Buffer.alloc(0);
+
 /** @throws RangeError when the payload is shorter than it says: the instance sent nonsense. */
 export function decodeResult(payload: Buffer): Result {
   const tailBytes = payload.readUInt16LE(9);
@@ -229,7 +231,7 @@ export function decodeResult(payload: Buffer): Result {
     outcome: code === outcome.ok ? outcome.ok : code === outcome.handled ? outcome.handled : outcome.fatal,
     durationMicros: payload.readUInt32LE(1),
     peakKib: payload.readUInt32LE(5),
-    logTail: payload.subarray(resultFixedBytes, bodyAt),
+    logTail: tailBytes === 0 ? noTail : payload.subarray(resultFixedBytes, bodyAt),
     body: payload.subarray(bodyAt),
   };
 }

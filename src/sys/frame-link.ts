@@ -1,6 +1,7 @@
 // Frames over a connected Unix socket, or any other stream of bytes both ways: gathers writes of one turn of the event loop
 // into one system call, cuts what arrives into frames, and ends in one place. Owns the socket. Does not own what frames mean.
 import type { Duplex } from 'node:stream';
+import { FrameBatch } from '../base/frame-batch.ts';
 import { encodeFrame, FrameDecoder, type Frame } from '../base/frame.ts';
 
 export interface FrameLinkHandlers {
@@ -11,7 +12,9 @@ export interface FrameLinkHandlers {
 
 export class FrameLink {
   readonly socket: Duplex;
+  /** Whole buffers, in order, and behind them what was written since. */
   #gathered: Buffer[] = [];
+  readonly #batch = new FrameBatch();
   #flushScheduled = false;
   #closed = false;
   #error: Error | undefined;
@@ -54,16 +57,29 @@ export class FrameLink {
   /** Queues an already encoded frame. */
   sendEncoded(frame: Buffer): boolean {
     if (this.closed) return false;
+    if (!this.#batch.empty) this.#gathered.push(this.#batch.take());
     this.#gathered.push(frame);
-    if (!this.#flushScheduled) {
-      this.#flushScheduled = true;
-      setImmediate(this.#flush);
-    }
+    this.#scheduleFlush();
     return true;
+  }
+
+  /** Queues what `write` writes: frames made in place, without a buffer of their own. */
+  sendWritten(write: (batch: FrameBatch) => void): boolean {
+    if (this.closed) return false;
+    write(this.#batch);
+    this.#scheduleFlush();
+    return true;
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flush);
   }
 
   readonly #flush = (): void => {
     this.#flushScheduled = false;
+    if (!this.#batch.empty) this.#gathered.push(this.#batch.take());
     const gathered = this.#gathered;
     const [first] = gathered;
     if (first === undefined || this.closed) return;

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BellowsError } from '../../base/errors.ts';
+import { FrameBatch } from '../../base/frame-batch.ts';
 import { frameHeaderBytes } from '../../base/frame.ts';
 import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
 import { decodeInvoke, encodeResult, frameType, invokeFlag, outcome } from '../../protocol/instance.ts';
@@ -73,7 +74,10 @@ class Bench {
   add(id: string, generation = 'g1', frozen = false): void {
     const frames: { id: number; name: string }[] = [];
     this.sent.set(id, frames);
-    const sendEncoded = (frame: Buffer): boolean => {
+    const sendWritten = (write: (batch: FrameBatch) => void): boolean => {
+      const batch = new FrameBatch();
+      write(batch);
+      const frame = batch.take();
       frames.push({
         id: frame.readUInt32LE(5),
         name: decodeInvoke(frame.subarray(frameHeaderBytes)).event.toString(),
@@ -83,7 +87,7 @@ class Bench {
     this.pool.addInstance(
       id as InstanceId,
       generation,
-      { sendEncoded, pause() {}, resume() {}, close() {} },
+      { sendWritten, pause() {}, resume() {}, close() {} },
       frozen,
     );
     this.pool.linkOpened(id as InstanceId);

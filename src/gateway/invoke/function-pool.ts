@@ -269,7 +269,8 @@ export class FunctionPool {
   #send(slot: Slot, invocation: Invocation): void {
     invocation.frameId = slot.nextFrameId();
     slot.inflight.push(invocation);
-    slot.link.sendEncoded(invocation.encode(this.#effects.clock.nowMs() + this.#route.timeoutMs));
+    const deadlineMs = this.#effects.clock.nowMs() + this.#route.timeoutMs;
+    slot.link.sendWritten((batch) => invocation.write(batch, deadlineMs));
     if (slot.inflight.length === 1) this.#headStarts(slot);
   }
 

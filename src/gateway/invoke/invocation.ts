@@ -1,7 +1,7 @@
 // One request to run a function once: what it carries, who wants the answer, and how it can fail.
 // Owns its encoding as a frame. Does not own which instance runs it (function-pool.ts).
 import { randomUUID } from 'node:crypto';
-import { frameHeaderBytes, writeFrameHeader } from '../../base/frame.ts';
+import type { FrameBatch } from '../../base/frame-batch.ts';
 import { frameType, invokePrefixBytes, writeInvokePrefix, type Result } from '../../protocol/instance.ts';
 import type { ThrottleReason } from '../../protocol/lambda/errors.ts';
 import type { Queued } from './queue.ts';
@@ -32,10 +32,12 @@ export interface Sink {
   onStreamChunk?(chunk: Buffer, resume: () => void): boolean;
 }
 
+/** Up to here three times the room is less work than counting. */
+const uncountedCharacters = 2048;
+
 export class Invocation implements Queued {
   readonly requestId: string;
   readonly event: Buffer | string;
-  readonly eventBytes: number;
   readonly flags: number;
   /** JSON of `{clientContext?}`, or empty. */
   readonly extra: string;
@@ -44,6 +46,7 @@ export class Invocation implements Queued {
   queuedAtMs = 0;
   /** The frame's id on the link that it was last sent over. */
   frameId = 0;
+  #eventBytes: number | undefined;
 
   constructor(
     event: Buffer | string,
@@ -52,25 +55,37 @@ export class Invocation implements Queued {
   ) {
     this.requestId = options.requestId ?? randomUUID();
     this.event = event;
-    this.eventBytes = typeof event === 'string' ? Buffer.byteLength(event) : event.length;
     this.flags = options.flags ?? 0;
     this.extra = options.extra ?? '';
     this.sink = sink;
   }
 
-  /** The whole frame in one buffer, the event written into it once. @param deadlineMs wall-clock time */
-  encode(deadlineMs: number): Buffer {
-    const payloadBytes = invokePrefixBytes(this.extra) + this.eventBytes;
-    const frame = Buffer.allocUnsafe(frameHeaderBytes + payloadBytes);
-    writeFrameHeader(frame, 0, frameType.invoke, this.frameId, payloadBytes);
-    const eventAt = writeInvokePrefix(frame, frameHeaderBytes, {
+  /** Counted only where it waits, for that costs as much as writing it. */
+  get eventBytes(): number {
+    return (this.#eventBytes ??=
+      typeof this.event === 'string' ? Buffer.byteLength(this.event) : this.event.length);
+  }
+
+  /** Writes the whole frame, the event into it once. @param deadlineMs wall-clock time */
+  write(batch: FrameBatch, deadlineMs: number): void {
+    const { event } = this;
+    const at = batch.begin(invokePrefixBytes(this.extra) + this.#mostEventBytes());
+    const eventAt = writeInvokePrefix(batch.buffer, at, {
       deadlineMs,
       flags: this.flags,
       requestId: this.requestId,
       extra: this.extra,
     });
-    if (typeof this.event === 'string') frame.write(this.event, eventAt, 'utf8');
-    else this.event.copy(frame, eventAt);
-    return frame;
+    const eventBytes =
+      typeof event === 'string' ? batch.buffer.write(event, eventAt) : event.copy(batch.buffer, eventAt);
+    batch.end(frameType.invoke, this.frameId, eventAt - at + eventBytes);
+  }
+
+  /** A UTF-16 unit has at most three bytes in UTF-8: room for a short event needs no counting. */
+  #mostEventBytes(): number {
+    const { event } = this;
+    return typeof event === 'string' && event.length <= uncountedCharacters
+      ? event.length * 3
+      : this.eventBytes;
   }
 }

@@ -6,6 +6,7 @@
 //                        freezing ─▶ frozen ─▶ thawing        every state ──gone, timed out──▶ ended
 //
 // A slot that is retired takes nothing new in any state.
+import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Invocation } from './invocation.ts';
 
@@ -13,7 +14,7 @@ export type SlotState = 'connecting' | 'ready' | 'freezing' | 'frozen' | 'thawin
 
 /** The part of an instance link that a slot needs. */
 export interface SlotLink {
-  sendEncoded(frame: Buffer): boolean;
+  sendWritten(write: (batch: FrameBatch) => void): boolean;
   /** Stops and goes on reading: back-pressure of a client that takes a stream slowly. */
   pause(): void;
   resume(): void;

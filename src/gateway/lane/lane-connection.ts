@@ -42,7 +42,7 @@ export class LaneConnection implements AnswerOwner {
   #answer: LaneAnswer | undefined;
   #request: LaneRequest | undefined;
   #served: Served = 'notForTheLane';
-  #headers: PlainHeaders | undefined;
+  #head: PlainHead | undefined;
   /** Came while an answer was outstanding. */
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
@@ -71,7 +71,7 @@ export class LaneConnection implements AnswerOwner {
 
   /** Whether the client, or we, want it to end with the answer. */
   get ending(): boolean {
-    return this.#headers?.keepAlive === false || this.#owner.stopping;
+    return this.#head?.headers.keepAlive === false || this.#owner.stopping;
   }
 
   /** Whether a request was answered on it. */
@@ -116,13 +116,14 @@ export class LaneConnection implements AnswerOwner {
     let rest = bytes;
     // After a last answer, or the client's end, whatever else was sent is not looked at.
     while (rest.length > 0 && this.socket.writable) {
-      const head = readPlainHead(rest.toString('latin1', 0, maxPlainHeadBytes), this.#headers);
+      const head = readPlainHead(rest.toString('latin1', 0, maxPlainHeadBytes), this.#head);
       const end = head === undefined ? 0 : head.bytes + head.headers.contentLength;
-      if (head === undefined || end > rest.length || !this.#serve(head, rest.subarray(head.bytes, end))) {
+      if (head === undefined || end > rest.length || !this.#serve(head, rest)) {
         this.handOver(rest);
         return;
       }
-      rest = rest.subarray(end);
+      // Views cost more than what is done with them: as a rule there is nothing to view.
+      rest = end === rest.length ? nothing : rest.subarray(end);
       if (this.#answer !== undefined) {
         if (rest.length > 0) {
           this.#waiting.push(rest);
@@ -134,9 +135,12 @@ export class LaneConnection implements AnswerOwner {
     this.#taking = false;
   }
 
-  #serve(head: PlainHead, body: Buffer): boolean {
-    this.#headers = head.headers;
+  /** @param bytes the request's, and maybe more */
+  #serve(head: PlainHead, bytes: Buffer): boolean {
+    this.#head = head;
     const answer = new LaneAnswer(this);
+    const { contentLength } = head.headers;
+    const body = contentLength === 0 ? nothing : bytes.subarray(head.bytes, head.bytes + contentLength);
     const request = new LaneRequest(head, body, this.#sourceIp, this.#port);
     this.#answer = answer;
     this.#request = request;
@@ -188,6 +192,8 @@ export class LaneConnection implements AnswerOwner {
 }
 
 function ignore(): void {}
+
+const nothing = Buffer.alloc(0);
 
 class LaneRequest implements FunctionRequest {
   readonly method: string;

@@ -33,7 +33,6 @@ const notPlainHeaders: ReadonlySet<string> = new Set([
 
 /** The header lines of a plain request, read. */
 export class PlainHeaders extends HeaderBlock {
-  /** The lines themselves: whoever sends the same again means the same. */
   readonly text: string;
   readonly host: string;
   readonly contentLength: number;
@@ -55,6 +54,8 @@ export class PlainHeaders extends HeaderBlock {
 }
 
 export interface PlainHead {
+  /** The whole of it but the empty line: who sends the same again means the same. */
+  readonly text: string;
   readonly method: string;
   readonly target: string;
   readonly headers: PlainHeaders;
@@ -64,12 +65,14 @@ export interface PlainHead {
 
 /**
  * @param text latin1, from the first byte of a request on
- * @param earlier the headers of the request before on the same connection
+ * @param earlier the head of the request before on the same connection
  * @returns undefined when the head is not whole, or not plain
  */
-export function readPlainHead(text: string, earlier: PlainHeaders | undefined): PlainHead | undefined {
-  const lineEnd = text.indexOf('\r\n');
+export function readPlainHead(text: string, earlier: PlainHead | undefined): PlainHead | undefined {
   const headEnd = text.indexOf('\r\n\r\n');
+  if (earlier !== undefined && headEnd === earlier.text.length && text.startsWith(earlier.text))
+    return earlier;
+  const lineEnd = text.indexOf('\r\n');
   // The first line end may be the one that ends a head without headers: it has no Host then.
   if (lineEnd < 0 || headEnd <= lineEnd || headEnd + 4 > maxPlainHeadBytes) return undefined;
 
@@ -81,8 +84,10 @@ export function readPlainHead(text: string, earlier: PlainHeaders | undefined): 
   if (!plainMethods.has(method) || !plainTarget.test(target)) return undefined;
 
   const lines = text.slice(lineEnd + 2, headEnd);
-  const headers = earlier?.text === lines ? earlier : readPlainHeaders(lines);
-  return headers === undefined ? undefined : { method, target, headers, bytes: headEnd + 4 };
+  const headers = earlier?.headers.text === lines ? earlier.headers : readPlainHeaders(lines);
+  return headers === undefined
+    ? undefined
+    : { text: text.slice(0, headEnd), method, target, headers, bytes: headEnd + 4 };
 }
 
 /** @param lines what is between the request line and the empty line, without the last line's end */

@@ -2,6 +2,7 @@
 // gives up when nothing answers any more. Owns the socket. Does not own what frames mean.
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { Frame } from '../../base/frame.ts';
 import { instanceSockets } from '../../protocol/instance.ts';
 import { FrameLink } from '../../sys/frame-link.ts';
@@ -45,8 +46,8 @@ export class InstanceLink {
     return this.#link?.send(type, id, payload) ?? false;
   }
 
-  sendEncoded(frame: Buffer): boolean {
-    return this.#link?.sendEncoded(frame) ?? false;
+  sendWritten(write: (batch: FrameBatch) => void): boolean {
+    return this.#link?.sendWritten(write) ?? false;
   }
 
   pause(): void {

@@ -14,6 +14,20 @@ export interface EventHeaders {
   readonly contentEncoding: string;
   /** The caller's own, which goes on through us; undefined when each request needs a new one. */
   readonly traceId: string | undefined;
+  /** Of the last event that was made with them; kept by event.ts. */
+  lastParts: EventParts | undefined;
+}
+
+/** What requests for the same with the same headers have in common: whoever asks again and again is spared making it. */
+export interface EventParts {
+  readonly method: string;
+  readonly url: string;
+  readonly apiId: string;
+  readonly accountId: string;
+  /** Up to the last of the headers. */
+  readonly opening: string;
+  /** From there up to the request id. */
+  readonly middle: string;
 }
 
 export const traceHeader = 'x-amzn-trace-id';
@@ -57,6 +71,7 @@ export function readEventHeaders(raw: readonly string[], sourceIp: string, port:
     contentType: valueOf('content-type') ?? '',
     contentEncoding: valueOf('content-encoding') ?? '',
     traceId: valueOf(traceHeader),
+    lastParts: undefined,
   };
 }
 

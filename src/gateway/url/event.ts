@@ -3,7 +3,7 @@
 // one JSON.stringify over the whole; every string still goes through it.
 import { isUtf8 } from 'node:buffer';
 import type { FunctionRequest } from '../exchange.ts';
-import { readEventHeaders, traceHeader, type EventHeaders } from './event-headers.ts';
+import { readEventHeaders, traceHeader, type EventHeaders, type EventParts } from './event-headers.ts';
 
 export interface UrlRequest {
   readonly request: Pick<FunctionRequest, 'method' | 'headers' | 'httpVersion' | 'sourceIp' | 'port'>;
@@ -21,29 +21,40 @@ export interface UrlRequest {
 const textTypes =
   /^(?:text\/|application\/(?:json|javascript|xml|graphql)(?:$|;| )|application\/[a-z0-9.+-]+\+(?:json|xml)(?:$|;| ))/i;
 
-export function buildEvent({ request, url, body, requestId, nowMs, apiId, accountId }: UrlRequest): string {
-  const queryAt = url.indexOf('?');
-  const rawPath = queryAt < 0 ? url : url.slice(0, queryAt);
-  const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1);
-  const headers = (request.headers.eventHeaders ??= readEventHeaders(
-    request.headers.raw,
-    request.sourceIp,
-    request.port,
+export function buildEvent(given: UrlRequest): string {
+  const { body, requestId, nowMs } = given;
+  const headers = (given.request.headers.eventHeaders ??= readEventHeaders(
+    given.request.headers.raw,
+    given.request.sourceIp,
+    given.request.port,
   ));
-  const path = JSON.stringify(rawPath);
-  const id = JSON.stringify(apiId);
+  const { opening, middle } = partsOf(given, headers);
   const trace = headers.traceId === undefined ? `,"${traceHeader}":"${newTraceId(requestId, nowMs)}"` : '';
   return (
-    `{"version":"2.0","routeKey":"$default","rawPath":${path},"rawQueryString":${JSON.stringify(rawQuery)},` +
-    `${headers.cookies}"headers":{${headers.members}${trace}},` +
-    (rawQuery === '' ? '' : `"queryStringParameters":${JSON.stringify(readQuery(rawQuery))},`) +
-    `"requestContext":{"accountId":${JSON.stringify(accountId)},"apiId":${id},` +
-    `"domainName":${headers.domainName},"domainPrefix":${id},` +
-    `"http":{"method":"${request.method}","path":${path},"protocol":"HTTP/${request.httpVersion}",` +
-    `"sourceIp":"${request.sourceIp}","userAgent":${headers.userAgent}},` +
-    `"requestId":"${requestId}","routeKey":"$default","stage":"$default",` +
-    `"time":"${timeText(nowMs)}","timeEpoch":${nowMs}},${bodyMembers(body, headers)}}`
+    `${opening}${trace}${middle}${requestId}","routeKey":"$default","stage":"$default","time":"${timeText(nowMs)}",` +
+    `"timeEpoch":${nowMs}},${bodyMembers(body, headers)}}`
   );
+}
+
+function partsOf({ request, url, apiId, accountId }: UrlRequest, headers: EventHeaders): EventParts {
+  const { method } = request;
+  const last = headers.lastParts;
+  if (last?.url === url && last.method === method && last.apiId === apiId && last.accountId === accountId)
+    return last;
+  const queryAt = url.indexOf('?');
+  const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1);
+  const path = JSON.stringify(queryAt < 0 ? url : url.slice(0, queryAt));
+  const id = JSON.stringify(apiId);
+  const opening =
+    `{"version":"2.0","routeKey":"$default","rawPath":${path},"rawQueryString":${JSON.stringify(rawQuery)},` +
+    `${headers.cookies}"headers":{${headers.members}`;
+  const query = rawQuery === '' ? '' : `"queryStringParameters":${JSON.stringify(readQuery(rawQuery))},`;
+  const middle =
+    `},${query}"requestContext":{"accountId":${JSON.stringify(accountId)},"apiId":${id},` +
+    `"domainName":${headers.domainName},"domainPrefix":${id},` +
+    `"http":{"method":"${method}","path":${path},"protocol":"HTTP/${request.httpVersion}",` +
+    `"sourceIp":"${request.sourceIp}","userAgent":${headers.userAgent}},"requestId":"`;
+  return (headers.lastParts = { method, url, apiId, accountId, opening, middle });
 }
 
 /** AWS X-Ray's form: a version, the time in seconds and 96 random bits, of which the request id has more. */

@@ -9,14 +9,15 @@ interface Given {
   readonly rawHeaders?: readonly string[];
   readonly body?: Buffer;
   readonly times?: number;
+  readonly headers?: HeaderBlock;
 }
 
-function eventOf({ url = '/', rawHeaders, body, times = 1 }: Given): Record<string, unknown> {
-  const headers = new HeaderBlock(rawHeaders ?? ['Host', 'fn.acme.localhost:8080']);
+function eventOf({ url = '/', rawHeaders, headers, body, times = 1 }: Given): Record<string, unknown> {
+  const block = headers ?? new HeaderBlock(rawHeaders ?? ['Host', 'fn.acme.localhost:8080']);
   let event = '';
   for (let time = 1; time <= times; time += 1) {
     event = buildEvent({
-      request: { method: 'GET', headers, httpVersion: '1.1', sourceIp: '10.0.0.1', port: 8080 },
+      request: { method: 'GET', headers: block, httpVersion: '1.1', sourceIp: '10.0.0.1', port: 8080 },
       url,
       body: body ?? Buffer.alloc(0),
       requestId: `0000000${time}-aaaa-4bbb-8ccc-0123456789ab`,
@@ -56,6 +57,34 @@ describe('the event', () => {
       },
       isBase64Encoded: false,
     });
+  });
+
+  test('requests that repeat their headers have all that is theirs alone', () => {
+    const rawHeaders = ['Host', 'x', 'Cookie', 'a=1; b=2', 'User-Agent', 'me'];
+    expect(eventOf({ rawHeaders, times: 2 })).toEqual({
+      ...eventOf({ rawHeaders }),
+      headers: {
+        host: 'x',
+        'user-agent': 'me',
+        'x-forwarded-for': '10.0.0.1',
+        'x-forwarded-proto': 'http',
+        'x-forwarded-port': '8080',
+        'x-amzn-trace-id': 'Root=1-5e6a879e-00000002aaaa0123456789ab',
+      },
+      requestContext: {
+        ...(eventOf({ rawHeaders })['requestContext'] as object),
+        requestId: '00000002-aaaa-4bbb-8ccc-0123456789ab',
+      },
+    });
+    const headers = new HeaderBlock(rawHeaders);
+    for (const url of ['/a?x=1', '/b', '/b?y=2', '/a?x=1']) {
+      expect(eventOf({ headers, url })).toEqual(eventOf({ rawHeaders, url }));
+    }
+  });
+
+  test("a caller's own trace id goes on", () => {
+    const event = eventOf({ rawHeaders: ['Host', 'x', 'X-Amzn-Trace-Id', 'Root=1-a-b'] });
+    expect(event['headers']).toMatchObject({ 'x-amzn-trace-id': 'Root=1-a-b' });
   });
 
   test.each([
