@@ -7,26 +7,24 @@
 // - What is in the log is moved into the database when there is a pause, for that does hold the thread up.
 // - A watch sees the writes of this process only, in order, and is ended with an error when it falls 10,000 changes
 //   behind (../watchers.ts). There is one controller, so there are no others.
-import { closeSync, fdatasync, openSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { promisify } from 'node:util';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import { BlobDirectory } from '../blobs.ts';
 import { checkKey } from '../key.ts';
 import type { Entry, Store, StoreEvent } from '../port.ts';
-import { syncDirectory } from '../../sys/atomic-file.ts';
 import { Watchers } from '../watchers.ts';
 import { GroupSync } from './group-sync.ts';
+import { checkpointPages, LogFile } from './log-file.ts';
 import { migrate } from './migrations.ts';
 
 /** A controller that is just ending may hold the write lock for the length of a checkpoint. */
 const busyTimeoutMs = 5_000;
-/** Moving the log into the database takes two syncs of this thread, 1 to 30 ms: not while one write follows another. */
+/**
+ * Moving the log into the database takes two syncs of this thread, 1 to 30 ms: in a pause, and only without one when the
+ * log has become as long as it may be.
+ */
 const checkpointAfterMs = 500;
-/** Without any pause it is moved all the same: 4,000 pages of 4 KiB are some 1,000 writes. SQLite's own figure is 1,000. */
-const checkpointPages = 4_000;
-const syncData = promisify(fdatasync);
 
 export interface SqliteStoreOptions {
   readonly databasePath: string;
@@ -40,9 +38,16 @@ export interface SqliteStoreOptions {
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   const blobs = await BlobDirectory.open(options.blobDirectory);
   const database = openDatabase(options.databasePath);
-  // The log's name must be on the disk too: only then is it found after a loss of power.
-  await syncDirectory(dirname(options.databasePath));
-  return new SqliteStore(database, blobs, `${options.databasePath}-wal`);
+  try {
+    // Nobody else writes to the log while it is filled up.
+    database.exec('BEGIN IMMEDIATE');
+    const log = await LogFile.open(`${options.databasePath}-wal`);
+    database.exec('ROLLBACK');
+    return new SqliteStore(database, blobs, log);
+  } catch (thrown) {
+    database.close();
+    throw notOpened(options.databasePath, thrown);
+  }
 }
 
 function openDatabase(path: string): DatabaseSync {
@@ -58,21 +63,24 @@ function openDatabase(path: string): DatabaseSync {
     return database;
   } catch (thrown) {
     database?.close();
-    if (thrown instanceof BellowsError) throw thrown;
-    throw new BellowsError(
-      'Unavailable',
-      `The database ${path} can not be opened: ${messageOf(thrown)}.`,
-      'Check that the file is readable and the disk has room, or give Bellows another data directory with --data.',
-      { cause: thrown },
-    );
+    throw thrown instanceof BellowsError ? thrown : notOpened(path, thrown);
   }
+}
+
+function notOpened(path: string, thrown: unknown): BellowsError {
+  return new BellowsError(
+    'Unavailable',
+    `The database ${path} can not be opened: ${messageOf(thrown)}.`,
+    'Check that the file is readable and the disk has room, or give Bellows another data directory with --data.',
+    { cause: thrown },
+  );
 }
 
 class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #blobs: BlobDirectory;
   readonly #watchers = new Watchers();
-  readonly #log: number;
+  readonly #log: LogFile;
   readonly #sync: GroupSync;
   #checkpoint: NodeJS.Timeout | undefined;
   readonly #select: StatementSync;
@@ -81,12 +89,11 @@ class SqliteStore implements Store {
   readonly #remove: StatementSync;
   readonly #nextRevision: StatementSync;
 
-  constructor(database: DatabaseSync, blobs: BlobDirectory, logPath: string) {
+  constructor(database: DatabaseSync, blobs: BlobDirectory, log: LogFile) {
     this.#database = database;
     this.#blobs = blobs;
-    // SQLite keeps this one file as long as the database is open: it begins anew at its start, but is not replaced.
-    this.#log = openSync(logPath, 'r');
-    this.#sync = new GroupSync(() => syncData(this.#log));
+    this.#log = log;
+    this.#sync = new GroupSync(() => log.sync());
     this.#select = database.prepare('SELECT key, value, revision FROM entries WHERE key = ?');
     this.#selectFrom = database.prepare(
       'SELECT key, value, revision FROM entries WHERE key >= ? AND key > ? ORDER BY key',
@@ -181,7 +188,7 @@ class SqliteStore implements Store {
     this.#database.close();
     await this.#sync.idle();
     this.#watchers.close();
-    closeSync(this.#log);
+    this.#log.close();
   }
 
   #checkOpen(): void {
