@@ -77,7 +77,7 @@ export class Personaliser {
     seed.fill(0);
     setClock(nowMs);
     writeFileSync('/proc/sys/kernel/hostname', wanted.unit);
-    await setNetwork(wanted.network);
+    setNetwork(wanted.network);
     await this.#serve(wanted);
     writeIdentity(this.#options.identityFile, wanted);
   }
