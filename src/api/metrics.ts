@@ -2,7 +2,8 @@
 // Owns names and labels. Tenants' names and figures are for the admin only: code that runs here can reach the port too.
 import { Counter, Gauge, Registry } from 'prom-client';
 import { instanceStates } from '../model/instance.ts';
-import type { ControlPlane } from '../controller/control-plane.ts';
+import { resourceKinds } from '../model/resources.ts';
+import type { ControlPlane, UnitView } from '../controller/control-plane.ts';
 import { nameInKey } from './workload-key.ts';
 
 /** @param detailed whether series by tenant and workload are given too */
@@ -53,14 +54,22 @@ export async function renderMetrics(
 
   const ready = new Gauge({
     name: 'bellows_unit_ready',
-    help: "1 while the unit's agent is connected.",
+    help: '1 while the unit can serve.',
     labelNames: ['unit'],
     registers,
   });
-  for (const { id, state } of units) ready.set({ unit: id }, state === 'ready' ? 1 : 0);
+  for (const { id, state } of units) ready.set({ unit: id }, servingStates.has(state) ? 1 : 0);
 
   // Bytes, millicores and bytes per second, as everywhere; the resource's name is the label.
-  const amounts = ['capacity', 'granted', 'used', 'claimed', 'unallocated', 'oversubscribed'] as const;
+  const amounts = [
+    'capacity',
+    'provisioned',
+    'granted',
+    'used',
+    'claimed',
+    'unallocated',
+    'oversubscribed',
+  ] as const;
   for (const amount of amounts) {
     const gauge = new Gauge({
       name: `bellows_resource_${amount}`,
@@ -70,8 +79,40 @@ export async function renderMetrics(
     });
     for (const line of ledger) gauge.set({ resource: line.resource }, line[amount]);
   }
+  addUnits(registers, units);
   if (detailed) addDetails(registers, instances, ledger);
   return { text: await registry.metrics(), mediaType: registry.contentType };
+}
+
+const servingStates: ReadonlySet<UnitView['state']> = new Set(['ready', 'warm', 'bound']);
+
+/** What each virtual machine was made with, what is claimed of it, and what it really takes of the host. */
+function addUnits(registers: Registry[], units: readonly UnitView[]): void {
+  const byUnit = { labelNames: ['unit', 'resource'] as const, registers };
+  const provisioned = new Gauge({
+    name: 'bellows_unit_provisioned',
+    help: 'What a unit was made with.',
+    ...byUnit,
+  });
+  const claimed = new Gauge({
+    name: 'bellows_unit_claimed',
+    help: 'The part of a unit that nothing inside may use: the host has it.',
+    ...byUnit,
+  });
+  const host = new Gauge({
+    name: 'bellows_unit_host',
+    help: "What a virtual machine takes of the host, by the host's own accounting.",
+    ...byUnit,
+  });
+  for (const unit of units) {
+    for (const resource of resourceKinds) {
+      provisioned.set({ unit: unit.id, resource }, unit.provisioned[resource]);
+      claimed.set({ unit: unit.id, resource }, unit.claimed[resource]);
+    }
+    if (unit.host === null) continue;
+    host.set({ unit: unit.id, resource: 'memory' }, unit.host.privateBytes);
+    host.set({ unit: unit.id, resource: 'storage' }, unit.host.storageBytes);
+  }
 }
 
 function addDetails(

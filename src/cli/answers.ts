@@ -68,17 +68,23 @@ export const transaction = z.looseObject({
 });
 export type Transaction = z.infer<typeof transaction>;
 
-const size = z.looseObject({ memory: z.string(), cpu: z.string() });
+const size = z.looseObject({ memory: z.string(), cpu: z.string(), storage: z.string() });
 
 export const units = z.array(
   z.looseObject({
     id: z.string(),
     driver: z.string(),
     state: z.string(),
+    tenant: z.string().nullable(),
+    pid: z.number().nullable(),
     instances: z.number(),
     provisioned: size,
+    claimed: size,
     granted: size,
     used: size,
+    host: z
+      .looseObject({ memory: z.string(), groupMemory: z.string().nullable(), storage: z.string() })
+      .nullable(),
     capabilities: z
       .looseObject({
         cgroup: z.string(),

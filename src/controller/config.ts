@@ -9,6 +9,8 @@ export const controllerConfig = z.object({
   host: z.string().min(1),
   network: z.enum(['host', 'none']),
   cgroupRoot: z.string().min(1),
+  /** Given where instances run in virtual machines: then the agent answers for those, and is none of them itself. */
+  units: z.looseObject({}).optional(),
   /** The most warm processes that the agent keeps ready; 0 for none. */
   poolMaximum: z.number().int().nonnegative().optional(),
 });

@@ -88,13 +88,18 @@ export interface InstanceView extends InstanceInfo {
   readonly used: Resources;
   /** Taken back by a reclaim out of what it was provisioned with. */
   readonly claimed: Resources;
+  /** The host's number of its virtual machine's process; null where it runs on this machine itself. */
+  readonly unitPid: number | null;
 }
 
 export interface UnitView {
   readonly id: string;
   readonly driver: string;
-  readonly state: 'ready' | 'disconnected';
+  /** This machine is ready or not; a virtual machine is on its way, nobody's yet, somebody's, or on its way out. */
+  readonly state: 'ready' | 'disconnected' | 'starting' | 'warm' | 'bound' | 'stopping';
   readonly pid: number | null;
+  /** Whose virtual machine it is; null for this machine, one that is nobody's, and one that several share. */
+  readonly tenant: TenantId | null;
   readonly instances: number;
   /** Processes that are ready and belong to nobody yet, by the agent's last count. */
   readonly warm: number;
@@ -103,11 +108,22 @@ export interface UnitView {
   readonly claimed: Resources;
   readonly granted: Resources;
   readonly used: Resources;
+  /** What a virtual machine really takes of the host, by the host's own accounting; null for this machine. */
+  readonly host: {
+    /** Memory of its process that no other shares. */
+    readonly privateBytes: number;
+    /** Memory charged to its group; null where there are no groups. */
+    readonly groupBytes: number | null;
+    /** Blocks of its scratch disk. */
+    readonly storageBytes: number;
+  } | null;
 }
 
 export interface LedgerLine {
   readonly resource: ResourceKind;
   readonly capacity: number;
+  /** What units were made with: this machine's capacity, or the sum over virtual machines. */
+  readonly provisioned: number;
   /** Granted to instances. */
   readonly granted: number;
   readonly used: number;

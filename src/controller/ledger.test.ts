@@ -21,9 +21,15 @@ test('more granted than there is reads as oversubscribed, and never as a negativ
   const instance = { tenant, grant: everyResource(700), used: nothing, claimed: nothing };
   const owner = { id: tenant, limits: unlimited } as Tenant;
   const line = (capacity: number): LedgerLine | undefined =>
-    ledgerOf(everyResource(capacity), [owner], [instance as InstanceView])[0];
+    ledgerOf(everyResource(capacity), [], [owner], [instance as InstanceView])[0];
   expect(line(1_000)).toMatchObject({ granted: 700, unallocated: 300, oversubscribed: 0 });
   expect(line(500)).toMatchObject({ granted: 700, unallocated: 0, oversubscribed: 200 });
+});
+
+test('M-A4: what was provisioned to units and claimed from them is summed up', () => {
+  const unit = { provisioned: everyResource(1_000), claimed: everyResource(900) };
+  const [line] = ledgerOf(everyResource(5_000), [unit, unit], [], []);
+  expect(line).toMatchObject({ capacity: 5_000, provisioned: 2_000, claimed: 1_800, granted: 0 });
 });
 
 function everyResource(each: number): Resources {

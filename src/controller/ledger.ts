@@ -4,10 +4,11 @@ import type { TenantId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
 import { resourceKinds, type Resources } from '../model/resources.ts';
 import type { Tenant } from '../model/tenant.ts';
-import type { InstanceView, LedgerLine } from './control-plane.ts';
+import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
 
 export function ledgerOf(
   capacity: Resources,
+  units: readonly Pick<UnitView, 'provisioned' | 'claimed'>[],
   tenants: readonly Tenant[],
   instances: readonly InstanceView[],
 ): LedgerLine[] {
@@ -26,9 +27,11 @@ export function ledgerOf(
     return {
       resource,
       capacity: capacity[resource],
+      provisioned: sum(units, (unit) => unit.provisioned[resource]),
       granted,
       used: sum(lines, (line) => line.used),
-      claimed: sum(lines, (line) => line.claimed),
+      // Out of units, and out of instances on this machine, which is a unit that nothing is claimed of.
+      claimed: sum(units, (unit) => unit.claimed[resource]) + sum(lines, (line) => line.claimed),
       unallocated: Math.max(0, capacity[resource] - granted),
       oversubscribed: Math.max(0, granted - capacity[resource]),
       tenants: lines.map(({ tenant, limit, granted: own, used }) => ({ tenant, limit, granted: own, used })),

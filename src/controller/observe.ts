@@ -1,8 +1,7 @@
 // What is shown of instances, units and the ledger, from one measurement, and the check of the ledger against the
 // kernel. Owns gathering; the arithmetic is ./views.ts and ./ledger.ts. While the agent is away the last figures stand.
-import type { TenantId } from '../base/ids.ts';
+import type { TenantId, UnitId } from '../base/ids.ts';
 import { humanBytes } from '../base/quantity.ts';
-import type { ResourceKind, Resources } from '../model/resources.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
@@ -11,7 +10,8 @@ import type { Measures, Sample } from './measures.ts';
 import type { Reclaimer } from './reclaim.ts';
 import { knownOf, type ActualState } from './state/actual.ts';
 import type { DesiredState } from './state/desired.ts';
-import { instanceView, resourcesOf } from './views.ts';
+import { unitViews } from './unit-views.ts';
+import { instanceView } from './views.ts';
 
 export interface ObserverParts {
   readonly link: AgentLink;
@@ -20,6 +20,8 @@ export interface ObserverParts {
   readonly measures: Measures;
   readonly reclaimer: Reclaimer;
   readonly audit: AuditLog;
+  /** Whether instances run in virtual machines, and this machine is no unit itself. */
+  readonly virtual: boolean;
 }
 
 export class Observer {
@@ -38,41 +40,32 @@ export class Observer {
       usage: measures.usageOf.bind(measures),
       cpuRate: measures.cpuRateOf.bind(measures),
       claimedBytes: reclaimer.claimedBytes.bind(reclaimer),
+      unitPid: (id: UnitId) => measures.last?.units.find((unit) => unit.id === id)?.pid ?? null,
     };
     return actual.all().flatMap((tracked) => instanceView(tracked, figures) ?? []);
   }
 
   async units(): Promise<UnitView[]> {
-    const { link } = this.#parts;
-    const instances = await this.instances();
-    const total = (amount: (view: InstanceView, kind: ResourceKind) => number): Resources => {
-      const sum = (kind: ResourceKind): number =>
-        instances.reduce((all, view) => all + amount(view, kind), 0);
-      return resourcesOf(sum('memory'), sum('cpu'), sum('storage'), sum('bandwidth'));
-    };
-    const { unit } = link;
-    return [
-      {
-        id: unit.handle.id,
-        driver: unit.handle.driver,
-        state: link.connected ? 'ready' : 'disconnected',
-        pid: unit.pid,
-        instances: instances.length,
-        // `instances` took a fresh sample where the agent answered.
-        warm: link.connected ? (this.#parts.measures.last?.pool.ready ?? 0) : 0,
-        capabilities: link.hello?.capabilities ?? null,
-        provisioned: unit.provisioned,
-        claimed: unit.claimed,
-        granted: total((view, kind) => view.grant[kind]),
-        used: total((view, kind) => view.used[kind]),
-      },
-    ];
+    return this.#units(await this.instances());
   }
 
   async ledger(): Promise<LedgerLine[]> {
     const { link, desired } = this.#parts;
     const instances = await this.instances();
-    return ledgerOf(link.hello?.capacity ?? link.unit.provisioned, desired.tenants(), instances);
+    const capacity = link.hello?.capacity ?? link.unit.provisioned;
+    return ledgerOf(capacity, this.#units(instances), desired.tenants(), instances);
+  }
+
+  /** From the sample that `instances` has just taken, where the agent answered. */
+  #units(instances: readonly InstanceView[]): UnitView[] {
+    const { link, measures, virtual } = this.#parts;
+    const { connected, hello, unit } = link;
+    return unitViews({
+      virtual: virtual ? (measures.last?.units ?? []) : null,
+      agent: { connected, hello, unit },
+      poolReady: measures.last?.pool.ready ?? 0,
+      instances,
+    });
   }
 
   /** Compares the ledger with the kernel's accounting of tenants' groups; a difference is an audit event. */

@@ -138,7 +138,15 @@ export async function startController(
   const code = new CodeStore({ store, desired, actual, layout, clock, log });
   const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
   const reclaimer = new Reclaimer({ link, actual, measures, audit, log });
-  const observer = new Observer({ link, desired, actual, measures, reclaimer, audit });
+  const observer = new Observer({
+    link,
+    desired,
+    actual,
+    measures,
+    reclaimer,
+    audit,
+    virtual: config.units !== undefined,
+  });
   const sizes = new WorkloadSizes({ desired, actual, reconciler, resizer, publisher, audit, clock });
   const workloads = new Workloads({
     desired,

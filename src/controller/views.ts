@@ -1,5 +1,5 @@
 // What APIs show of instances and units: the agent's word, the kernel's figures and what follows from them. Pure.
-import type { InstanceId } from '../base/ids.ts';
+import type { InstanceId, UnitId } from '../base/ids.ts';
 import type { Bytes, BytesPerSecond, Millicores } from '../base/quantity.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { Resources } from '../model/resources.ts';
@@ -15,6 +15,8 @@ export interface Figures {
   readonly cpuRate: (id: InstanceId) => number;
   /** Bytes taken back by a reclaim and not used again since. */
   readonly claimedBytes: (id: InstanceId) => number;
+  /** Null for this machine. */
+  readonly unitPid: (id: UnitId) => number | null;
 }
 
 export const noUsage: InstanceUsage = {
@@ -50,6 +52,7 @@ export function instanceView(tracked: Tracked, figures: Figures): InstanceView |
     demand: resourcesOf(Math.ceil(usage.workingSetBytes * demandMargin), cpu),
     used: resourcesOf(usage.memoryBytes, cpu),
     claimed: resourcesOf(figures.claimedBytes(info.id), 0),
+    unitPid: figures.unitPid(info.unit),
   };
 }
 

@@ -1,14 +1,16 @@
 // How the three processes are started: which file, with what configuration. Owns no process.
 import { fileURLToPath } from 'node:url';
 import type { NetworkMode } from '../model/workload.ts';
+import type { FleetConfig } from '../units/fleet/config.ts';
 import type { Layout } from '../sys/layout.ts';
 import { cgroupRootOf } from './data-directory.ts';
 import type { ChildName } from './records.ts';
 
 /** src/*.ts in a checkout, dist/*.js where it is installed. */
 const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entries: Readonly<Record<ChildName, string>> = {
+const entries: Readonly<Record<ChildName | 'units', string>> = {
   agent: `../agent/main.${ending}`,
+  units: `../units/main.${ending}`,
   controller: `../api/controller-main.${ending}`,
   gateway: `../gateway/main.${ending}`,
 };
@@ -23,10 +25,14 @@ export interface ProcessesConfig {
   readonly host: string;
   readonly network: NetworkMode;
   readonly poolMaximum?: number | undefined;
+  /** Virtual machines, and what they are like; null where instances are processes of this machine. */
+  readonly units: FleetConfig['units'] | null;
 }
 
-export function programOf(name: ChildName): Program {
-  const entry = fileURLToPath(new URL(entries[name], import.meta.url));
+/** @param virtual whether the agent's place is taken by the fleet of virtual machines, which serves the same at the same socket */
+export function programOf(name: ChildName, virtual: boolean): Program {
+  const which = name === 'agent' && virtual ? 'units' : name;
+  const entry = fileURLToPath(new URL(entries[which], import.meta.url));
   // node:ffi and node:sqlite say that they are experimental; which Node runs is pinned.
   return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry] };
 }
@@ -40,6 +46,7 @@ export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.P
     network: config.network,
     poolMaximum: config.poolMaximum,
     cgroupRoot: cgroupRootOf(layout),
+    ...(config.units === null ? {} : { units: config.units }),
   };
   return { ...process.env, BELLOWS_CONFIG: JSON.stringify(argument) };
 }

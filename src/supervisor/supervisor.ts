@@ -9,6 +9,7 @@ import type { NetworkMode } from '../model/workload.ts';
 import type { FileLock } from '../sys/file-lock.ts';
 import type { Layout } from '../sys/layout.ts';
 import { identify, isAlive, type ProcessIdentity } from '../sys/process.ts';
+import type { FleetConfig } from '../units/fleet/config.ts';
 import { endInstancesNow, shutDownAgent } from './agent-shutdown.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
 import { lockDataDirectory, prepareDataDirectory } from './data-directory.ts';
@@ -50,6 +51,8 @@ export interface SupervisorOptions {
   readonly network: NetworkMode;
   /** The most warm processes that are kept ready; undefined leaves it to the controller. */
   readonly poolMaximum?: number | undefined;
+  /** Virtual machines, and what they are like; null where instances are processes of this machine. */
+  readonly units?: FleetConfig['units'] | null;
   /** Shows every log line, not only those for people. */
   readonly verbose: boolean;
   /** One line for the person at the terminal. */
@@ -102,9 +105,10 @@ export class Supervisor {
     this.#options = options;
     this.#lock = lock;
     this.#log = new LogFile(layout.logs, (line) => this.#show(line));
-    const env = environmentOf(layout, options);
+    const units = options.units ?? null;
+    const env = environmentOf(layout, { ...options, units });
     const make = (name: ChildName): SupervisedChild => {
-      const program = (options.programs ?? programOf)(name);
+      const program = options.programs?.(name) ?? programOf(name, units !== null);
       return new SupervisedChild(
         { name, ...program, env, outputFd: this.#log.fd },
         { onStart: (identity) => this.#started(name, identity), onEnd: (end) => this.#ended(name, end) },

@@ -8,7 +8,7 @@ const maxUnwrittenBytes = 256 * 1024;
 
 /** `BELLOWS_LOG`: trace, debug, info (default), warn, error or silent. */
 export function createLogger(
-  process: 'supervisor' | 'controller' | 'gateway' | 'agent',
+  process: 'supervisor' | 'controller' | 'gateway' | 'agent' | 'units',
   level = globalThis.process.env['BELLOWS_LOG'] ?? 'info',
 ): Logger {
   const destination = pino.destination({ fd: 2, sync: true, maxLength: maxUnwrittenBytes });

@@ -312,6 +312,7 @@ export class FakeControlPlane implements ControlPlane {
       demand: { ...emptyResources, memory: (81 * mib + 5) as Bytes },
       used: { ...emptyResources, memory: (80 * mib) as Bytes },
       claimed: emptyResources,
+      unitPid: null,
     }));
   }
 
@@ -322,6 +323,7 @@ export class FakeControlPlane implements ControlPlane {
         driver: 'host',
         state: 'ready',
         pid: null,
+        tenant: null,
         instances: 1,
         warm: 3,
         capabilities: null,
@@ -329,6 +331,7 @@ export class FakeControlPlane implements ControlPlane {
         claimed: emptyResources,
         granted: defaultRequest,
         used: emptyResources,
+        host: null,
       },
     ];
   }
@@ -337,6 +340,7 @@ export class FakeControlPlane implements ControlPlane {
     return resourceKinds.map((resource) => ({
       resource,
       capacity: 1_000_000,
+      provisioned: 1_000_000,
       granted: 1_500_000,
       used: 250_000,
       claimed: 0,

@@ -4,42 +4,52 @@ import { command } from '../command.ts';
 import { exitCode } from '../exit-code.ts';
 import { shownBytes } from '../quantities.ts';
 
+const head = [
+  'UNIT',
+  'DRIVER',
+  'STATE',
+  'TENANT',
+  'PID',
+  'INSTANCES',
+  'MEMORY',
+  'CLAIMED',
+  'GRANTED',
+  'USED',
+  'ON THE HOST',
+  'STORAGE',
+  'ON THE HOST',
+  'CPU',
+  'GRANTED',
+];
+
 export const units = command({
   name: 'units',
-  summary: 'list the units that instances run in, and what each has',
+  summary: 'list the units that instances run in, what each has, and what it takes of the host',
   args: z.object({}),
   handler: async (_, { client, out, options }) => {
     const list = await client.call({ method: 'GET', path: '/v1/units' }, unitsAnswer);
     if (options.json) out.json(list);
     else
       out.table(
-        [
-          'UNIT',
-          'DRIVER',
-          'STATE',
-          'INSTANCES',
-          'MEMORY',
-          'GRANTED',
-          'USED',
-          'CPU',
-          'GRANTED',
-          'CGROUP',
-          'SANDBOX',
-        ],
-        list.map(({ id, driver, state, instances, provisioned, granted, used, capabilities }) => [
+        head,
+        list.map(({ id, driver, state, tenant, pid, instances, host, ...amounts }) => [
           id,
           driver,
           state,
+          tenant ?? '-',
+          pid === null ? '-' : String(pid),
           String(instances),
-          shownBytes(provisioned.memory),
-          shownBytes(granted.memory),
-          shownBytes(used.memory),
-          provisioned.cpu,
-          granted.cpu,
-          capabilities?.cgroup ?? '-',
-          capabilities?.sandbox ?? '-',
+          shownBytes(amounts.provisioned.memory),
+          shownBytes(amounts.claimed.memory),
+          shownBytes(amounts.granted.memory),
+          shownBytes(amounts.used.memory),
+          host === null ? '-' : shownBytes(host.memory),
+          shownBytes(amounts.provisioned.storage),
+          host === null ? '-' : shownBytes(host.storage),
+          amounts.provisioned.cpu,
+          amounts.granted.cpu,
         ]),
-        'There is no unit.',
+        'There is no unit yet.',
       );
     return exitCode.ok;
   },

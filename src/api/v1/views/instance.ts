@@ -27,7 +27,13 @@ export const instanceView = z
     generation: z.string(),
     unit: z.string(),
     state: z.enum(instanceStates),
-    pid: z.number(),
+    pid: z
+      .number()
+      .meta({ description: "The host's number of its process; in a virtual machine, the guest's." }),
+    unitPid: z
+      .number()
+      .optional()
+      .meta({ description: "In a virtual machine: the host's number of that machine's process." }),
     startedAt: timeView,
     connections: z.number().meta({ description: 'Client connections open now.' }),
     connectionCounts: z.object({ open: z.number(), closedByClient: z.number(), closedByServer: z.number() }),
@@ -50,6 +56,7 @@ export function showInstance(instance: InstanceView): z.infer<typeof instanceVie
     unit: instance.unit,
     state: instance.state,
     pid: instance.pid,
+    ...(instance.unitPid === null ? {} : { unitPid: instance.unitPid }),
     startedAt: showTime(instance.startedAtMs),
     connections: instance.connections.open,
     connectionCounts: instance.connections,

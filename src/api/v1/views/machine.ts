@@ -10,7 +10,12 @@ export const unitView = z
   .object({
     id: z.string(),
     driver: z.string(),
-    state: z.enum(['ready', 'disconnected']),
+    state: z.enum(['ready', 'disconnected', 'starting', 'warm', 'bound', 'stopping']).meta({
+      description: 'This machine is ready or not; a virtual machine is warm until it is bound to a tenant.',
+    }),
+    tenant: z.string().nullable().meta({
+      description: 'Whose virtual machine it is; null for this machine, or one of nobody or of several.',
+    }),
     pid: z
       .number()
       .nullable()
@@ -20,6 +25,19 @@ export const unitView = z
     claimed: sizeView,
     granted: sizeView,
     used: sizeView,
+    host: z
+      .object({
+        memory: quantityView.meta({
+          description: 'Memory of its process that no other shares, by the kernel.',
+        }),
+        groupMemory: maybeQuantityView.meta({ description: 'Memory charged to its group, by the kernel.' }),
+        storage: quantityView.meta({ description: 'Blocks of its scratch disk that the host holds.' }),
+      })
+      .nullable()
+      .meta({
+        description:
+          "What a virtual machine takes of the host, by the host's own accounting; null for this machine.",
+      }),
     capabilities: agentCapabilities
       .nullable()
       .meta({ description: 'What its agent can enforce; null while it is not connected.' }),
@@ -31,12 +49,21 @@ export function showUnit(unit: UnitView): z.infer<typeof unitView> {
     id: unit.id,
     driver: unit.driver,
     state: unit.state,
+    tenant: unit.tenant,
     pid: unit.pid,
     instances: unit.instances,
     provisioned: showSize(unit.provisioned),
     claimed: showSize(unit.claimed),
     granted: showSize(unit.granted),
     used: showSize(unit.used),
+    host:
+      unit.host === null
+        ? null
+        : {
+            memory: formatResource('memory', unit.host.privateBytes),
+            groupMemory: showMaybe('memory', unit.host.groupBytes),
+            storage: formatResource('storage', unit.host.storageBytes),
+          },
     capabilities: unit.capabilities,
   };
 }
@@ -45,6 +72,7 @@ export const ledgerLineView = z
   .object({
     resource: z.enum(resourceKinds),
     capacity: quantityView,
+    provisioned: quantityView.meta({ description: 'What units were made with.' }),
     granted: quantityView,
     used: quantityView,
     claimed: quantityView,
@@ -65,6 +93,7 @@ export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView>
   return {
     resource,
     capacity: formatResource(resource, line.capacity),
+    provisioned: formatResource(resource, line.provisioned),
     granted: formatResource(resource, line.granted),
     used: formatResource(resource, line.used),
     claimed: formatResource(resource, line.claimed),
