@@ -1,6 +1,5 @@
-// Cgroup v1: one directory of a group in each controller's own hierarchy. Owns which file means what, and the order of
-// writes that v1 asks for. A controller that is not mounted is left out and shows in the capabilities.
-import { mkdirSync } from 'node:fs';
+// Cgroup v1. Owns which file means what, and the order of writes that v1 asks for. Where the files are is v1-files.ts's; a
+// controller that is not mounted is left out and shows in the capabilities.
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceUsage } from '../../model/instance.ts';
@@ -11,7 +10,6 @@ import {
   killProcess,
   readNumber,
   readPids,
-  readTextIfThere,
   removeDirectory,
   subgroups,
   until,
@@ -19,7 +17,6 @@ import {
   writeText,
   writeTextOnThread,
 } from './files.ts';
-import { checkGroupName, relativePath } from './group-path.ts';
 import { v1Controllers, type V1Controller, type V1Mounts } from './mounts.ts';
 import type {
   Cgroup,
@@ -30,31 +27,18 @@ import type {
   LimitOutcome,
   MemoryStrain,
 } from './port.ts';
+import { emptyTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
+import { V1Files } from './v1-files.ts';
 
 /** "No limit" reads as the largest whole number of pages in 63 bits; no machine has half of that. */
 const unlimitedBytes = 2 ** 62;
-/** A process that waits for a disk freezes when the disk answers; longer than this and something is wrong with it. */
-const freezeTimeoutMs = 10_000;
-/** A killed process leaves its group when its memory is given back: 10 GiB take about a second. */
-const emptyTimeoutMs = 10_000;
-/** How long one round of killing waits for its parts before it begins anew: rounds are what makes it certain. */
-const killRoundMs = 200;
-
 export class CgroupV1 implements Cgroup {
   readonly capabilities: CgroupCapabilities;
-  readonly #mounts: V1Mounts;
-  /** Each hierarchy once, although cpu and cpuacct may share one. */
-  readonly #hierarchies: readonly string[];
-  readonly #rootName: string;
+  readonly #files: V1Files;
 
   /** @param rootName the one group below each mount point that is ours; nothing outside it is ever touched. */
   constructor(options: { readonly mounts: V1Mounts; readonly rootName: string }) {
-    this.#mounts = options.mounts;
-    this.#rootName = checkGroupName(options.rootName);
-    this.#hierarchies = [...new Set(options.mounts.values())];
-    if (this.#hierarchies.length === 0) {
-      throw new BellowsError('NotSupportedHere', 'No cgroup v1 controller that Bellows uses is mounted.');
-    }
+    this.#files = new V1Files(options.mounts, options.rootName);
     const has = (controller: V1Controller): boolean => options.mounts.has(controller);
     this.capabilities = {
       version: 'v1',
@@ -68,15 +52,12 @@ export class CgroupV1 implements Cgroup {
 
   create(group: GroupPath): void {
     // Not one recursive call: the new directory's own settings are set as it is made.
-    for (let depth = 0; depth <= group.length; depth += 1) {
-      const path = relativePath(this.#rootName, group.slice(0, depth));
-      for (const hierarchy of this.#hierarchies) makeGroup(join(hierarchy, path));
-    }
+    for (let depth = 0; depth <= group.length; depth += 1) this.#files.make(group.slice(0, depth));
   }
 
   async remove(group: GroupPath): Promise<void> {
     for (const child of this.children(group)) await this.remove([...group, child]);
-    for (const directory of this.#directories(group)) {
+    for (const directory of this.#files.directories(group)) {
       // EBUSY also stands for a process that is past its end but not yet out of the group.
       const gone = await until(
         () => removeDirectory(directory),
@@ -94,22 +75,23 @@ export class CgroupV1 implements Cgroup {
 
   children(group: GroupPath): string[] {
     // All hierarchies, because whoever made or removed a group may have died half way.
-    return [...new Set(this.#directories(group).flatMap(subgroups))];
+    return [...new Set(this.#files.directories(group).flatMap(subgroups))];
   }
 
   attach(group: GroupPath, pid: number): void {
-    for (const directory of this.#directories(group)) writeText(join(directory, 'cgroup.procs'), String(pid));
+    for (const directory of this.#files.directories(group))
+      writeText(join(directory, 'cgroup.procs'), String(pid));
   }
 
   async move(group: GroupPath, pids: readonly number[]): Promise<void> {
     await writePids(
-      this.#directories(group).map((directory) => join(directory, 'cgroup.procs')),
+      this.#files.directories(group).map((directory) => join(directory, 'cgroup.procs')),
       pids,
     );
   }
 
   async warmMoves(group: GroupPath): Promise<void> {
-    const [directory] = this.#directories(group);
+    const [directory] = this.#files.directories(group);
     const pid = this.processes(group)[0];
     // One hierarchy is enough: what is slow is common to all.
     if (directory !== undefined && pid !== undefined)
@@ -118,12 +100,14 @@ export class CgroupV1 implements Cgroup {
 
   processes(group: GroupPath): number[] {
     return [
-      ...new Set(this.#directories(group).flatMap((directory) => readPids(join(directory, 'cgroup.procs')))),
+      ...new Set(
+        this.#files.directories(group).flatMap((directory) => readPids(join(directory, 'cgroup.procs'))),
+      ),
     ];
   }
 
   limits(group: GroupPath): EnforcedLimits {
-    const pids = this.#read('pids', group, 'pids.max');
+    const pids = this.#files.read('pids', group, 'pids.max');
     return {
       memoryBytes: this.#memoryLimit(group),
       cpuMillicores: this.#cpuLimit(group),
@@ -143,58 +127,58 @@ export class CgroupV1 implements Cgroup {
     const before = memoryBytes === undefined || alone ? null : this.limits(group);
     if (cpuMillicores !== undefined) this.#writeCpu(group, cpuMillicores);
     if (limits.cpuWeight !== undefined)
-      this.#write('cpu', group, 'cpu.shares', String(sharesOf(limits.cpuWeight)));
-    if (limits.pids !== undefined) this.#write('pids', group, 'pids.max', String(limits.pids ?? 'max'));
+      this.#files.write('cpu', group, 'cpu.shares', String(sharesOf(limits.cpuWeight)));
+    if (limits.pids !== undefined) this.#files.write('pids', group, 'pids.max', String(limits.pids ?? 'max'));
     if (memoryBytes === undefined || (await this.#writeMemory(group, memoryBytes)) === 'applied')
       return 'applied';
     if (before === null) return 'busy';
     if (cpuMillicores !== undefined) this.#writeCpu(group, before.cpuMillicores);
-    if (limits.pids !== undefined) this.#write('pids', group, 'pids.max', String(before.pids ?? 'max'));
+    if (limits.pids !== undefined) this.#files.write('pids', group, 'pids.max', String(before.pids ?? 'max'));
     return 'busy';
   }
 
   usage(group: GroupPath): InstanceUsage {
-    const memoryBytes = Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0);
+    const memoryBytes = Number(this.#files.read('memory', group, 'memory.usage_in_bytes') ?? 0);
     const inactiveFileBytes =
-      flatField(this.#read('memory', group, 'memory.stat') ?? '', 'total_inactive_file') ?? 0;
-    const io = this.#read('blkio', group, 'blkio.throttle.io_service_bytes') ?? '';
+      flatField(this.#files.read('memory', group, 'memory.stat') ?? '', 'total_inactive_file') ?? 0;
+    const io = this.#files.read('blkio', group, 'blkio.throttle.io_service_bytes') ?? '';
     return {
       memoryBytes,
       workingSetBytes: Math.max(0, memoryBytes - inactiveFileBytes),
-      memoryPeakBytes: Number(this.#read('memory', group, 'memory.max_usage_in_bytes') ?? 0),
-      cpuUsageMicros: Math.round(Number(this.#read('cpuacct', group, 'cpuacct.usage') ?? 0) / 1000),
+      memoryPeakBytes: Number(this.#files.read('memory', group, 'memory.max_usage_in_bytes') ?? 0),
+      cpuUsageMicros: Math.round(Number(this.#files.read('cpuacct', group, 'cpuacct.usage') ?? 0) / 1000),
       cpuThrottledMicros: Math.round(
-        (flatField(this.#read('cpu', group, 'cpu.stat') ?? '', 'throttled_time') ?? 0) / 1000,
+        (flatField(this.#files.read('cpu', group, 'cpu.stat') ?? '', 'throttled_time') ?? 0) / 1000,
       ),
-      pids: Number(this.#read('pids', group, 'pids.current') ?? 0),
+      pids: Number(this.#files.read('pids', group, 'pids.current') ?? 0),
       // The group's own only, and without what the kernel writes back later: v1 charges that to nobody.
       ioReadBytes: sumOfDevices(io, 'Read'),
       ioWriteBytes: sumOfDevices(io, 'Write'),
-      oomKills: flatField(this.#read('memory', group, 'memory.oom_control') ?? '', 'oom_kill') ?? 0,
+      oomKills: flatField(this.#files.read('memory', group, 'memory.oom_control') ?? '', 'oom_kill') ?? 0,
     };
   }
 
   resetPeak(group: GroupPath): void {
-    this.#write('memory', group, 'memory.max_usage_in_bytes', '0');
+    this.#files.write('memory', group, 'memory.max_usage_in_bytes', '0');
   }
 
   holdOutOfMemory(group: GroupPath, held: boolean): void {
-    this.#write('memory', group, 'memory.oom_control', held ? '1' : '0');
+    this.#files.write('memory', group, 'memory.oom_control', held ? '1' : '0');
   }
 
   memoryStrain(group: GroupPath): MemoryStrain {
-    const control = this.#read('memory', group, 'memory.oom_control') ?? '';
+    const control = this.#files.read('memory', group, 'memory.oom_control') ?? '';
     return {
-      memoryBytes: Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0),
+      memoryBytes: Number(this.#files.read('memory', group, 'memory.usage_in_bytes') ?? 0),
       limitBytes: this.#memoryLimit(group),
-      limitHits: Number(this.#read('memory', group, 'memory.failcnt') ?? 0),
+      limitHits: Number(this.#files.read('memory', group, 'memory.failcnt') ?? 0),
       waiting: flatField(control, 'under_oom') === 1,
       held: flatField(control, 'oom_kill_disable') === 1,
     };
   }
 
   async dropCache(group: GroupPath): Promise<number> {
-    const directory = this.#directory('memory', group);
+    const directory = this.#files.directory('memory', group);
     if (directory === null) return 0;
     const file = join(directory, 'memory.usage_in_bytes');
     const beforeBytes = readNumber(file);
@@ -210,49 +194,44 @@ export class CgroupV1 implements Cgroup {
 
   async freeze(group: GroupPath): Promise<void> {
     if (!this.capabilities.freeze) return;
-    this.#write('freezer', group, 'freezer.state', 'FROZEN');
-    if (await until(() => this.isFrozen(group), freezeTimeoutMs)) return;
-    this.#write('freezer', group, 'freezer.state', 'THAWED');
-    throw new BellowsError(
-      'Unavailable',
-      `Processes of ${group.join('/')} did not stand still within ${freezeTimeoutMs} ms, so they were let go on.`,
-    );
+    const set = (state: 'FROZEN' | 'THAWED'): void =>
+      this.#files.write('freezer', group, 'freezer.state', state);
+    await standStill(group, {
+      freeze: () => set('FROZEN'),
+      isFrozen: () => this.isFrozen(group),
+      thaw: () => set('THAWED'),
+    });
   }
 
   async thaw(group: GroupPath): Promise<void> {
-    this.#write('freezer', group, 'freezer.state', 'THAWED');
+    this.#files.write('freezer', group, 'freezer.state', 'THAWED');
     await Promise.resolve();
   }
 
   isFrozen(group: GroupPath): boolean {
-    return this.#read('freezer', group, 'freezer.state') === 'FROZEN';
+    return this.#files.read('freezer', group, 'freezer.state') === 'FROZEN';
   }
 
   async kill(group: GroupPath): Promise<void> {
-    const startedMs = performance.now();
-    for (;;) {
-      const groups = this.#subtree(group);
-      // One that waits at its memory limit could not freeze.
-      for (const each of groups) this.holdOutOfMemory(each, false);
-      if (this.capabilities.freeze) {
-        // Frozen processes can not fork, so none escapes between the list and the signals; they die as they thaw.
-        this.#write('freezer', group, 'freezer.state', 'FROZEN');
-        await until(() => this.isFrozen(group), killRoundMs);
-      }
-      for (const pid of groups.flatMap((each) => this.processes(each))) killProcess(pid);
-      for (const each of groups) this.#write('freezer', each, 'freezer.state', 'THAWED');
-      const empty = (): boolean => groups.every((each) => this.processes(each).length === 0);
-      if (await until(empty, killRoundMs)) return;
-      if (performance.now() - startedMs > emptyTimeoutMs) break;
-    }
-    throw new BellowsError(
-      'Unavailable',
-      `Processes of ${group.join('/')} did not end within ${emptyTimeoutMs} ms of SIGKILL.`,
-    );
+    await killAll(group, {
+      subtree: () => this.#subtree(group),
+      processes: (each) => this.processes(each),
+      strike: async (groups) => {
+        // One that waits at its memory limit could not freeze.
+        for (const each of groups) this.holdOutOfMemory(each, false);
+        if (this.capabilities.freeze) {
+          // Frozen processes can not fork, so none escapes between the list and the signals; they die as they thaw.
+          this.#files.write('freezer', group, 'freezer.state', 'FROZEN');
+          await until(() => this.isFrozen(group), killRoundMs);
+        }
+        for (const pid of groups.flatMap((each) => this.processes(each))) killProcess(pid);
+        for (const each of groups) this.#files.write('freezer', each, 'freezer.state', 'THAWED');
+      },
+    });
   }
 
   memoryDirectory(group: GroupPath): string | null {
-    return this.#directory('memory', group);
+    return this.#files.directory('memory', group);
   }
 
   /** The group and all below it, deepest last. */
@@ -260,55 +239,35 @@ export class CgroupV1 implements Cgroup {
     return [group, ...this.children(group).flatMap((child) => this.#subtree([...group, child]))];
   }
 
-  #directories(group: GroupPath): string[] {
-    const path = relativePath(this.#rootName, group);
-    return this.#hierarchies.map((hierarchy) => join(hierarchy, path));
-  }
-
-  #directory(controller: V1Controller, group: GroupPath): string | null {
-    const mount = this.#mounts.get(controller);
-    return mount === undefined ? null : `${mount}/${relativePath(this.#rootName, group)}`;
-  }
-
-  #read(controller: V1Controller, group: GroupPath, file: string): string | undefined {
-    const directory = this.#directory(controller, group);
-    return directory === null ? undefined : readTextIfThere(`${directory}/${file}`);
-  }
-
-  /** Does nothing without the controller, nor when the group is gone: it may end at any moment. */
-  #write(controller: V1Controller, group: GroupPath, file: string, text: string): void {
-    const directory = this.#directory(controller, group);
-    if (directory === null) return;
-    try {
-      writeText(`${directory}/${file}`, text);
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
-    }
-  }
-
   /** Whether more than `bytes` is charged that can not simply be dropped; the dearer file is read only when it matters. */
   #isInUse(group: GroupPath, bytes: number): boolean {
-    const chargedBytes = Number(this.#read('memory', group, 'memory.usage_in_bytes') ?? 0);
+    const chargedBytes = Number(this.#files.read('memory', group, 'memory.usage_in_bytes') ?? 0);
     return bytes < chargedBytes && bytes < this.usage(group).workingSetBytes;
   }
 
   #memoryLimit(group: GroupPath): number | null {
-    const bytes = Number(this.#read('memory', group, 'memory.limit_in_bytes') ?? unlimitedBytes);
+    const bytes = Number(this.#files.read('memory', group, 'memory.limit_in_bytes') ?? unlimitedBytes);
     return bytes >= unlimitedBytes ? null : bytes;
   }
 
   #cpuLimit(group: GroupPath): number | null {
-    const quota = Number(this.#read('cpu', group, 'cpu.cfs_quota_us') ?? -1);
+    const quota = Number(this.#files.read('cpu', group, 'cpu.cfs_quota_us') ?? -1);
     if (quota < 0) return null;
-    return millicoresOf(quota, Number(this.#read('cpu', group, 'cpu.cfs_period_us') ?? cpuPeriodMicros));
+    return millicoresOf(
+      quota,
+      Number(this.#files.read('cpu', group, 'cpu.cfs_period_us') ?? cpuPeriodMicros),
+    );
   }
 
   #writeCpu(group: GroupPath, millicores: number | null): void {
     try {
-      if (millicores !== null && Number(this.#read('cpu', group, 'cpu.cfs_period_us')) !== cpuPeriodMicros) {
-        this.#write('cpu', group, 'cpu.cfs_period_us', String(cpuPeriodMicros));
+      if (
+        millicores !== null &&
+        Number(this.#files.read('cpu', group, 'cpu.cfs_period_us')) !== cpuPeriodMicros
+      ) {
+        this.#files.write('cpu', group, 'cpu.cfs_period_us', String(cpuPeriodMicros));
       }
-      this.#write(
+      this.#files.write(
         'cpu',
         group,
         'cpu.cfs_quota_us',
@@ -327,7 +286,7 @@ export class CgroupV1 implements Cgroup {
   }
 
   async #writeMemory(group: GroupPath, bytes: number | null): Promise<LimitOutcome> {
-    const directory = this.#directory('memory', group);
+    const directory = this.#files.directory('memory', group);
     if (directory === null) return 'applied';
     const file = join(directory, 'memory.limit_in_bytes');
     const text = String(bytes ?? -1);
@@ -343,19 +302,6 @@ export class CgroupV1 implements Cgroup {
       if (hasCode(error, 'EBUSY', 'EINTR')) return 'busy';
       throw error;
     }
-  }
-}
-
-function makeGroup(directory: string): void {
-  try {
-    mkdirSync(directory);
-  } catch (error) {
-    if (hasCode(error, 'EEXIST')) return;
-    throw error;
-  }
-  // A new memory group copies the hold of the group around it, and nobody would ever end that one.
-  if (readTextIfThere(join(directory, 'memory.oom_control'))?.includes('oom_kill_disable 1')) {
-    writeText(join(directory, 'memory.oom_control'), '0');
   }
 }
 

@@ -1,12 +1,11 @@
-// Cgroup v2: one directory of a group in the one hierarchy. Owns which file means what, how controllers are handed down,
-// and how a memory limit is lowered without the kernel's killing for it, as v2's own write of memory.max would.
+// Cgroup v2. Owns which file means what, and how controllers are handed down. Where the files are is v2-files.ts's; memory,
+// whose limit can not simply be written, is v2-memory.ts's.
 //
 // Follows the kernel's Documentation/admin-guide/cgroup-v2.rst. Our processes live in leaves only, so the rule against
 // processes in inner groups is kept as long as callers attach to groups without children.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
-import { kib } from '../../base/quantity.ts';
 import type { InstanceUsage } from '../../model/instance.ts';
 import { clampWeight, cpuPeriodMicros, millicoresOf, quotaMicros } from './cpu-units.ts';
 import {
@@ -21,9 +20,8 @@ import {
   until,
   writePids,
   writeText,
-  writeTextOnThread,
 } from './files.ts';
-import { checkGroupName, relativePath } from './group-path.ts';
+import { checkGroupName } from './group-path.ts';
 import type {
   Cgroup,
   CgroupCapabilities,
@@ -33,25 +31,18 @@ import type {
   LimitOutcome,
   MemoryStrain,
 } from './port.ts';
+import { emptyTimeoutMs, freezeTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
+import { limitOf, V2Files } from './v2-files.ts';
+import { V2Memory } from './v2-memory.ts';
 
 /** In the order in which they are handed down. */
 const wantedControllers = ['memory', 'cpu', 'pids', 'io'] as const;
 export type V2Controller = (typeof wantedControllers)[number];
 
-const freezeTimeoutMs = 10_000;
-const emptyTimeoutMs = 10_000;
-/** How long one round of killing waits before it begins anew, where the kernel has no cgroup.kill (before 5.14). */
-const killRoundMs = 200;
-/**
- * While a limit is held, memory.high stands this far below it: the kernel slows an allocating process down from there
- * on, up to 2 s for each allocation, which is time enough for the limit to be taken back.
- */
-const holdMarginBytes = 4096 * kib;
-
 export class CgroupV2 implements Cgroup {
   readonly capabilities: CgroupCapabilities;
-  readonly #baseDirectory: string;
-  readonly #rootName: string;
+  readonly #files: V2Files;
+  readonly #memory: V2Memory;
   readonly #controllers: readonly V2Controller[];
 
   /**
@@ -61,8 +52,8 @@ export class CgroupV2 implements Cgroup {
    * directory's own cgroup.subtree_control.
    */
   constructor(options: { readonly baseDirectory: string; readonly rootName: string }) {
-    this.#baseDirectory = options.baseDirectory;
-    this.#rootName = checkGroupName(options.rootName);
+    this.#files = new V2Files(options.baseDirectory, options.rootName);
+    this.#memory = new V2Memory(this.#files);
     this.#controllers = offeredControllers(options.baseDirectory);
     const has = (controller: V2Controller): boolean => this.#controllers.includes(controller);
     this.capabilities = {
@@ -76,8 +67,8 @@ export class CgroupV2 implements Cgroup {
   }
 
   create(group: GroupPath): void {
-    let directory = this.#baseDirectory;
-    for (const name of [this.#rootName, ...group]) {
+    let directory = this.#files.baseDirectory;
+    for (const name of [this.#files.rootName, ...group]) {
       this.#handDown(directory);
       directory = join(directory, checkGroupName(name));
       try {
@@ -90,7 +81,7 @@ export class CgroupV2 implements Cgroup {
 
   async remove(group: GroupPath): Promise<void> {
     for (const child of this.children(group)) await this.remove([...group, child]);
-    const directory = this.#directory(group);
+    const directory = this.#files.directory(group);
     const timeoutMs = this.processes(group).length > 0 ? 0 : emptyTimeoutMs;
     if (await until(() => removeDirectory(directory), timeoutMs)) return;
     const pids = this.processes(group).join(', ');
@@ -101,15 +92,15 @@ export class CgroupV2 implements Cgroup {
   }
 
   children(group: GroupPath): string[] {
-    return subgroups(this.#directory(group));
+    return subgroups(this.#files.directory(group));
   }
 
   attach(group: GroupPath, pid: number): void {
-    writeText(join(this.#directory(group), 'cgroup.procs'), String(pid));
+    writeText(join(this.#files.directory(group), 'cgroup.procs'), String(pid));
   }
 
   async move(group: GroupPath, pids: readonly number[]): Promise<void> {
-    await writePids([join(this.#directory(group), 'cgroup.procs')], pids);
+    await writePids([join(this.#files.directory(group), 'cgroup.procs')], pids);
   }
 
   async warmMoves(group: GroupPath): Promise<void> {
@@ -117,26 +108,27 @@ export class CgroupV2 implements Cgroup {
   }
 
   processes(group: GroupPath): number[] {
-    return readPids(join(this.#directory(group), 'cgroup.procs'));
+    return readPids(join(this.#files.directory(group), 'cgroup.procs'));
   }
 
   limits(group: GroupPath): EnforcedLimits {
     return {
-      memoryBytes: limitOf(this.#read(group, 'memory.max')),
-      cpuMillicores: parseCpuMax(this.#read(group, 'cpu.max')),
-      pids: limitOf(this.#read(group, 'pids.max')),
+      memoryBytes: this.#memory.limit(group),
+      cpuMillicores: parseCpuMax(this.#files.read(group, 'cpu.max')),
+      pids: limitOf(this.#files.read(group, 'pids.max')),
     };
   }
 
   async setLimits(group: GroupPath, limits: GroupLimits): Promise<LimitOutcome> {
     const { memoryBytes, cpuMillicores } = limits;
-    if (memoryBytes !== undefined && memoryBytes !== null && this.#isInUse(group, memoryBytes)) return 'busy';
+    if (memoryBytes !== undefined && memoryBytes !== null && this.#memory.isInUse(group, memoryBytes))
+      return 'busy';
     // What is to be put back when memory is busy after all.
     const before = this.limits(group);
     if (cpuMillicores !== undefined) this.#writeCpu(group, cpuMillicores);
     if (limits.cpuWeight !== undefined)
-      this.#write(group, 'cpu.weight', String(clampWeight(limits.cpuWeight)));
-    if (limits.pids !== undefined) this.#write(group, 'pids.max', String(limits.pids ?? 'max'));
+      this.#files.write(group, 'cpu.weight', String(clampWeight(limits.cpuWeight)));
+    if (limits.pids !== undefined) this.#files.write(group, 'pids.max', String(limits.pids ?? 'max'));
     if (
       memoryBytes === undefined ||
       (await this.#writeMemory(group, before.memoryBytes, memoryBytes)) === 'applied'
@@ -144,26 +136,25 @@ export class CgroupV2 implements Cgroup {
       return 'applied';
     }
     if (cpuMillicores !== undefined) this.#writeCpu(group, before.cpuMillicores);
-    if (limits.pids !== undefined) this.#write(group, 'pids.max', String(before.pids ?? 'max'));
+    if (limits.pids !== undefined) this.#files.write(group, 'pids.max', String(before.pids ?? 'max'));
     return 'busy';
   }
 
   /** Without memory.peak (before 5.19) the peak is the present charge: the kernel keeps none. */
   usage(group: GroupPath): InstanceUsage {
-    const memoryBytes = this.#memory(group);
-    const inactiveFileBytes = flatField(this.#read(group, 'memory.stat') ?? '', 'inactive_file') ?? 0;
-    const cpu = this.#read(group, 'cpu.stat') ?? '';
-    const io = this.#read(group, 'io.stat') ?? '';
+    const memoryBytes = this.#memory.charged(group);
+    const cpu = this.#files.read(group, 'cpu.stat') ?? '';
+    const io = this.#files.read(group, 'io.stat') ?? '';
     return {
       memoryBytes,
-      workingSetBytes: Math.max(0, memoryBytes - inactiveFileBytes),
-      memoryPeakBytes: Number(this.#read(group, 'memory.peak') ?? memoryBytes),
+      workingSetBytes: this.#memory.workingSet(group, memoryBytes),
+      memoryPeakBytes: Number(this.#files.read(group, 'memory.peak') ?? memoryBytes),
       cpuUsageMicros: flatField(cpu, 'usage_usec') ?? 0,
       cpuThrottledMicros: flatField(cpu, 'throttled_usec') ?? 0,
-      pids: Number(this.#read(group, 'pids.current') ?? this.processes(group).length),
+      pids: Number(this.#files.read(group, 'pids.current') ?? this.processes(group).length),
       ioReadBytes: sumOfDevices(io, 'rbytes'),
       ioWriteBytes: sumOfDevices(io, 'wbytes'),
-      oomKills: flatField(this.#read(group, 'memory.events') ?? '', 'oom_kill') ?? 0,
+      oomKills: flatField(this.#files.read(group, 'memory.events') ?? '', 'oom_kill') ?? 0,
     };
   }
 
@@ -176,115 +167,66 @@ export class CgroupV2 implements Cgroup {
   }
 
   holdOutOfMemory(group: GroupPath, held: boolean): void {
-    const limit = held ? limitOf(this.#read(group, 'memory.max')) : null;
-    const text = limit === null ? 'max' : String(Math.max(0, limit - holdMarginBytes));
-    this.#write(group, 'memory.high', text);
+    this.#memory.hold(group, held);
   }
 
   memoryStrain(group: GroupPath): MemoryStrain {
-    const events = this.#read(group, 'memory.events') ?? '';
-    return {
-      memoryBytes: this.#memory(group),
-      limitBytes: limitOf(this.#read(group, 'memory.max')),
-      limitHits: (flatField(events, 'high') ?? 0) + (flatField(events, 'max') ?? 0),
-      waiting: false,
-      held: this.#isHeld(group),
-    };
+    return this.#memory.strain(group);
   }
 
-  async dropCache(group: GroupPath): Promise<number> {
-    const beforeBytes = this.#memory(group);
-    const stat = this.#read(group, 'memory.stat') ?? '';
-    const cacheBytes = (flatField(stat, 'inactive_file') ?? 0) + (flatField(stat, 'active_file') ?? 0);
-    await this.#reclaim(group, cacheBytes);
-    return Math.max(0, beforeBytes - this.#memory(group));
+  dropCache(group: GroupPath): Promise<number> {
+    return this.#memory.dropCache(group);
   }
 
   async freeze(group: GroupPath): Promise<void> {
-    this.#write(group, 'cgroup.freeze', '1');
-    if (await until(() => this.isFrozen(group), freezeTimeoutMs)) return;
-    this.#write(group, 'cgroup.freeze', '0');
-    throw new BellowsError(
-      'Unavailable',
-      `Processes of ${group.join('/')} did not stand still within ${freezeTimeoutMs} ms, so they were let go on.`,
-    );
+    const set = (frozen: boolean): void => this.#files.write(group, 'cgroup.freeze', frozen ? '1' : '0');
+    await standStill(group, {
+      freeze: () => set(true),
+      isFrozen: () => this.isFrozen(group),
+      thaw: () => set(false),
+    });
   }
 
   async thaw(group: GroupPath): Promise<void> {
-    this.#write(group, 'cgroup.freeze', '0');
+    this.#files.write(group, 'cgroup.freeze', '0');
     await until(() => !this.isFrozen(group), freezeTimeoutMs);
   }
 
   isFrozen(group: GroupPath): boolean {
-    return flatField(this.#read(group, 'cgroup.events') ?? '', 'frozen') === 1;
+    return flatField(this.#files.read(group, 'cgroup.events') ?? '', 'frozen') === 1;
   }
 
   async kill(group: GroupPath): Promise<void> {
-    const startedMs = performance.now();
-    for (;;) {
-      const groups = this.#subtree(group);
-      if (this.#read(group, 'cgroup.procs') === undefined) return;
-      try {
-        // Frozen processes die of it as they are, and forks do not escape.
-        writeText(join(this.#directory(group), 'cgroup.kill'), '1');
-      } catch (error) {
-        if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
-        await this.#killOneByOne(group, groups);
-      }
-      const empty = (): boolean => groups.every((each) => this.processes(each).length === 0);
-      if (await until(empty, killRoundMs)) return;
-      if (performance.now() - startedMs > emptyTimeoutMs) break;
-    }
-    throw new BellowsError(
-      'Unavailable',
-      `Processes of ${group.join('/')} did not end within ${emptyTimeoutMs} ms of SIGKILL.`,
-    );
+    if (this.#files.read(group, 'cgroup.procs') === undefined) return;
+    await killAll(group, {
+      subtree: () => this.#subtree(group),
+      processes: (each) => this.processes(each),
+      strike: async (groups) => {
+        try {
+          // Frozen processes die of it as they are, and forks do not escape.
+          writeText(join(this.#files.directory(group), 'cgroup.kill'), '1');
+        } catch (error) {
+          if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
+          await this.#killOneByOne(group, groups);
+        }
+      },
+    });
   }
 
   memoryDirectory(group: GroupPath): string | null {
-    return this.capabilities.memoryLimit ? this.#directory(group) : null;
+    return this.capabilities.memoryLimit ? this.#files.directory(group) : null;
   }
 
+  /** Where the kernel has no cgroup.kill (before 5.14). */
   async #killOneByOne(group: GroupPath, groups: readonly GroupPath[]): Promise<void> {
-    this.#write(group, 'cgroup.freeze', '1');
+    this.#files.write(group, 'cgroup.freeze', '1');
     await until(() => this.isFrozen(group), killRoundMs);
     for (const pid of groups.flatMap((each) => this.processes(each))) killProcess(pid);
-    for (const each of groups) this.#write(each, 'cgroup.freeze', '0');
+    for (const each of groups) this.#files.write(each, 'cgroup.freeze', '0');
   }
 
   #subtree(group: GroupPath): GroupPath[] {
     return [group, ...this.children(group).flatMap((child) => this.#subtree([...group, child]))];
-  }
-
-  #directory(group: GroupPath): string {
-    return `${this.#baseDirectory}/${relativePath(this.#rootName, group)}`;
-  }
-
-  #read(group: GroupPath, file: string): string | undefined {
-    return readTextIfThere(`${this.#directory(group)}/${file}`);
-  }
-
-  /** Does nothing without the file: its controller is missing, or the group has ended. */
-  #write(group: GroupPath, file: string, text: string): void {
-    try {
-      writeText(`${this.#directory(group)}/${file}`, text);
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
-    }
-  }
-
-  /** Whether more than `bytes` is charged that can not simply be dropped; the dearer file is read only when it matters. */
-  #isInUse(group: GroupPath, bytes: number): boolean {
-    return bytes < this.#memory(group) && bytes < this.usage(group).workingSetBytes;
-  }
-
-  /** Nothing but a hold sets memory.high. */
-  #isHeld(group: GroupPath): boolean {
-    return (this.#read(group, 'memory.high') ?? 'max') !== 'max';
-  }
-
-  #memory(group: GroupPath): number {
-    return Number(this.#read(group, 'memory.current') ?? 0);
   }
 
   /** Makes the controllers available to the children of `directory`, those that are not yet. */
@@ -297,62 +239,24 @@ export class CgroupV2 implements Cgroup {
 
   #writeCpu(group: GroupPath, millicores: number | null): void {
     const quota = millicores === null ? 'max' : String(quotaMicros(millicores));
-    this.#write(group, 'cpu.max', `${quota} ${cpuPeriodMicros}`);
+    this.#files.write(group, 'cpu.max', `${quota} ${cpuPeriodMicros}`);
   }
 
-  /**
-   * The kernel sets memory.max at once, reclaims, and kills when that is not enough. So a lower one is written only over
-   * processes that stand still, after the charge has been seen below it.
-   */
   async #writeMemory(
     group: GroupPath,
     beforeBytes: number | null,
     bytes: number | null,
   ): Promise<LimitOutcome> {
     if (!this.capabilities.memoryLimit) return 'applied';
-    const held = this.#isHeld(group);
-    const write = (): LimitOutcome => {
-      this.#write(group, 'memory.max', String(bytes ?? 'max'));
-      // The hold moves with the limit.
-      if (held) this.holdOutOfMemory(group, true);
-      return 'applied';
-    };
-    if (bytes === null || (beforeBytes !== null && bytes >= beforeBytes)) return write();
-    const excessBytes = this.#memory(group) - bytes;
-    if (excessBytes > 0) await this.#reclaim(group, excessBytes);
-    const wasFrozen = this.isFrozen(group);
-    if (!wasFrozen) await this.freeze(group);
-    try {
-      return this.#memory(group) > bytes ? 'busy' : write();
-    } finally {
-      if (!wasFrozen) await this.thaw(group);
-    }
-  }
-
-  /** Asks the kernel to take `bytes` back, cache first; how much it could is seen in memory.current. */
-  async #reclaim(group: GroupPath, bytes: number): Promise<void> {
-    if (bytes <= 0) return;
-    try {
-      // On a thread: it takes as long as the walk through the pages does.
-      await writeTextOnThread(join(this.#directory(group), 'memory.reclaim'), String(bytes));
-    } catch (error) {
-      // EAGAIN: less than asked could be had.
-      if (hasCode(error, 'EAGAIN', 'EINTR', 'ENODEV')) return;
-      if (!hasCode(error, 'ENOENT')) throw error;
-      await this.#reclaimByHigh(group, bytes);
-    }
-  }
-
-  /** For kernels before 5.19: writing memory.high reclaims down to it, and is undone at once. */
-  async #reclaimByHigh(group: GroupPath, bytes: number): Promise<void> {
-    const file = join(this.#directory(group), 'memory.high');
-    const before = readTextIfThere(file);
-    if (before === undefined) return;
-    try {
-      await writeTextOnThread(file, String(Math.max(0, this.#memory(group) - bytes)));
-    } finally {
-      this.#write(group, 'memory.high', before);
-    }
+    return this.#memory.writeLimit(group, beforeBytes, bytes, async (action) => {
+      const wasFrozen = this.isFrozen(group);
+      if (!wasFrozen) await this.freeze(group);
+      try {
+        return action();
+      } finally {
+        if (!wasFrozen) await this.thaw(group);
+      }
+    });
   }
 }
 
@@ -366,11 +270,6 @@ export function offeredControllers(directory: string): V2Controller[] {
 export function missingV2Controllers(directory: string): V2Controller[] {
   const offered = offeredControllers(directory);
   return wantedControllers.filter((controller) => !offered.includes(controller));
-}
-
-/** "max" is no limit, and so is a file that is not there. */
-function limitOf(text: string | undefined): number | null {
-  return text === undefined || text === 'max' ? null : Number(text);
 }
 
 /** `QUOTA PERIOD` in microseconds, the quota being `max` for none. */
