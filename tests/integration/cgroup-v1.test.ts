@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { test } from 'vitest';
-import { cgroupContract } from '../../src/agent/cgroup/contract.ts';
+import { cgroupSuite } from '../../src/agent/cgroup/testing/suite.ts';
 import { parseMounts } from '../../src/agent/cgroup/mounts.ts';
 import { CgroupV1 } from '../../src/agent/cgroup/v1.ts';
 
@@ -20,7 +20,7 @@ function whyNot(): string | null {
 
 const reason = whyNot();
 if (reason === null) {
-  cgroupContract(
+  cgroupSuite(
     'cgroup v1',
     () => new CgroupV1({ mounts, rootName: `bellows-test-${randomBytes(4).toString('hex')}` }),
   );

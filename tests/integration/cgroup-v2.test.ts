@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { test } from 'vitest';
-import { cgroupContract } from '../../src/agent/cgroup/contract.ts';
+import { cgroupSuite } from '../../src/agent/cgroup/testing/suite.ts';
 import { parseMounts } from '../../src/agent/cgroup/mounts.ts';
 import { CgroupV2 } from '../../src/agent/cgroup/v2.ts';
 
@@ -21,7 +21,7 @@ function whyNot(): string | null {
 
 const reason = whyNot();
 if (reason === null && baseDirectory !== null) {
-  cgroupContract(
+  cgroupSuite(
     'cgroup v2',
     () => new CgroupV2({ baseDirectory, rootName: `bellows-test-${randomBytes(4).toString('hex')}` }),
   );

@@ -1,4 +1,4 @@
-import { cgroupContract } from './contract.ts';
+import { cgroupSuite } from './testing/suite.ts';
 import { CgroupNone } from './none.ts';
 
-cgroupContract('no cgroup', () => new CgroupNone());
+cgroupSuite('no cgroup', () => new CgroupNone());
