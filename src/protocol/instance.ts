@@ -51,7 +51,7 @@ export const frameType = {
   /** Either side, answered with `pong` and the same id. */
   ping: 17,
   pong: 18,
-  /** agent → instance: everything is in place that a gated `bind` waits for; user code may load now. */
+  /** agent → instance: JSON {@link Proceed}. Everything is in place that a gated `bind` waits for; user code may load now. */
   proceed: 19,
 } as const;
 
@@ -71,9 +71,12 @@ export interface BindRequest {
   readonly taskDirectory: string;
   readonly timeoutMs: number;
   readonly grant: GrantNotice;
-  /** Memory charged to another group than the instance's own: a figure of its use is that of its group and this. */
-  readonly chargedBeforeBytes?: number;
   readonly function: FunctionIdentity | null;
+}
+
+export interface Proceed {
+  /** Memory charged to another group than the instance's own: a figure of its use is that of its group and this. */
+  readonly chargedBeforeBytes: number;
 }
 
 export interface FunctionIdentity {

@@ -126,6 +126,12 @@ suiteNeeding('sandbox', isRoot ? undefined : 'root is needed for separate users'
     expect(links.filter((link) => link.startsWith('socket:')).length).toBeLessThanOrEqual(4);
   });
 
+  test('a program that it starts has none of its descriptors, its listening socket neither', async () => {
+    const listed = await gives(`cp.execFileSync('ls', ['/proc/self/fd']).toString().trim().split('\\n')`);
+    // The last is that of the listing itself.
+    expect(listed).toEqual(['0', '1', '2', '3']);
+  });
+
   test.each([
     ['the other tenant’s environment', () => `/proc/${alice.instance.pid}/environ`],
     ['the other tenant’s memory', () => `/proc/${alice.instance.pid}/mem`],

@@ -58,7 +58,8 @@ export interface Cell {
 
 export interface CommandCell {
   readonly slot: Slot;
-  readonly api: RuntimeApi | null;
+  /** Never rejects. A process that is told of it later can be started meanwhile. */
+  readonly api: Promise<RuntimeApi | null>;
   readonly log: LogPipe;
 }
 
@@ -88,13 +89,13 @@ export class Cells {
   }
 
   /** A place for a process, with its log already open. */
-  async make(): Promise<CommandCell> {
+  make(): CommandCell {
     const slot = this.slot(newSlotName());
     try {
       makeSlot(slot);
       return {
         slot,
-        api: await RuntimeApi.listen(0),
+        api: RuntimeApi.listen(0),
         log: new LogPipe(slot.logFifo, this.#unboundSink(slot.name)),
       };
     } catch (thrown) {
@@ -114,7 +115,7 @@ export class Cells {
     storageBytes: number,
     furnish: Furnish,
   ): Promise<Cell> {
-    const made = await this.make();
+    const made = this.make();
     const inside = this.#options.sandbox.inside(made.slot, '/');
     const { command, args, env } = plan(launchPlaces(inside));
     const runtime: SandboxCommand = {
@@ -169,7 +170,7 @@ export class Cells {
       if (socket !== null) closeSync(socket);
     }
     made.log.start();
-    return this.#cell(made, launched.processes, launched.exited, {
+    return this.#cell({ ...made, api: await made.api }, launched.processes, launched.exited, {
       network: command.network,
       group,
       storageBytes,
@@ -207,10 +208,10 @@ export class Cells {
   async move(cell: Cell, group: GroupPath, onMainMoved: () => void): Promise<void> {
     const { cgroup } = this.#options;
     const from = cell.group;
-    cell.chargedBeforeBytes = cgroup.usage(from).memoryBytes;
     cell.group = group;
     const main = cell.processes.main.pid;
     await cgroup.move(group, [main]);
+    cell.chargedBeforeBytes = cgroup.usage(from).memoryBytes;
     onMainMoved();
     // The sandbox's own two do nothing: user code need not wait for them.
     await cgroup.move(
@@ -255,7 +256,7 @@ export class Cells {
   }
 
   #cell(
-    made: CommandCell,
+    made: Pick<Cell, 'slot' | 'api' | 'log'>,
     processes: SandboxProcesses,
     exited: Promise<ProcessExit>,
     rest: {
@@ -283,9 +284,12 @@ export class Cells {
     return cell;
   }
 
-  async #clear(made: CommandCell, group: GroupPath): Promise<void> {
+  async #clear(
+    made: Pick<Cell, 'slot' | 'log'> & { readonly api: Cell['api'] | CommandCell['api'] },
+    group: GroupPath,
+  ): Promise<void> {
     await made.log.drain();
-    made.api?.close();
+    (await made.api)?.close();
     this.#options.sandbox.clear(made.slot);
     removeSlot(made.slot);
     await this.#options.cgroup.remove(group);

@@ -61,7 +61,8 @@ export class InstanceLink {
   /** @throws BellowsError Unavailable when no answer comes in time, or the link ends. */
   async request(type: number, payload: string, timeoutMs: number): Promise<Answer> {
     const startedMs = performance.now();
-    await this.connected(timeoutMs);
+    // What is sent with a connection leaves with this turn of the event loop.
+    if (this.#link === undefined) await this.connected(timeoutMs);
     const id = (this.#lastId = (this.#lastId + 1) >>> 0 || 1);
     return new Promise((resolve, reject) => {
       const leftMs = Math.max(0, timeoutMs - (performance.now() - startedMs));

@@ -6,7 +6,7 @@ import { BellowsError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
-import { frameType, type BindRequest } from '../../protocol/instance.ts';
+import { frameType, type BindRequest, type Proceed } from '../../protocol/instance.ts';
 import { runtimes } from '../../runtime/runtimes.ts';
 import type { Launch } from '../../runtime/port.ts';
 import type { Cgroup } from '../cgroup/port.ts';
@@ -150,6 +150,9 @@ export class Starter {
     const group = groupOfInstance(spec.tenant, spec.id);
     const instance = this.#instance(spec, cell, true, { mode: 'frames', port: null });
     register(instance);
+    const answered = this.#sendBind(instance, planFor, true, deadlineMs);
+    // The frame leaves with this turn of the event loop; while the process prepares itself it gets what user code will find.
+    await nextTurn();
     await this.#surroundings.makeGroup(spec, group);
     // The kernel takes some 10 ms for the move when it has made none for a while; all but user code goes on meanwhile.
     const mainMoved = Promise.withResolvers<void>();
@@ -157,13 +160,11 @@ export class Starter {
     // Awaited below; what fails before that is thrown first.
     moved.then(mainMoved.resolve, mainMoved.reject);
     mainMoved.promise.catch(() => undefined);
-    const answered = this.#sendBind(instance, planFor, true, deadlineMs);
-    // The frame leaves with this turn of the event loop; while the process prepares itself it gets what user code will find.
-    await nextTurn();
     this.#surroundings.furnishBound(instance, group);
     await mainMoved.promise;
     cgroup.resetPeak(group);
-    cell.link?.tell(frameType.proceed, '');
+    const proceed: Proceed = { chargedBeforeBytes: cell.chargedBeforeBytes };
+    cell.link?.tell(frameType.proceed, JSON.stringify(proceed));
     await this.#whenBound(instance, answered, deadlineMs);
     await moved;
     return instance;
@@ -196,7 +197,6 @@ export class Starter {
       taskDirectory: this.#options.sandbox.inside(cell.slot, spec.codeDirectory).task,
       timeoutMs: spec.timeoutMs,
       grant: grants.notice,
-      chargedBeforeBytes: cell.chargedBeforeBytes,
       function: spec.function,
     };
     const answered =
@@ -220,9 +220,9 @@ export class Starter {
     register: (instance: Instance) => void,
   ): Promise<Instance> {
     const { cells, logs, sandbox } = this.#options;
-    const made = await cells.make();
+    const made = cells.make();
     const { slot } = made;
-    const env = this.#surroundings.environment(spec, slot, made.api?.port ?? null, null);
+    const env = this.#surroundings.environment(spec, slot, (await made.api)?.port ?? null, null);
     const { plan } = planFor(slot, env) as Extract<Launch, { way: 'exec' }>;
     made.log.sink = logs.sinkOf(spec.workload, spec.id);
     const command: SandboxCommand = {

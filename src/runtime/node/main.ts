@@ -13,6 +13,7 @@ import {
   insideRunDirectory,
   type BindRequest,
   type GrantNotice,
+  type Proceed,
 } from '../../protocol/instance.ts';
 import type { AppHost } from './app-host.ts';
 import { become } from './become.ts';
@@ -20,7 +21,8 @@ import { trim } from './collector.ts';
 import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.ts';
 import type { FunctionHost } from './function-host.ts';
 import { Governor } from './governor.ts';
-import { Links, type Link } from './link.ts';
+import { prepareHeapCeiling } from './heap-ceiling.ts';
+import { Links, listenInherited, type Link } from './link.ts';
 import { openMemoryFiles } from './memory.ts';
 import {
   emitOnProcess,
@@ -35,6 +37,8 @@ import {
 const bytesPerMib = 1024 * 1024;
 /** How long an app's open connections may go on after `shutdown`, when the frame does not say. */
 const defaultGraceMs = 5000;
+/** By then a bind that was sent before the process ran has been read: it does not wait for what is done ahead. */
+const warmAfterMs = 10;
 /** How long the news of a failed bind may take to reach the kernel before the process exits without. */
 const lastWordsMs = 500;
 
@@ -46,7 +50,7 @@ type State =
 
 let state: State = { is: 'unbound' };
 /** Lets a gated bind load user code. */
-let proceed: (() => void) | undefined;
+let proceed: ((word: Proceed) => void) | undefined;
 let grant: GrantNotice | undefined;
 let functionModules: ReturnType<typeof loadFunctionModules> | undefined;
 const governor = new Governor();
@@ -56,10 +60,13 @@ const links = new Links({ onLink, onFrame, onClose });
 let app: AppHost | undefined;
 
 // Whoever may connect decides what this process becomes: its maker, and root.
-links.server.listen({ fd: framesDescriptor });
+listenInherited(links.server, framesDescriptor);
 // Most binds are functions': read while nobody waits, their modules do not cost 3 ms of a cold start (and under 1 MiB).
 links.server.once('listening', () => {
   functionModules = loadFunctionModules();
+  startTimer(() => {
+    if (state.is === 'unbound') prepareHeapCeiling();
+  }, warmAfterMs).unref();
 });
 
 function onLink(link: Link): void {
@@ -85,7 +92,7 @@ function onFrame(frame: Frame, link: Link): void {
       void bind(frame, link);
       break;
     case frameType.proceed:
-      proceed?.();
+      proceed?.(parseJson(frame.payload.toString()) as Proceed);
       break;
     case frameType.grant:
       onGrant(frame, link);
@@ -114,11 +121,13 @@ async function bind(frame: Frame, link: Link): Promise<void> {
   const startedMs = monotonicMs();
   state = { is: 'binding' };
   const request = parseJson(frame.payload.toString()) as BindRequest;
-  const inPlace = request.gated === true ? new Promise<void>((resolve) => (proceed = resolve)) : undefined;
+  const inPlace = new Promise<Proceed>((resolve) => {
+    if (request.gated === true) proceed = resolve;
+    else resolve({ chargedBeforeBytes: 0 });
+  });
   const watch = watchStart(link, frame.id, request.kind);
   try {
     grant = request.grant;
-    openMemoryFiles(runDirectory, request.chargedBeforeBytes ?? 0);
     if (request.function === null) await startApp(request, inPlace);
     else await startFunction(request, startedMs, inPlace);
     watch.end();
@@ -142,7 +151,7 @@ function loadFunctionModules() {
 async function startFunction(
   request: BindRequest,
   startedMs: number,
-  inPlace: Promise<void> | undefined,
+  inPlace: Promise<Proceed>,
 ): Promise<void> {
   const [{ FunctionHost }, { InvocationLog }, { installConsole }, { installStreaming }, { loadHandler }] =
     await (functionModules ?? loadFunctionModules());
@@ -155,7 +164,7 @@ async function startFunction(
   let host: FunctionHost | undefined = undefined;
   installConsole(log, () => host?.requestId);
   installStreaming();
-  await inPlace;
+  openMemoryFiles(runDirectory, await inPlace);
   const handler = await loadHandler(request.taskDirectory, request.handler ?? '');
   host = new FunctionHost({
     identity,
@@ -170,14 +179,14 @@ async function startFunction(
   state = { is: 'function', host };
 }
 
-async function startApp(request: BindRequest, inPlace: Promise<void> | undefined): Promise<void> {
+async function startApp(request: BindRequest, inPlace: Promise<Proceed>): Promise<void> {
   const { AppHost } = await import('./app-host.ts');
   const host = new AppHost(runDirectory, links);
   app = host;
   become(request);
   governor.install(request.grant.memoryBytes);
+  openMemoryFiles(runDirectory, await inPlace);
   governor.setBusy(true);
-  await inPlace;
   await host.start(request);
   state = { is: 'app', host };
 }

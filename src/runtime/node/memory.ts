@@ -3,6 +3,7 @@
 import { Buffer } from 'node:buffer';
 import { openSync, readSync } from 'node:fs';
 import process from 'node:process';
+import type { Proceed } from '../../protocol/instance.ts';
 
 /** A number and a line break, or the one line of statm. */
 const textBytes = 128;
@@ -42,8 +43,8 @@ let peakFile: NumberFile | undefined;
 let beforeBytes = 0;
 let processFile: NumberFile | undefined;
 
-/** Opens the files; before the process gives up its rights, since the group's files may be root's. */
-export function openMemoryFiles(runDirectory: string, chargedBeforeBytes: number): void {
+/** Opens the files, once they are those of the instance's own group. Anybody may read them. */
+export function openMemoryFiles(runDirectory: string, { chargedBeforeBytes }: Proceed): void {
   beforeBytes = chargedBeforeBytes;
   const folder = `${runDirectory}/memory`;
   peakFile = open(`${folder}/memory.max_usage_in_bytes`) ?? open(`${folder}/memory.peak`);
