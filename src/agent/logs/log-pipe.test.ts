@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { makeFifo } from '../../sys/descriptors.ts';
 import { LogPipe } from './log-pipe.ts';
 
 /** A pipe with its writer's end, and the lines that came out, in the batches they came in. */
@@ -10,7 +10,7 @@ function pipe(): { log: LogPipe; writer: number; batches: string[][] } {
   const directory = mkdtempSync(join(tmpdir(), 'log-pipe-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const path = join(directory, 'fifo');
-  execFileSync('mkfifo', [path]);
+  makeFifo(path, 0o600);
   const batches: string[][] = [];
   const log = new LogPipe(path, (lines) => batches.push([...lines]));
   return { log, writer: openSync(path, 'w'), batches };
