@@ -1,10 +1,11 @@
-// Finds bubblewrap, which instances are sandboxed with, and installs it where that is possible: as root, with apt.
-// Elsewhere it says what is missing and what that means; Bellows starts all the same.
+// Finds programs that do not come with Bellows, bubblewrap above all, and installs them where that is possible: as root,
+// with apt. Elsewhere it says what is missing; what that means is the caller's to say.
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-export type SandboxTool =
+/** Whether programs are there now. */
+export type SystemPrograms =
   | { readonly outcome: 'present' | 'installed' }
   | { readonly outcome: 'missing'; readonly why: string; readonly solve: string };
 
@@ -20,19 +21,51 @@ export function onPath(command: string, path: string = process.env['PATH'] ?? ''
 }
 
 /** @param say tells the person who waits */
-export async function ensureBubblewrap(say: (text: string) => void): Promise<SandboxTool> {
-  if (onPath('bwrap')) return { outcome: 'present' };
-  const solve = 'Install it (Debian and Ubuntu: apt-get install bubblewrap) and start Bellows again.';
+export async function ensureBubblewrap(say: (text: string) => void): Promise<SystemPrograms> {
+  return ensurePrograms([bubblewrap], 'instances are sandboxed with', say);
+}
+
+/** What virtual machines are made and run with. @param say tells the person who waits */
+export async function ensureVirtualMachines(say: (text: string) => void): Promise<SystemPrograms> {
+  return ensurePrograms(virtualMachines, 'virtual machines are made and run with', say);
+}
+
+/** A program, and the Debian package that it comes in. */
+interface SystemProgram {
+  readonly command: string;
+  readonly package: string;
+}
+
+const bubblewrap: SystemProgram = { command: 'bwrap', package: 'bubblewrap' };
+const virtualMachines: readonly SystemProgram[] = [
+  { command: 'qemu-system-x86_64', package: 'qemu-system-x86' },
+  { command: 'mkfs.erofs', package: 'erofs-utils' },
+  { command: 'mkfs.ext4', package: 'e2fsprogs' },
+  { command: 'xz', package: 'xz-utils' },
+  { command: 'ip', package: 'iproute2' },
+  bubblewrap,
+];
+
+async function ensurePrograms(
+  programs: readonly SystemProgram[],
+  what: string,
+  say: (text: string) => void,
+): Promise<SystemPrograms> {
+  const missing = programs.filter(({ command }) => !onPath(command)).map((program) => program.package);
+  const names = missing.join(', ');
+  const are = missing.length === 1 ? 'is' : 'are';
+  if (missing.length === 0) return { outcome: 'present' };
+  const solve = `Install it (Debian and Ubuntu: apt-get install ${missing.join(' ')}) and start Bellows again.`;
   if (process.getuid?.() !== 0)
-    return { outcome: 'missing', why: 'bubblewrap is not installed, and only root may install it.', solve };
+    return { outcome: 'missing', why: `${names} ${are} not installed, and only root may install it.`, solve };
   if (!onPath('apt-get'))
-    return { outcome: 'missing', why: 'bubblewrap is not installed, and there is no apt-get here.', solve };
-  say('Installing bubblewrap, which instances are sandboxed with (apt-get)…');
+    return { outcome: 'missing', why: `${names} ${are} not installed, and there is no apt-get here.`, solve };
+  say(`Installing ${names}, which ${what} (apt-get)…`);
   // Lists may be missing or old; when they can not be had, the install below says so.
   await runApt('update', '-qq');
-  const problem = await runApt('install', '-y', '-qq', '--no-install-recommends', 'bubblewrap');
-  if (onPath('bwrap')) return { outcome: 'installed' };
-  return { outcome: 'missing', why: `bubblewrap could not be installed: ${problem}`, solve };
+  const problem = await runApt('install', '-y', '-qq', '--no-install-recommends', ...missing);
+  if (programs.every(({ command }) => onPath(command))) return { outcome: 'installed' };
+  return { outcome: 'missing', why: `${names} could not be installed: ${problem}`, solve };
 }
 
 /** Returns the last line that it complained with, or its exit status. */

@@ -1,15 +1,20 @@
 import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
+import { parseBytes } from '../../base/quantity.ts';
 import { defaultTenantId } from '../../base/ids.ts';
 import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
-import { ensureBubblewrap } from '../../supervisor/system-packages.ts';
+import { ensureBubblewrap, ensureVirtualMachines } from '../../supervisor/system-packages.ts';
+import { defaultPoolMaximum, sharingModes } from '../../units/fleet/config.ts';
+import { defaultUnitSize } from '../../units/fleet/unit-size.ts';
+import { virtualMachinesWork } from '../../units/fleet/accelerator.ts';
 import { units, workload } from '../answers.ts';
 import { Client } from '../client.ts';
-import { command } from '../command.ts';
+import { command, parsedField } from '../command.ts';
 import type { Context } from '../context.ts';
 import { deployExamples, exampleDirectory } from '../examples.ts';
 import { exitCode, type ExitCode } from '../exit-code.ts';
@@ -20,6 +25,7 @@ import { welcome } from '../welcome.ts';
 
 /** Signals that come closer together are one press of Ctrl-C. */
 const sameWishMs = 500;
+const unitPollMs = 500;
 const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** In a checkout npm finds the command; where it is installed it is on the path. */
@@ -43,6 +49,12 @@ export const up = command({
       flags: '--pool <number>',
       description: 'at most so many warm processes are kept ready for starts; 0: none (default: 20)',
     },
+    { flags: '--unit-memory <size>', description: 'memory of each virtual machine (default: 1GiB)' },
+    {
+      flags: '--share <who>',
+      description: 'who may share a virtual machine: none, tenant (its instances) or all (default: none)',
+    },
+    { flags: '--accelerator <kind>', description: 'of virtual machines: kvm, tcg or auto (default: auto)' },
     { flags: '--no-examples', description: 'do not deploy the examples at the first start' },
     { flags: '--verbose', description: 'show every log line' },
   ],
@@ -54,16 +66,14 @@ export const up = command({
     unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
+    unitMemory: parsedField(parseBytes).optional(),
+    share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
+    accelerator: z.enum(['auto', 'kvm', 'tcg'], 'expected kvm, tcg or auto').default('auto'),
     examples: z.boolean().default(true),
     verbose: z.boolean().optional(),
   }),
-  handler: async ({ port, data, host, unit, network, pool, examples, verbose }, ctx) => {
-    if (unit === 'vm')
-      throw new CommandError(
-        exitCode.failed,
-        'Virtual machine units are not yet supported in this version.',
-        'Use --unit host: instances are sandboxed processes on this machine.',
-      );
+  handler: async (args, ctx) => {
+    const { port, data, host, network, pool, examples, verbose } = args;
     if (process.platform !== 'linux')
       throw new CommandError(
         exitCode.failed,
@@ -80,12 +90,54 @@ export const up = command({
         `warning: Listening on ${host}: others can reach it, and nothing is encrypted. Put a TLS proxy in front.`,
       );
     return serve(
-      { dataDirectory, port, host, network, poolMaximum: pool, verbose: verbose === true, say },
+      {
+        dataDirectory,
+        port,
+        host,
+        network,
+        poolMaximum: pool,
+        units: await unitsOf(args, say),
+        verbose: verbose === true,
+        say,
+      },
       examples,
       ctx,
     );
   },
 });
+
+interface UnitArgs {
+  readonly unit: 'host' | 'vm' | 'auto';
+  readonly unitMemory?: number | undefined;
+  readonly share: (typeof sharingModes)[number];
+  readonly accelerator: 'auto' | 'kvm' | 'tcg';
+  readonly pool?: number | undefined;
+}
+
+/** What virtual machines are to be like; null for none. @throws CommandError when they are asked for and can not be */
+async function unitsOf(
+  { unit, unitMemory, share, accelerator, pool }: UnitArgs,
+  say: (text: string) => void,
+): Promise<NonNullable<SupervisorOptions['units']> | null> {
+  if (unit === 'host') return null;
+  if (unit === 'auto' && !(await virtualMachinesWork())) return null;
+  const programs = await ensureVirtualMachines(say);
+  if (programs.outcome === 'missing') {
+    if (unit === 'auto') return null;
+    throw new CommandError(
+      exitCode.failed,
+      `There can be no virtual machines here: ${programs.why}`,
+      programs.solve,
+    );
+  }
+  return {
+    size: defaultUnitSize(unitMemory),
+    accelerator,
+    sharing: share,
+    subnet: null,
+    poolMaximum: pool ?? defaultPoolMaximum,
+  };
+}
 
 async function serve(options: SupervisorOptions, examples: boolean, ctx: Context): Promise<ExitCode> {
   const { say } = options;
@@ -133,10 +185,11 @@ async function greet(
   { url, layout, logPath }: Supervisor,
   examples: boolean,
   signal: AbortSignal,
-  { say }: SupervisorOptions,
+  { say, units: virtual }: SupervisorOptions,
   { env }: Context,
 ): Promise<void> {
   const client = new Client(new Installation({ json: false, url, dataDir: layout.root }, {}), signal);
+  if (virtual) await untilUnitsAreThere(client, signal, say);
   if (examples) await deployExamples(client, layout.root, signal, say);
   await tellWhatIsNotEnforced(client, say, signal);
   const deployed = await deployedNames(client);
@@ -154,6 +207,20 @@ async function greet(
       helloDirectory: helloFromHere.startsWith('..') ? exampleDirectory('hello') : helloFromHere,
     }),
   );
+}
+
+/** The first virtual machines take as long as their image: nothing can be started before. */
+async function untilUnitsAreThere(
+  client: Client,
+  signal: AbortSignal,
+  say: (text: string) => void,
+): Promise<void> {
+  say('Waiting for the first virtual machine…');
+  while (!signal.aborted) {
+    const list = await client.call({ method: 'GET', path: '/v1/units' }, units).catch(() => []);
+    if (list.length > 0) return;
+    await pause(unitPollMs, undefined, { signal }).catch(() => undefined);
+  }
 }
 
 /** None when it can not be asked: then the greeting names nothing that needs to be there. */

@@ -22,8 +22,6 @@ export const fleetConfig = z.object({
     size: resources,
     /** `auto`: KVM where it makes progress, translated code elsewhere. */
     accelerator: z.enum(['auto', 'kvm', 'tcg']),
-    /** A directory with an image of the operator's own; null for the one that is built. */
-    image: z.string().startsWith('/').nullable(),
     sharing: z.enum(sharingModes),
     /** The subnet of the machines' bridge; null for the first that is free. */
     subnet: z.string().nullable(),
@@ -79,8 +77,14 @@ export const defaultTuning: FleetTuning = {
   lastLogsMs: 3_000,
 };
 
-/** One unit's default size: the patent's example of one pool, and room for most functions. */
+/** One unit's default memory: room for most functions, and for an app that grows. */
 export const defaultUnitMemoryBytes = 1 * gib;
+/** Lambda's default for /tmp twice over, for code and logs lie on the same disk. */
+export const defaultUnitStorageBytes = 1 * gib;
+/** More virtual processors than this are a burden to an emulated kernel, and few workloads use them. */
+export const mostUnitCpus = 4;
+/** Clones that are kept ready at most: each costs what 40 MiB of memory of its own do. */
+export const defaultPoolMaximum = 2;
 
 /** Of the processor, what QEMU itself and the agent inside need beside what instances are granted. */
 export const unitCpuOverheadMillicores = 250;

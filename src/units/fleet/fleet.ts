@@ -116,6 +116,9 @@ export class Fleet {
     pool.close();
     const reason = 'the agent is stopping';
     await Promise.all(residents.list().map(({ info }) => this.#stop(info.id, graceMs, reason)));
+    await Promise.all(roster.all().map((unit) => roster.destroy(unit)));
+    // What is just being made, a template for example, may take long: without its processes it ends at once.
+    await cgroup.kill(rootGroup);
     await pool.idle();
     await Promise.all(roster.all().map((unit) => roster.destroy(unit)));
     await driver.close();
