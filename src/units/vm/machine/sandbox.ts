@@ -74,6 +74,8 @@ export function sandboxed(
     etcFiles.flatMap((name) => ['--ro-bind-try', `/etc/${name}`, `/etc/${name}`]),
     // For /proc/self/fd: a template's memory is a file without a name.
     ['--proc', '/proc', '--dev', '/dev'],
+    // Made on the way, directories would be open to root only, and QEMU is not root.
+    ['--dir', '/dev/net'],
     devices.flatMap((path) => ['--dev-bind', path, path]),
     ['--dir', '/image', '--ro-bind', paths.kernel, insidePaths.kernel],
     ['--ro-bind', paths.initrd, insidePaths.initrd, '--ro-bind', paths.root, insidePaths.root],

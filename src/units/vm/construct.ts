@@ -1,0 +1,200 @@
+// Puts a machine together (disk, tap, group, process) and takes it apart again, also one that a dead owner left half made.
+// Owns the order. Each part is its own file's; what is said to the guest afterwards is provision.ts's.
+import { chownSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { BellowsError, messageOf } from '../../base/errors.ts';
+import { identify, isAlive, sendSignal } from '../../sys/process.ts';
+import type { VmHost } from './host.ts';
+import { machineArguments, type MachineMemory } from './machine/arguments.ts';
+import { firstPassedFd, launch } from './machine/launch.ts';
+import { Machine, type MachineOptions } from './machine/machine.ts';
+import { insidePaths } from './machine/sandbox.ts';
+import { macOf, tapName } from './network/names.ts';
+import type { UnitRecord } from './record.ts';
+import type { Packing } from './packed-file.ts';
+import { cpusFor } from './template/store.ts';
+
+/** What a machine begins with. Descriptors are ours, and stay ours. */
+export type Beginning =
+  | { readonly kind: 'boot' }
+  /** Boots in memory that is to be a template's. */
+  | { readonly kind: 'template'; readonly memoryFd: number }
+  | {
+      readonly kind: 'clone';
+      readonly memoryFd: number;
+      readonly stateFile: string;
+      readonly scratch: { readonly packed: string; readonly layout: Packing };
+    };
+
+/** A clone's devices' state, in QEMU: for commands that name it. */
+export const stateFdInside = firstPassedFd + 1;
+
+export type MachineWatch = Pick<MachineOptions, 'onLost' | 'onSerialPort'>;
+
+/** @throws BellowsError NoRoom, StartFailed, NotSupportedHere; what was made so far is there, for `takeApart`. */
+export async function putTogether(
+  host: VmHost,
+  record: UnitRecord,
+  beginning: Beginning,
+  watch: MachineWatch,
+): Promise<{ readonly machine: Machine; readonly record: UnitRecord }> {
+  const { id, slot, uid } = record;
+  const { image, cgroup, accelerator } = host.options;
+  const runDirectory = host.runDirectory(id);
+  mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
+  if (uid !== null) chownSync(runDirectory, uid, uid);
+  cgroup.create(record.group);
+  const [disk] = await Promise.all([
+    host.scratch.make(
+      id,
+      record.size.storage,
+      uid,
+      beginning.kind === 'clone' ? beginning.scratch : undefined,
+    ),
+    uid === null ? undefined : host.network?.addTap(slot, uid),
+  ]);
+  const network =
+    record.network === 'tap'
+      ? ({ kind: 'tap', name: tapName(host.hash, slot) } as const)
+      : ({ kind: 'user' } as const);
+  const confinement = host.confinement(slot);
+  const bare = confinement.kind === 'none';
+  const scratch =
+    disk.device === null
+      ? ({ kind: 'file', path: disk.file } as const)
+      : ({ kind: 'device', path: disk.device } as const);
+  const { memory, passed, close } = openBeginning(beginning);
+  try {
+    const processes = await launch({
+      qemu: machineArguments({
+        qemu: host.qemu,
+        name: machineName(host, record),
+        accelerator: accelerator.kind,
+        cpus: cpusFor(record.size),
+        ramBytes: record.ramBytes,
+        memory,
+        image: bare
+          ? image
+          : {
+              kernel: insidePaths.kernel,
+              initrd: insidePaths.initrd,
+              root: insidePaths.root,
+              commandLine: image.commandLine,
+            },
+        scratch:
+          bare || scratch.kind === 'device' ? scratch : { kind: 'file', path: insidePaths.scratchFile },
+        network,
+        mac: record.mac,
+        outMac: macOf(host.hash, slot, 'out'),
+        runDirectory: bare ? runDirectory : insidePaths.run,
+      }),
+      paths: { ...image, runDirectory, scratch, network, kvm: accelerator.kind === 'kvm' },
+      confinement,
+      keepHoles: beginning.kind === 'clone',
+      passed,
+      logFile: join(runDirectory, 'log'),
+      admit: (pids) => cgroup.move(record.group, pids),
+    });
+    const launched: UnitRecord = { ...record, processes };
+    host.records.write(launched);
+    const machine = await Machine.attach({ ...machineOptions(host, launched, watch), processes });
+    return { machine, record: launched };
+  } finally {
+    close();
+  }
+}
+
+/** For a process that runs: how it is spoken to. @throws BellowsError NotFound when it does not run. */
+export function attachTo(host: VmHost, record: UnitRecord, watch: MachineWatch): Promise<Machine> {
+  const { processes } = record;
+  if (processes === null || record.bootId !== host.bootId || !isAlive(processes.qemu))
+    throw new BellowsError('NotFound', `The unit ${record.id} is gone.`);
+  return Machine.attach({ ...machineOptions(host, record, watch), processes });
+}
+
+function machineOptions(
+  host: VmHost,
+  { id }: UnitRecord,
+  watch: MachineWatch,
+): Omit<MachineOptions, 'processes'> {
+  const runDirectory = host.runDirectory(id);
+  return { ...watch, name: `unit ${id}`, runDirectory, logFile: join(runDirectory, 'log') };
+}
+
+function openBeginning(beginning: Beginning): {
+  readonly memory: MachineMemory;
+  readonly passed: readonly number[];
+  readonly close: () => void;
+} {
+  switch (beginning.kind) {
+    case 'boot':
+      return { memory: { kind: 'private' }, passed: [], close: () => undefined };
+    case 'template':
+      return {
+        memory: { kind: 'template', fd: firstPassedFd },
+        passed: [beginning.memoryFd],
+        close: () => undefined,
+      };
+    case 'clone': {
+      // Each clone reads it from its beginning.
+      const stateFd = openSync(beginning.stateFile, 'r');
+      return {
+        memory: { kind: 'clone', fd: firstPassedFd },
+        passed: [beginning.memoryFd, stateFd],
+        close: () => closeSync(stateFd),
+      };
+    }
+  }
+}
+
+/** Ends what runs and removes everything of the unit, its record last. What can not be removed is told, and the rest goes on. */
+export async function takeApart(host: VmHost, record: UnitRecord, machine: Machine | null): Promise<void> {
+  const { id, slot, group } = record;
+  const { cgroup, onDefect } = host.options;
+  let whole = true;
+  const step = async (what: string, action: () => Promise<unknown> | void): Promise<void> => {
+    try {
+      await action();
+    } catch (thrown) {
+      whole = false;
+      onDefect(thrown, `${what} of unit ${id}: ${messageOf(thrown)}`);
+    }
+  };
+  if (machine !== null) await step('ending QEMU', () => machine.end());
+  await step('ending what is left', () => endLeftovers(host, record));
+  await step('its group', () => cgroup.remove(group));
+  await Promise.all([
+    step('its scratch disk', () => host.scratch.remove(id)),
+    step('its tap', async () => host.network?.removeTap(slot)),
+  ]);
+  await step('its directory', () => rmSync(host.runDirectory(id), { recursive: true, force: true }));
+  // What is left is found by the record, the next time.
+  if (whole) host.records.remove(id);
+}
+
+/** Processes of the unit that nobody holds: of a dead owner, or that were started just when it died. */
+async function endLeftovers(host: VmHost, record: UnitRecord): Promise<void> {
+  await host.options.cgroup.kill(record.group);
+  const { processes } = record;
+  if (processes !== null && record.bootId === host.bootId) sendSignal(processes.qemu, 'SIGKILL');
+  const name = `guest=${machineName(host, record)}`;
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry) || !commandLine(entry).includes(name)) continue;
+    const identity = identify(Number(entry));
+    // Looked at again: the number may have been another's by then.
+    if (identity !== undefined && commandLine(entry).includes(name)) sendSignal(identity, 'SIGKILL');
+  }
+}
+
+/** No other process has it among its arguments: the data directory's hash is in it. */
+function machineName(host: VmHost, { id }: UnitRecord): string {
+  return `bellows-${host.hash}-${id}`;
+}
+
+function commandLine(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,111 @@
+// What this machine gives to units: where their files lie, their network, disks, groups and users. Owns finding out what
+// there are rights for, once; all that makes or removes a unit's parts is given this.
+import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { BellowsError } from '../../base/errors.ts';
+import type { UnitId } from '../../base/ids.ts';
+import type { GroupPath } from '../../agent/cgroup/port.ts';
+import type { Confinement } from './machine/sandbox.ts';
+import { directoryHash, uidOfSlot } from './network/names.ts';
+import { UnitNetwork } from './network/network.ts';
+import type { VmDriverOptions } from './port.ts';
+import { UnitRecords } from './record.ts';
+import { runTool } from './run-tool.ts';
+import { ScratchDisks } from './scratch/scratch.ts';
+import { TemplateStore, type MadeWith } from './template/store.ts';
+
+export interface VmHost {
+  readonly options: VmDriverOptions;
+  readonly qemu: string;
+  readonly qemuVersion: string;
+  readonly hash: string;
+  readonly bootId: string;
+  /** Null: user networking. */
+  readonly network: UnitNetwork | null;
+  readonly scratch: ScratchDisks;
+  readonly scratchKind: 'device' | 'file';
+  readonly records: UnitRecords;
+  readonly templates: TemplateStore;
+  runDirectory(id: UnitId): string;
+  confinement(slot: number): Confinement;
+}
+
+/** Unbound units' groups; a tenant's stand below the tenant's own. */
+export const poolGroupOf = (id: UnitId): GroupPath => ['pool', id];
+
+/** @throws BellowsError NotSupportedHere when QEMU, or what confines it, is missing. */
+export async function findHost(options: VmDriverOptions): Promise<VmHost> {
+  const { dataDirectory } = options;
+  const qemu = options.qemu ?? 'qemu-system-x86_64';
+  const root = process.getuid?.() === 0;
+  const hash = directoryHash(dataDirectory);
+  const bubblewrap = await runs('bwrap', '--unshare-user', '--ro-bind', '/', '/', 'true');
+  if (root && !(await runs('bwrap', '--version')))
+    throw new BellowsError(
+      'NotSupportedHere',
+      'bubblewrap is missing: without it QEMU would run as root.',
+      'Install it: apt-get install bubblewrap',
+    );
+  const directories = { scratch: join(dataDirectory, 'scratch'), run: join(dataDirectory, 'run', 'u') };
+  for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const taps = root && options.network !== 'user' && writable('/dev/net/tun');
+  const loops = root && writable('/dev/loop-control');
+  const kvmGroup = options.accelerator.kind === 'kvm' ? statSync('/dev/kvm').gid : null;
+  return {
+    options,
+    qemu,
+    qemuVersion: await qemuVersionOf(qemu),
+    hash,
+    bootId: bootId(),
+    network: taps ? new UnitNetwork(hash, options.subnet) : null,
+    scratch: new ScratchDisks(directories.scratch, { loops }),
+    scratchKind: loops ? 'device' : 'file',
+    records: new UnitRecords(join(dataDirectory, 'units')),
+    templates: new TemplateStore(join(dataDirectory, 'templates')),
+    runDirectory: (id) => join(directories.run, id),
+    confinement: (slot) => {
+      if (root) return { kind: 'separate user', uid: uidOfSlot(slot), gid: kvmGroup };
+      return bubblewrap ? { kind: 'namespaces' } : { kind: 'none' };
+    },
+  };
+}
+
+/** What a template must have in common with its clones, and does not say in its size. */
+export function madeWith({ options, qemuVersion }: VmHost): MadeWith {
+  return { imageHash: options.image.hash, accelerator: options.accelerator.kind, qemuVersion };
+}
+
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+}
+
+/** @throws BellowsError NotSupportedHere when there is no QEMU. */
+export async function qemuVersionOf(qemu: string): Promise<string> {
+  try {
+    const text = await runTool(qemu, ['--version']);
+    return /version ([^\n]*)/.exec(text)?.[1]?.trim() ?? text.trim();
+  } catch (thrown) {
+    throw new BellowsError(
+      'NotSupportedHere',
+      `QEMU (${qemu}) can not be run, so there are no virtual machines.`,
+      'Install it: apt-get install qemu-system-x86',
+      { cause: thrown },
+    );
+  }
+}
+
+async function runs(program: string, ...args: string[]): Promise<boolean> {
+  return runTool(program, args).then(
+    () => true,
+    () => false,
+  );
+}
+
+function writable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

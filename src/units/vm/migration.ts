@@ -1,0 +1,69 @@
+// Puts a machine's state into a file and out of one again. Owns the steps that QEMU wants for that, and waiting for them.
+// The memory of a template stays where it is (`x-ignore-shared`): the file then has the devices' state alone.
+import { chownSync, createWriteStream } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BellowsError } from '../../base/errors.ts';
+import type { Machine } from './machine/machine.ts';
+
+/** Devices' state is half a megabyte. */
+const timeoutMs = 30_000;
+const pollMs = { first: 1, longest: 20 } as const;
+
+const ignoreShared = { capabilities: [{ capability: 'x-ignore-shared', state: true }] };
+
+/** In the machine's run directory: QEMU sends to a socket, for of files it knows only those that it reads. */
+const socketName = 'm';
+
+/**
+ * The machine must be stopped, and can only be ended afterwards.
+ * @param places `seen`: the run directory as QEMU sees it; `uid`: QEMU's user.
+ */
+export async function saveDevices(
+  machine: Machine,
+  places: { readonly runDirectory: string; readonly seen: string; readonly uid: number | null },
+  file: string,
+): Promise<void> {
+  const path = join(places.runDirectory, socketName);
+  const written = Promise.withResolvers<void>();
+  written.promise.catch(() => undefined);
+  const server = createServer((socket) => {
+    pipeline(socket, createWriteStream(file, { mode: 0o600 })).then(written.resolve, written.reject);
+  });
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve));
+  try {
+    if (places.uid !== null) chownSync(path, places.uid, places.uid);
+    await machine.execute('migrate-set-capabilities', ignoreShared);
+    await machine.execute('migrate', { uri: `unix:${places.seen}/${socketName}` });
+    await migrated(machine);
+    await written.promise;
+  } finally {
+    server.close();
+  }
+}
+
+/** The machine was started to wait for it. Runs the guest. @param fd QEMU's number of the file */
+export async function restoreDevices(machine: Machine, fd: number): Promise<void> {
+  await machine.execute('migrate-set-capabilities', ignoreShared);
+  await machine.execute('migrate-incoming', { uri: `fd:${fd}` });
+  await migrated(machine);
+  await machine.execute('cont', {});
+}
+
+async function migrated(machine: Machine): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs;
+  for (let pauseMs: number = pollMs.first; ; pauseMs = Math.min(pauseMs * 2, pollMs.longest)) {
+    const answer = await machine.execute('query-migrate', {});
+    if (answer.status === 'completed') return;
+    if (answer.status === 'failed' || answer.status === 'cancelled')
+      throw new BellowsError(
+        'StartFailed',
+        `A machine's state did not pass: ${answer['error-desc'] ?? answer.status}.`,
+      );
+    if (performance.now() > deadlineMs)
+      throw new BellowsError('StartFailed', `A machine's state did not pass within ${timeoutMs} ms.`);
+    await sleep(pauseMs);
+  }
+}

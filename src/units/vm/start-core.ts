@@ -1,0 +1,34 @@
+// Joins a machine with its core: what the machine tells while there is no core yet is not lost. Owns nothing else.
+import { attachTo, putTogether, type Beginning, type MachineWatch } from './construct.ts';
+import { UnitCore } from './core.ts';
+import type { VmHost } from './host.ts';
+import type { Machine } from './machine/machine.ts';
+import type { UnitRecord } from './record.ts';
+
+/** @throws as `putTogether`: what was made by then is there, for `takeApart`. */
+export function startCore(host: VmHost, record: UnitRecord, beginning: Beginning): Promise<UnitCore> {
+  return joined(host, (watch) => putTogether(host, record, beginning, watch));
+}
+
+/** @throws BellowsError NotFound when its process is gone. */
+export function adoptCore(host: VmHost, record: UnitRecord): Promise<UnitCore> {
+  return joined(host, async (watch) => ({ machine: await attachTo(host, record, watch), record }));
+}
+
+async function joined(
+  host: VmHost,
+  make: (watch: MachineWatch) => Promise<{ readonly machine: Machine; readonly record: UnitRecord }>,
+): Promise<UnitCore> {
+  let core: UnitCore | undefined;
+  let lostBefore: string | undefined;
+  const { machine, record } = await make({
+    onLost: (reason) => {
+      if (core === undefined) lostBefore = reason;
+      else core.lose(reason);
+    },
+    onSerialPort: (open) => core?.serialPortChanged(open),
+  });
+  core = new UnitCore(host, record, machine);
+  if (lostBefore !== undefined) core.lose(lostBefore);
+  return core;
+}
