@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import type { InstanceId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
-import { acme, app, Harness } from './testing/harness.ts';
+import { acme, app, eventually, Harness } from './testing/harness.ts';
 
 let harness: Harness;
 afterEach(() => harness.close());
@@ -43,4 +43,17 @@ test('one that a trim left with what it has is asked again when it has grown', a
   harness.agent.setInUse(id, 70 * mib);
   await harness.control.reclaim({ from: acme });
   expect(trimmed()).toBe(2);
+});
+
+test('what was taken back shows as claimed until it is used again, also where a trim sees a part of it only', async () => {
+  const id = await instanceOf(60);
+  const part = { beforeBytes: 10 * mib, afterBytes: 8 * mib };
+  harness.agent.script.next('trim', { do: 'answer', result: part });
+  await harness.control.reclaim({ from: acme });
+  const claimed = async (): Promise<number | undefined> =>
+    (await harness.control.instances())[0]?.claimed.memory;
+  harness.agent.setInUse(id, 40 * mib);
+  await eventually(async () => expect(await claimed()).toBe(20 * mib));
+  harness.agent.setInUse(id, 61 * mib);
+  await eventually(async () => expect(await claimed()).toBe(0));
 });

@@ -79,6 +79,9 @@ export class Reclaimer {
     }
     const after = await this.#measures.sample(0);
     const asked = new Set(from.map(({ instance }) => instance));
+    // By these samples, not by what the trims answer: theirs leave out what a pooled process was charged before its bind.
+    for (const { id, usage } of before.instances)
+      if (asked.has(id)) this.#usedBefore.set(id, usage.memoryBytes);
     for (const { id, usage } of after.instances) if (asked.has(id)) this.#left.set(id, usage.memoryBytes);
     const report: ReclaimReport = {
       foundBytes:
@@ -112,7 +115,6 @@ export class Reclaimer {
         { id: spec.id },
         { timeoutMs: trimTimeoutMs },
       );
-      this.#usedBefore.set(spec.id, beforeBytes);
       return { instance: spec.id, workload: spec.workload, how: 'trim', beforeBytes, afterBytes };
     } catch (thrown) {
       // It may have ended meanwhile; the others can still be asked.
