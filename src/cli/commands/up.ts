@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { relative } from 'node:path';
+import { relative, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -55,6 +55,10 @@ export const up = command({
       description: 'who may share a virtual machine: none, tenant (its instances) or all (default: none)',
     },
     { flags: '--accelerator <kind>', description: 'of virtual machines: kvm, tcg or auto (default: auto)' },
+    {
+      flags: '--guest-image <directory>',
+      description: "virtual machines' kernel and root of your own (default: built of Debian packages)",
+    },
     { flags: '--no-examples', description: 'do not deploy the examples at the first start' },
     { flags: '--verbose', description: 'show every log line' },
   ],
@@ -69,6 +73,7 @@ export const up = command({
     unitMemory: parsedField(parseBytes).optional(),
     share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
     accelerator: z.enum(['auto', 'kvm', 'tcg'], 'expected kvm, tcg or auto').default('auto'),
+    guestImage: z.string().min(1).optional(),
     examples: z.boolean().default(true),
     verbose: z.boolean().optional(),
   }),
@@ -111,12 +116,13 @@ interface UnitArgs {
   readonly unitMemory?: number | undefined;
   readonly share: (typeof sharingModes)[number];
   readonly accelerator: 'auto' | 'kvm' | 'tcg';
+  readonly guestImage?: string | undefined;
   readonly pool?: number | undefined;
 }
 
 /** What virtual machines are to be like; null for none. @throws CommandError when they are asked for and can not be */
 async function unitsOf(
-  { unit, unitMemory, share, accelerator, pool }: UnitArgs,
+  { unit, unitMemory, share, accelerator, guestImage, pool }: UnitArgs,
   say: (text: string) => void,
 ): Promise<NonNullable<SupervisorOptions['units']> | null> {
   if (unit === 'host') return null;
@@ -133,6 +139,7 @@ async function unitsOf(
   return {
     size: defaultUnitSize(unitMemory),
     accelerator,
+    image: guestImage === undefined ? null : resolve(guestImage),
     sharing: share,
     subnet: null,
     poolMaximum: pool ?? defaultPoolMaximum,

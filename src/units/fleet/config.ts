@@ -22,6 +22,8 @@ export const fleetConfig = z.object({
     size: resources,
     /** `auto`: KVM where it makes progress, translated code elsewhere. */
     accelerator: z.enum(['auto', 'kvm', 'tcg']),
+    /** A directory with an image of the operator's own; null for the one that is built. */
+    image: z.string().startsWith('/').nullable(),
     sharing: z.enum(sharingModes),
     /** The subnet of the machines' bridge; null for the first that is free. */
     subnet: z.string().nullable(),
@@ -36,8 +38,10 @@ export interface FleetTuning {
   readonly hostReserveBytes: number;
   /** What a clone costs before it serves anybody: 40 MiB of its own were measured, and QEMU. */
   readonly cloneBytes: number;
-  /** How long a start waits for a unit; the controller gives a start 60 s in all. */
+  /** How long a start waits for a unit; less than the controller gives a start in all. */
   readonly acquireTimeoutMs: number;
+  /** Longer than an agent lets any start take, translated as its clock may be. */
+  readonly guestStartTimeoutMs: number;
   /** A guest that says nothing for so long hangs. An emulated one, busy with a start on a loaded machine, takes seconds. */
   readonly hungAfterMs: number;
   /** Between two pings of a unit, which also set its clock: an emulated guest's drifts by some ms a second. */
@@ -63,7 +67,8 @@ export interface FleetTuning {
 export const defaultTuning: FleetTuning = {
   hostReserveBytes: 512 * mib,
   cloneBytes: 96 * mib,
-  acquireTimeoutMs: 45_000,
+  acquireTimeoutMs: 60_000,
+  guestStartTimeoutMs: 120_000,
   hungAfterMs: 45_000,
   pingMs: 10_000,
   reconnectMs: 60_000,

@@ -7,7 +7,7 @@ import { detectCgroup } from '../../agent/cgroup/detect.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../sys/log.ts';
 import { QemuDriver } from '../vm/driver.ts';
-import { buildGuestImage } from '../vm/image/build.ts';
+import { guestImage } from '../vm/image/guest-image.ts';
 import type { GuestImage } from '../vm/image/port.ts';
 import type { FleetConfig } from './config.ts';
 import type { Fleet } from './fleet.ts';
@@ -43,7 +43,7 @@ async function prepare(config: FleetConfig, fleet: Fleet, log: Logger): Promise<
     fleet.preparing(what);
     log.info({ progress }, what);
   };
-  const image = await imageFor(tell);
+  const image = await imageFor(config.units.image, tell);
   const accelerator = await chooseAccelerator(config.units.accelerator, image);
   tell(`Virtual machines run with ${accelerator.kind}: ${accelerator.why}`, 0.97);
   const { cgroup } = detectCgroup(config.cgroupRoot);
@@ -66,9 +66,13 @@ async function prepare(config: FleetConfig, fleet: Fleet, log: Logger): Promise<
   );
 }
 
-async function imageFor(tell: (what: string, progress: number) => void): Promise<GuestImage> {
+async function imageFor(
+  ownDirectory: string | null,
+  tell: (what: string, progress: number) => void,
+): Promise<GuestImage> {
   let told = -1;
-  return buildGuestImage({
+  return guestImage({
+    ownDirectory,
     onProgress: ({ text, fraction }) => {
       if (fraction - told < progressStep && fraction < 1) return;
       told = fraction;

@@ -1,19 +1,21 @@
 // Builds the image that virtual machines are started from, out of packages and Bellows itself, or finds it built already.
 // Owns the steps and what an image's hash is made of; how each part is made is in the files beside.
 //
-//   packages, Node, images/guest/root ─▶ base/HASH/{kernel, root, kernel.cpio}     seconds, when one of them changes
-//   base, images/guest/initramfs, agent ─▶ images/HASH/{initrd}                    at every change of the agent
+//   packages, Node, images/guest/root ─▶ base/OWN-PACKAGES/{kernel, root, kernel.cpio}   half a minute, when one changes
+//   base, images/guest/initramfs, agent ─▶ images/HASH/initrd                            at every change of the agent
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, realpathSync, rmSync, copyFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { mib } from '../../../base/quantity.ts';
+import { messageOf } from '../../../base/errors.ts';
 import { Cache, lockCache } from './cache.ts';
+import { defaultCommandLine, defaultOverheadBytes } from './defaults.ts';
 import { filesBelow, guestAgentFiles } from './guest-agent.ts';
 import { agentPart, kernelPart } from './initramfs.ts';
 import { findModules } from './kernel-modules.ts';
-import { PackageSource, sha256OfFile, type GuestPackages } from './packages.ts';
+import { PackageSource, type GuestPackages } from './packages.ts';
 import type { GuestImage } from './port.ts';
+import { RecentBase, rememberedSum } from './recent.ts';
 import {
   addModules,
   completeRoot,
@@ -26,15 +28,6 @@ import { output } from './tools.ts';
 
 /** Of the way images are made: to be raised when the same inputs shall give another image. */
 const recipe = 1;
-
-/**
- * `panic=-1` reboots at once, which QEMU's `-no-reboot` makes an end. The rest spares an emulated processor what no
- * virtual machine has: a keyboard controller, and three more serial ports.
- */
-const commandLine =
-  'console=ttyS0 quiet panic=-1 cgroup_no_v1=all 8250.nr_uarts=1 i8042.nokbd i8042.noaux i8042.nopnp';
-
-const overheadBytes = 160 * mib;
 
 /** Told while it is built: what is done now, and how much of the whole is done, 0 to 1. */
 export interface BuildProgress {
@@ -71,17 +64,24 @@ export async function buildGuestImage(options: BuildOptions = {}): Promise<Guest
 
 type Tell = (step: BuildProgress['step'], text: string, fraction: number) => void;
 
+interface Base {
+  readonly directory: string;
+  readonly hash: string;
+}
+
 class Builder {
   readonly #directory: string;
   readonly #tell: Tell;
   readonly #bases: Cache;
   readonly #images: Cache;
+  readonly #recent: RecentBase;
 
   constructor(directory: string, tell: Tell) {
     this.#directory = directory;
     this.#tell = tell;
     this.#bases = new Cache(join(directory, 'base'));
     this.#images = new Cache(join(directory, 'images'));
+    this.#recent = new RecentBase(directory);
   }
 
   async build(): Promise<GuestImage> {
@@ -91,7 +91,7 @@ class Builder {
       readFileSync(join(base.directory, 'kernel.cpio')),
       agentPart(await guestAgentFiles('bellows')),
     ];
-    const hash = hashOf(['image', recipe, base.hash, commandLine, ...initrd]);
+    const hash = hashOf(['image', recipe, base.hash, defaultCommandLine, ...initrd]);
     const image =
       (await this.#images.find(hash, this.#damaged)) ??
       (await this.#images.make(hash, async (directory) => {
@@ -104,32 +104,67 @@ class Builder {
       kernel: join(base.directory, 'kernel'),
       initrd: join(image, 'initrd'),
       root: join(base.directory, 'root'),
-      commandLine,
+      commandLine: defaultCommandLine,
       hash,
-      overheadBytes,
+      overheadBytes: defaultOverheadBytes,
     };
   }
 
   readonly #damaged = (file: string): void => this.#tell('packages', `${file} is damaged: making it anew`, 0);
 
-  async #base(): Promise<{ directory: string; hash: string }> {
-    this.#tell('packages', 'Asking apt for the newest packages', 0.02);
-    const source = new PackageSource(this.#directory);
-    const packages = await source.resolve();
+  /** Of the newest packages; without asking apt when that was done a short while ago, or can not be done. */
+  async #base(): Promise<Base> {
     // The program itself: what leads to it may be a link.
     const nodeBinary = realpathSync(process.execPath);
     const files = filesBelow(join(staticFiles, 'root'), '').flatMap((file) =>
       file.type === 'file' ? [file.path, file.content] : [],
     );
-    const hash = hashOf(['base', recipe, JSON.stringify(packages), await sha256OfFile(nodeBinary), ...files]);
-    const found = await this.#bases.find(hash, this.#damaged);
-    if (found !== undefined) return { directory: found, hash };
+    const node = await rememberedSum(nodeBinary, join(this.#directory, 'node.json'));
+    const own = hashOf(['base', recipe, node, ...files]).slice(0, 16);
+    const recent = this.#recent.read(own);
+    const found = recent === undefined ? undefined : await this.#findBase(recent);
+    if (found !== undefined) return found;
+    this.#tell('packages', 'Asking apt for the newest packages', 0.02);
+    const source = new PackageSource(this.#directory);
+    let packages: GuestPackages;
+    try {
+      packages = await source.resolve();
+    } catch (error) {
+      const earlier = await this.#earlierBase(own);
+      if (earlier === undefined) throw error;
+      this.#tell('packages', `Using packages of an earlier day: ${messageOf(error)}`, 0.5);
+      return earlier;
+    }
+    const hash = `${own}-${hashOf([JSON.stringify(packages)]).slice(0, 16)}`;
+    const base = (await this.#findBase(hash)) ?? (await this.#newBase(hash, source, packages, nodeBinary));
+    this.#recent.write(own, hash);
+    return base;
+  }
+
+  async #findBase(hash: string): Promise<Base | undefined> {
+    const directory = await this.#bases.find(hash, this.#damaged);
+    return directory === undefined ? undefined : { directory, hash };
+  }
+
+  async #earlierBase(own: string): Promise<Base | undefined> {
+    for (const name of this.#bases.names().filter((one) => one.startsWith(`${own}-`))) {
+      const base = await this.#findBase(name);
+      if (base !== undefined) return base;
+    }
+    return undefined;
+  }
+
+  async #newBase(
+    hash: string,
+    source: PackageSource,
+    packages: GuestPackages,
+    nodeBinary: string,
+  ): Promise<Base> {
     const archives = await source.fetch([packages.kernel, ...packages.root], (done, all) =>
       this.#tell('download', `Downloading packages: ${done} of ${all}`, 0.05 + (0.35 * done) / all),
     );
-    const directory = await this.#bases.make(hash, (made) =>
-      this.#makeBase(made, archives, packages, nodeBinary),
-    );
+    const make = (made: string): Promise<void> => this.#makeBase(made, archives, packages, nodeBinary);
+    const directory = await this.#bases.make(hash, make);
     source.keepOnly(archives);
     return { directory, hash };
   }

@@ -1,8 +1,11 @@
 // A directory of things that are costly to make, each named by the hash of all that it is made from. Owns that a thing is
 // there complete and as it was made, or not at all; several makers at once wait for each other.
 import {
+  closeSync,
   existsSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   renameSync,
@@ -20,15 +23,18 @@ import { sha256OfFile } from './packages.ts';
 
 /** Written last: names every file of the thing. */
 const manifestName = 'manifest.json';
-const manifest = z.object({ files: z.record(z.string(), z.string()) });
+const manifest = z.object({
+  files: z.record(z.string(), z.object({ sha256: z.string(), size: z.number(), mtimeMs: z.number() })),
+});
+type Manifest = z.infer<typeof manifest>;
 
 /** How often a maker that waits for another looks whether it is done. */
 const lockPollMs = 200;
 /** Making an image takes a minute on a slow machine, and as long again for its download. */
 const lockTimeoutMs = 15 * 60_000;
 const dayMs = 24 * 3600_000;
-/** What nothing was started from for so long is of an earlier version. */
-const keptUnusedMs = 14 * dayMs;
+/** What no Bellows was started with for so long is of an earlier version: one that still runs may be as old. */
+const keptUnusedMs = 90 * dayMs;
 
 export class Cache {
   readonly #directory: string;
@@ -51,6 +57,13 @@ export class Cache {
     return undefined;
   }
 
+  /** The last used first. */
+  names(): string[] {
+    if (!existsSync(this.#directory)) return [];
+    const usedMs = (name: string): number => statSync(join(this.#directory, name)).mtimeMs;
+    return readdirSync(this.#directory).sort((a, b) => usedMs(b) - usedMs(a));
+  }
+
   /** Returns the directory. `make` fills an empty one. Call it locked. */
   async make(hash: string, make: (directory: string) => Promise<void>): Promise<string> {
     const directory = join(this.#directory, hash);
@@ -59,9 +72,8 @@ export class Cache {
     mkdirSync(temporary, { recursive: true });
     try {
       await make(temporary);
-      const files: Record<string, string> = {};
-      for (const name of readdirSync(temporary).sort())
-        files[name] = await sha256OfFile(join(temporary, name));
+      const files: Manifest['files'] = {};
+      for (const name of readdirSync(temporary).sort()) files[name] = await settle(join(temporary, name));
       writeFileSync(join(temporary, manifestName), `${JSON.stringify({ files }, null, 2)}\n`);
       // Damaged ones are replaced: whoever has files of it open keeps them.
       rmSync(directory, { recursive: true, force: true });
@@ -75,7 +87,7 @@ export class Cache {
 
   /** Things that nobody used for long, and what a maker that was killed left. Call it locked. */
   prune(nowMs: number): void {
-    for (const name of existsSync(this.#directory) ? readdirSync(this.#directory) : []) {
+    for (const name of this.names()) {
       const path = join(this.#directory, name);
       if (name.endsWith('.tmp') || nowMs - statSync(path).mtimeMs > keptUnusedMs)
         rmSync(path, { recursive: true, force: true });
@@ -102,18 +114,30 @@ export async function lockCache(directory: string, onWait: () => void): Promise<
   }
 }
 
+/** On the disk, whatever happens to the machine now, and how it is. */
+async function settle(path: string): Promise<Manifest['files'][string]> {
+  const fd = openSync(path, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
+  const { size, mtimeMs } = statSync(path);
+  return { sha256: await sha256OfFile(path), size, mtimeMs };
+}
+
+/** Reads a file only when something has changed it since it was made: an image is looked at at every start. */
 async function damagedFile(directory: string): Promise<string | undefined> {
   const path = join(directory, manifestName);
   const read = existsSync(path) ? parse(readFileSync(path, 'utf8')) : undefined;
   if (read === undefined) return path;
-  for (const [name, sha256] of Object.entries(read.files)) {
+  for (const [name, { sha256, size, mtimeMs }] of Object.entries(read.files)) {
     const file = join(directory, name);
-    if (!existsSync(file) || (await sha256OfFile(file)) !== sha256) return file;
+    const now = statSync(file, { throwIfNoEntry: false });
+    const untouched = now?.size === size && now.mtimeMs === mtimeMs;
+    if (now === undefined || (!untouched && (await sha256OfFile(file)) !== sha256)) return file;
   }
   return undefined;
 }
 
-function parse(text: string): z.infer<typeof manifest> | undefined {
+function parse(text: string): Manifest | undefined {
   try {
     return manifest.parse(JSON.parse(text));
   } catch {
