@@ -45,11 +45,12 @@ export class QemuDriver implements VmDriver {
 
   private constructor(host: VmHost) {
     this.#host = host;
-    this.#templates = new Templates(
-      host,
-      (key, size) => this.#reserve(`t-${key}` as UnitId, size, null),
-      () => this.#records().flatMap(({ processes }) => (processes === null ? [] : [processes.qemu.pid])),
-    );
+    this.#templates = new Templates(host, {
+      newRecord: (key, size) => this.#reserve(`t-${key}` as UnitId, size, null),
+      forget: ({ slot }) => void this.#slots.delete(slot),
+      clonePids: () =>
+        this.#records().flatMap(({ processes }) => (processes === null ? [] : [processes.qemu.pid])),
+    });
   }
 
   /** @throws BellowsError NotSupportedHere when QEMU, or what confines it, is missing. */

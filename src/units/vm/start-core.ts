@@ -19,16 +19,16 @@ async function joined(
   host: VmHost,
   make: (watch: MachineWatch) => Promise<{ readonly machine: Machine; readonly record: UnitRecord }>,
 ): Promise<UnitCore> {
-  let core: UnitCore | undefined;
-  let lostBefore: string | undefined;
+  const early: { lost?: string; core?: UnitCore } = {};
   const { machine, record } = await make({
     onLost: (reason) => {
-      if (core === undefined) lostBefore = reason;
-      else core.lose(reason);
+      early.lost = reason;
+      early.core?.lose(reason);
     },
-    onSerialPort: (open) => core?.serialPortChanged(open),
+    onSerialPort: (open) => early.core?.serialPortChanged(open),
   });
-  core = new UnitCore(host, record, machine);
-  if (lostBefore !== undefined) core.lose(lostBefore);
+  const core = new UnitCore(host, record, machine);
+  early.core = core;
+  if (early.lost !== undefined) core.lose(early.lost);
   return core;
 }

@@ -45,7 +45,7 @@ export class UnitView implements VmUnit {
   }
 
   get agent(): Caller<AgentProtocol> {
-    return this.guest as Caller<AgentProtocol>;
+    return this.guest;
   }
 
   get door(): Door {
@@ -92,7 +92,7 @@ export class UnitView implements VmUnit {
     return new BellowsError('Unavailable', `The link to unit ${this.handle.id} was closed on this side.`);
   }
 
-  async #call<M extends keyof Methods & string>(
+  async #call<M extends keyof Methods>(
     name: M,
     params: Params<Methods[M]>,
     options?: { readonly timeoutMs?: number },
@@ -103,6 +103,6 @@ export class UnitView implements VmUnit {
       throw new BellowsError('Unavailable', `The unit ${this.handle.id} is lost: ${lostReason}.`);
     const answer = await Promise.race([this.core.link.call(name, params, options), this.#closed.promise]);
     // The agent sees its machine; the unit's quantity, without what machine and agent take, is what was provisioned.
-    return name === 'hello' ? ({ ...answer, capacity: this.provisioned } as ResultOf<Methods[M]>) : answer;
+    return name === 'hello' ? { ...answer, capacity: this.provisioned } : answer;
   }
 }

@@ -138,12 +138,15 @@ function startFailed(thrown: unknown): BellowsError {
   );
 }
 
-/** Reads `{"child-pid": 42, …}`: the number, outside, of the first process inside, which becomes QEMU. */
+/**
+ * Reads `{"child-pid": 42, …}`: the number, outside, of the first process inside, which becomes QEMU. To the end, for
+ * bubblewrap writes it in pieces, and would die of a pipe that was closed between them, and leave its child waiting.
+ */
 async function readChildPid(info: Socket): Promise<number> {
   let text = '';
   for await (const chunk of info.iterator({ destroyOnReturn: false })) {
     text += String(chunk);
-    const pid = /"child-pid": (\d+)/.exec(text)?.[1];
+    const pid = /"child-pid": (\d+)[^]*\}/.exec(text)?.[1];
     if (pid !== undefined) return Number(pid);
   }
   throw new Error('bubblewrap ended before it had begun');

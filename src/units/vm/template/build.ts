@@ -89,5 +89,5 @@ async function packScratch(
   path: string,
 ): Promise<StoredTemplate['scratch']> {
   await using disk = await open(host.scratch.fileOf(id), 'r');
-  return pack(disk, size.storage, path);
+  return await pack(disk, size.storage, path);
 }

@@ -51,7 +51,19 @@ const recipe = 1;
 
 export function templateKey(traits: TemplateTraits): string {
   return createHash('sha256')
-    .update(JSON.stringify([recipe, ...Object.entries(traits).sort()]))
+    .update(
+      JSON.stringify([
+        recipe,
+        traits.imageHash,
+        traits.accelerator,
+        traits.qemuVersion,
+        traits.network,
+        traits.scratch,
+        traits.ramBytes,
+        traits.cpus,
+        traits.storageBytes,
+      ]),
+    )
     .digest('hex')
     .slice(0, 16);
 }

@@ -15,17 +15,23 @@ export class Templates {
   readonly #host: VmHost;
   readonly #inUse = new Map<string, Promise<TemplateInUse>>();
   readonly #newRecord: (key: string, size: Resources) => UnitRecord;
+  readonly #forget: (record: UnitRecord) => void;
   readonly #clonePids: () => number[];
 
-  /** @param newRecord of a unit that becomes the template. @param clonePids of QEMUs that may hold a template's memory */
+  /** @param owner gives a unit that becomes the template its number and its record, and takes them back. */
   constructor(
     host: VmHost,
-    newRecord: (key: string, size: Resources) => UnitRecord,
-    clonePids: () => number[],
+    owner: {
+      readonly newRecord: (key: string, size: Resources) => UnitRecord;
+      readonly forget: (record: UnitRecord) => void;
+      /** Of QEMUs that may hold a template's memory. */
+      readonly clonePids: () => number[];
+    },
   ) {
     this.#host = host;
-    this.#newRecord = newRecord;
-    this.#clonePids = clonePids;
+    this.#newRecord = owner.newRecord;
+    this.#forget = owner.forget;
+    this.#clonePids = owner.clonePids;
   }
 
   keyFor(size: Resources): string {
@@ -90,6 +96,7 @@ export class Templates {
         core?.record ?? this.#host.records.read(record.id) ?? record,
         core?.machine ?? null,
       );
+      this.#forget(record);
     }
   }
 }
