@@ -150,6 +150,8 @@ describe('workloads', () => {
       ],
     });
     expect(api.control.calls[0]?.args[2]).toEqual({ memory: 268_435_456, scale: 3 });
+    const timed = await api.fetch('/v1/workloads/acme/chat', { method: 'PATCH', ...json({ cpu: '1' }) });
+    expect(timed.headers.get('server-timing')).toBe('plan;dur=0.25, total;dur=1');
     const [instance] = z.array(instanceView).parse((await call('listInstances', '/v1/instances')).body);
     expect(instance).toMatchObject({
       tenant: 'acme',
