@@ -9,15 +9,15 @@ import { makeFifo } from '../sys/descriptors.ts';
 
 export type SlotName = Brand<string, 'slot'>;
 
+/** Files in the run directory that the sandbox shows in /etc: the names of users and groups. */
+export const userFiles = { users: 'passwd', groups: 'group' } as const;
+
 export interface Slot {
   readonly name: SlotName;
   /** Holds the sockets; seen inside the sandbox, writable there by nobody but root. */
   readonly runDirectory: string;
   /** The FIFO that standard output and error go to. */
   readonly logFifo: string;
-  /** What the sandbox shows as /etc/passwd and /etc/group. */
-  readonly passwdFile: string;
-  readonly groupFile: string;
 }
 
 /** A slot's name looks like an instance's id: both are unique without asking anyone. */
@@ -29,8 +29,6 @@ export function slotAt(slotsDirectory: string, name: SlotName): Slot {
     name,
     runDirectory,
     logFifo: join(runDirectory, 'log'),
-    passwdFile: join(runDirectory, 'passwd'),
-    groupFile: join(runDirectory, 'group'),
   };
 }
 
@@ -46,9 +44,10 @@ export function makeSlot(slot: Slot): void {
 export function nameUser(slot: Slot, uid: number | null): void {
   const user = uid === null ? '' : `bellows:x:${uid}:${uid}::/tmp:/bin/sh\n`;
   const group = uid === null ? '' : `bellows:x:${uid}:\n`;
-  // Written in place: the sandbox has mounted these very files.
-  writeFileSync(slot.passwdFile, `root:x:0:0::/:/sbin/nologin\n${user}`, { mode: 0o644 });
-  writeFileSync(slot.groupFile, `root:x:0:\n${group}`, { mode: 0o644 });
+  writeFileSync(join(slot.runDirectory, userFiles.users), `root:x:0:0::/:/sbin/nologin\n${user}`, {
+    mode: 0o644,
+  });
+  writeFileSync(join(slot.runDirectory, userFiles.groups), `root:x:0:\n${group}`, { mode: 0o644 });
 }
 
 /** Lets the tenant open its own standard output again, as programs do through /dev/stdout. */

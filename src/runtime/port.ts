@@ -17,7 +17,7 @@ export interface LaunchInput {
 export interface LaunchPlaces {
   /** The `node` executable. */
   readonly node: string;
-  /** The directory that holds `src/runtime` as plain JavaScript, ending in nothing: `…/runtime`. */
+  /** The directory that stands for `src/runtime`, with its entries as plain JavaScript, ending in nothing: `…/runtime`. */
   readonly runtimeDirectory: string;
   readonly runDirectory: string;
   /** The most memory the instance may ever be granted, in bytes: the ceiling of a managed heap. */
@@ -43,7 +43,7 @@ export interface Runtime {
   readonly name: RuntimeName;
   /** Whether processes can be started ahead, before it is known for whom. */
   readonly poolable: boolean;
-  /** The unbound process that waits for a bind; null unless `poolable`. */
+  /** The unbound process that waits for a bind, and inherits its listening socket (`framesDescriptor`); null unless `poolable`. */
   pooled(places: LaunchPlaces): LaunchPlan | null;
   /** @throws BellowsError UnsupportedRuntime when this runtime can not run such a workload */
   launch(input: LaunchInput, places: LaunchPlaces, port: number): Launch;

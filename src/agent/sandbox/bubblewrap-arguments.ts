@@ -1,5 +1,6 @@
 // The command line of bubblewrap for one sandbox: what it sees, may do, and begins with. Pure.
 import type { NetworkMode } from '../../model/workload.ts';
+import { userFiles } from '../slot.ts';
 import type { InsidePaths } from './port.ts';
 
 /** The same in every sandbox, so that pooled processes serve any workload. */
@@ -38,8 +39,6 @@ export interface BubblewrapOptions {
   readonly runDirectory: string;
   readonly sharedDirectory: string;
   readonly temporaryDirectory: string;
-  readonly passwdFile: string;
-  readonly groupFile: string;
 }
 
 /** Everything before the command, to be given through `--args`: it holds values that `ps` must not show. */
@@ -56,7 +55,8 @@ export function bubblewrapArguments(options: BubblewrapOptions): string[] {
     // Made on the way, these would be open to root only, and the process stops being root.
     ['/etc', '/etc/ssl', '/opt', '/opt/node', '/opt/node/bin', '/run'].flatMap((path) => ['--dir', path]),
     etcFiles.flatMap((name) => ['--ro-bind-try', `/etc/${name}`, `/etc/${name}`]),
-    ['--ro-bind', options.passwdFile, '/etc/passwd', '--ro-bind', options.groupFile, '/etc/group'],
+    // The slot's own, in its run directory. A mount for each would take 0.2 ms, and longer the more the machine has.
+    Object.values(userFiles).flatMap((name) => ['--symlink', `${inside.run}/${name}`, `/etc/${name}`]),
     // Read-only, for before a pooled process gives root up it could write the machine's settings there.
     ['--proc', '/proc', '--remount-ro', '/proc'],
     ['--dev', '/dev', '--perms', '1777', '--size', String(sharedMemoryBytes), '--tmpfs', '/dev/shm'],

@@ -182,8 +182,6 @@ export class BubblewrapSandbox implements Sandbox {
       runDirectory: slot.runDirectory,
       sharedDirectory: this.#mounts.shared(slot.name),
       temporaryDirectory: this.#mounts.temporary(slot.name),
-      passwdFile: slot.passwdFile,
-      groupFile: slot.groupFile,
     });
   }
 }
