@@ -17,7 +17,10 @@ test('whatever room was asked for, the frames come out as they were written, and
       for (const { type, id, payload, taken } of frames) {
         const at = batch.begin(payload.length * 3);
         batch.end(type, id, batch.buffer.write(payload, at));
-        if (taken) out.push(batch.take());
+        if (taken) {
+          out.push(Buffer.from(batch.take()));
+          batch.release();
+        }
       }
       if (!batch.empty) out.push(batch.take());
       expect(batch.empty).toBe(true);
@@ -25,4 +28,20 @@ test('whatever room was asked for, the frames come out as they were written, and
       expect(Buffer.concat(out).equals(Buffer.concat(expected))).toBe(true);
     }),
   );
+});
+
+test('what was taken is not written to again before it is released', () => {
+  const [one, other] = [new FrameBatch(), new FrameBatch()];
+  const write = (batch: FrameBatch, text: string): Buffer => {
+    const at = batch.begin(text.length);
+    batch.end(1, 2, batch.buffer.write(text, at));
+    return batch.take();
+  };
+  const first = write(one, 'first');
+  const second = write(other, 'second');
+  expect(write(one, 'third').toString()).toContain('third');
+  expect([first, second].map(String)).toEqual([
+    expect.stringContaining('first'),
+    expect.stringContaining('second'),
+  ]);
 });

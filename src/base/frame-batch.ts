@@ -5,9 +5,12 @@ import { frameHeaderBytes, writeFrameHeader } from './frame.ts';
 
 /** Some twenty events of a URL; what outgrows it is copied once to twice the room. */
 const firstBytes = 16 * 1024;
+/** A buffer that was sent and can be written to again, for whoever begins next: making one costs as much as ten frames. */
+let spare: Buffer | undefined;
 
 export class FrameBatch {
   #buffer: Buffer | undefined;
+  #taken: Buffer | undefined;
   #end = 0;
 
   /** Whether there is nothing to take. */
@@ -21,9 +24,12 @@ export class FrameBatch {
    */
   begin(mostPayloadBytes: number): number {
     const needed = this.#end + frameHeaderBytes + mostPayloadBytes;
-    if (this.#buffer === undefined || needed > this.#buffer.length) {
+    if (this.#buffer === undefined && needed <= firstBytes) {
+      this.#buffer = spare ?? Buffer.allocUnsafeSlow(firstBytes);
+      spare = undefined;
+    } else if (this.#buffer === undefined || needed > this.#buffer.length) {
       // Nothing of it is handed on before it is taken, and then only what was written.
-      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * (this.#buffer?.length ?? firstBytes / 2)));
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * (this.#buffer?.length ?? 0)));
       this.#buffer?.copy(larger, 0, 0, this.#end);
       this.#buffer = larger;
     }
@@ -43,9 +49,17 @@ export class FrameBatch {
 
   /** All frames since the last time. An idle link holds no memory. */
   take(): Buffer {
-    const frames = this.buffer.subarray(0, this.#end);
+    const { buffer } = this;
+    this.#taken = buffer.length === firstBytes ? buffer : undefined;
+    const frames = buffer.subarray(0, this.#end);
     this.#buffer = undefined;
     this.#end = 0;
     return frames;
+  }
+
+  /** Nobody will read what was last taken any more. */
+  release(): void {
+    spare = this.#taken ?? spare;
+    this.#taken = undefined;
   }
 }

@@ -12,7 +12,7 @@ import { defaultInvokeTuning, type GatewayConfig, type InvokeTuning } from './co
 import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './invoke/functions.ts';
-import { Invocation, type Failure } from './invoke/invocation.ts';
+import { extraOf, Invocation, type Failure } from './invoke/invocation.ts';
 import { AgentLink } from './links/agent-link.ts';
 import { ControllerLink } from './links/controller-link.ts';
 import { InstanceLink } from './links/instance-link.ts';
@@ -165,8 +165,7 @@ export class Gateway {
           resolve(asyncOutcome(failure));
         },
       };
-      const extra = clientContext === '' ? '' : `{"clientContext":${clientContext}}`;
-      pool.submit(new Invocation(event, sink, { requestId, extra }));
+      pool.submit(new Invocation(event, sink, { requestId, extra: extraOf(clientContext, undefined) }));
     });
   }
 

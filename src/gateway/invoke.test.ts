@@ -369,6 +369,31 @@ describe("a function's URL", () => {
     });
   });
 
+  test("a caller's trace goes on in the instance, at a URL and by Invoke; without one the event has a new one", async () => {
+    await deploy('site', {
+      'index.js':
+        'exports.handler = async (e) => [process.env._X_AMZN_TRACE_ID ?? null, e.headers?.["x-amzn-trace-id"] ?? null]',
+    });
+    const trace = 'Root=1-5e6a879e-00000001aaaa0123456789ab;Sampled=1';
+    const read = async (headers: Record<string, string>): Promise<unknown> =>
+      (await fetch(at('/'), { headers })).json();
+    expect(await read({ 'X-Amzn-Trace-Id': trace })).toEqual([trace, trace]);
+    expect(await read({})).toEqual([
+      null,
+      expect.stringMatching(/^Root=1-[0-9a-f]{8}-[0-9a-f]{24}$/) as string,
+    ]);
+    const traced = client();
+    traced.middlewareStack.add(
+      (next) => (args) => {
+        (args.request as { headers: Record<string, string> }).headers['x-amzn-trace-id'] = trace;
+        return next(args);
+      },
+      { step: 'build' },
+    );
+    const answer = await traced.send(new InvokeCommand({ FunctionName: 'site' }));
+    expect(JSON.parse(Buffer.from(answer.Payload ?? []).toString())).toEqual([trace, null]);
+  });
+
   test('streams as the handler writes', async () => {
     await deploy('site', {
       'index.mjs': `export const handler = awslambda.streamifyResponse(async (event, stream) => {

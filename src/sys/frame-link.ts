@@ -85,6 +85,8 @@ export class FrameLink {
     if (first === undefined || this.closed) return;
     this.#gathered = [];
     this.socket.write(gathered.length === 1 ? first : Buffer.concat(gathered));
+    // With nothing left to write the kernel has its own copy.
+    if (this.socket.writableLength === 0) this.#batch.release();
   };
 
   /** Sends what is queued, then ends. */

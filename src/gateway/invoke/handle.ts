@@ -12,9 +12,10 @@ import type { Body } from '../body.ts';
 import { payloadLimits } from '../config.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
 import type { Meter } from '../meter.ts';
+import { traceHeader } from '../url/event-headers.ts';
 import type { FunctionPool } from './function-pool.ts';
 import type { Functions } from './functions.ts';
-import { Invocation, type Failure, type Sink } from './invocation.ts';
+import { extraOf, Invocation, type Failure, type Sink } from './invocation.ts';
 import { responseTooLargePayload } from './payloads.ts';
 
 export interface InvokeServices {
@@ -118,7 +119,7 @@ function invoke(call: Call): void {
         region,
         (kind) => (services.meter.of(key)[kind] += 1),
       );
-      const extra = clientContext === '' ? '' : `{"clientContext":${clientContext}}`;
+      const extra = extraOf(clientContext, request.headers.get(traceHeader));
       const invocation = new Invocation(event, sink, {
         requestId,
         flags: wantsLog ? invokeFlag.logTail : 0,

@@ -32,6 +32,19 @@ export interface Sink {
   onStreamChunk?(chunk: Buffer, resume: () => void): boolean;
 }
 
+/**
+ * What goes with an event besides it, as JSON; empty when there is nothing.
+ * @param clientContext JSON, or empty
+ * @param traceId the caller's own trace, which goes on in the instance
+ */
+export function extraOf(clientContext: string, traceId: string | undefined): string {
+  if (clientContext === '' && traceId === undefined) return '';
+  const members: string[] = [];
+  if (clientContext !== '') members.push(`"clientContext":${clientContext}`);
+  if (traceId !== undefined) members.push(`"traceId":${JSON.stringify(traceId)}`);
+  return `{${members.join(',')}}`;
+}
+
 /** Up to here three times the room is less work than counting. */
 const uncountedCharacters = 2048;
 
@@ -39,7 +52,7 @@ export class Invocation implements Queued {
   readonly requestId: string;
   readonly event: Buffer | string;
   readonly flags: number;
-  /** JSON of `{clientContext?}`, or empty. */
+  /** JSON of `{clientContext?, traceId?}`, or empty; see {@link extraOf}. */
   readonly extra: string;
   readonly sink: Sink;
   cancelled = false;

@@ -1,6 +1,11 @@
 // The part of a URL's event that follows from a request's headers and its connection alone: made once for all requests
 // of a connection that repeat their headers. Pure. Does not own the event around it (event.ts).
 
+import type { WorkloadKey } from '../../base/ids.ts';
+
+/** Which of AWS X-Ray's traces a request belongs to. */
+export const traceHeader = 'x-amzn-trace-id';
+
 /** What of an event depends on nothing but the headers and the connection. */
 export interface EventHeaders {
   /** What stands between the braces of the JSON object `headers`. */
@@ -22,15 +27,13 @@ export interface EventHeaders {
 export interface EventParts {
   readonly method: string;
   readonly url: string;
-  readonly apiId: string;
+  readonly key: WorkloadKey;
   readonly accountId: string;
   /** Up to the last of the headers. */
   readonly opening: string;
   /** From there up to the request id. */
   readonly middle: string;
 }
-
-export const traceHeader = 'x-amzn-trace-id';
 
 /**
  * Names in lower case, several values of one name joined by commas, cookies apart, and who sent it through what.

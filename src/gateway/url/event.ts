@@ -2,6 +2,7 @@
 // The format is in "Invoking Lambda function URLs" of the developer guide. Built by hand where measured faster than
 // one JSON.stringify over the whole; every string still goes through it.
 import { isUtf8 } from 'node:buffer';
+import type { WorkloadKey } from '../../base/ids.ts';
 import type { FunctionRequest } from '../exchange.ts';
 import { readEventHeaders, traceHeader, type EventHeaders, type EventParts } from './event-headers.ts';
 
@@ -13,7 +14,7 @@ export interface UrlRequest {
   readonly requestId: string;
   readonly nowMs: number;
   /** The function's name and tenant stand for what AWS calls the URL's id and account. */
-  readonly apiId: string;
+  readonly key: WorkloadKey;
   readonly accountId: string;
 }
 
@@ -29,38 +30,38 @@ export function buildEvent(given: UrlRequest): string {
     given.request.port,
   ));
   const { opening, middle } = partsOf(given, headers);
-  const trace = headers.traceId === undefined ? `,"${traceHeader}":"${newTraceId(requestId, nowMs)}"` : '';
-  return (
-    `${opening}${trace}${middle}${requestId}","routeKey":"$default","stage":"$default","time":"${timeText(nowMs)}",` +
-    `"timeEpoch":${nowMs}},${bodyMembers(body, headers)}}`
-  );
+  const { trace, time } = textsOfSecond(nowMs);
+  const traceMember = headers.traceId === undefined ? `${trace}${traceRandom(requestId)}"` : '';
+  return `${opening}${traceMember}${middle}${requestId}${time}${nowMs}},${bodyMembers(body, headers)}}`;
 }
 
-function partsOf({ request, url, apiId, accountId }: UrlRequest, headers: EventHeaders): EventParts {
+function partsOf({ request, url, key, accountId }: UrlRequest, headers: EventHeaders): EventParts {
   const { method } = request;
   const last = headers.lastParts;
-  if (last?.url === url && last.method === method && last.apiId === apiId && last.accountId === accountId)
+  if (last?.url === url && last.method === method && last.key === key && last.accountId === accountId)
     return last;
   const queryAt = url.indexOf('?');
   const rawQuery = queryAt < 0 ? '' : url.slice(queryAt + 1);
   const path = JSON.stringify(queryAt < 0 ? url : url.slice(0, queryAt));
-  const id = JSON.stringify(apiId);
-  const opening =
-    `{"version":"2.0","routeKey":"$default","rawPath":${path},"rawQueryString":${JSON.stringify(rawQuery)},` +
-    `${headers.cookies}"headers":{${headers.members}`;
+  const id = JSON.stringify(key.replace('/', '.'));
   const query = rawQuery === '' ? '' : `"queryStringParameters":${JSON.stringify(readQuery(rawQuery))},`;
-  const middle =
-    `},${query}"requestContext":{"accountId":${JSON.stringify(accountId)},"apiId":${id},` +
-    `"domainName":${headers.domainName},"domainPrefix":${id},` +
-    `"http":{"method":"${method}","path":${path},"protocol":"HTTP/${request.httpVersion}",` +
-    `"sourceIp":"${request.sourceIp}","userAgent":${headers.userAgent}},"requestId":"`;
-  return (headers.lastParts = { method, url, apiId, accountId, opening, middle });
+  // Joined, for a string that was put together by `+` is put together again wherever it is used.
+  const opening = [
+    `{"version":"2.0","routeKey":"$default","rawPath":${path},"rawQueryString":${JSON.stringify(rawQuery)},`,
+    `${headers.cookies}"headers":{${headers.members}`,
+  ].join('');
+  const middle = [
+    `},${query}"requestContext":{"accountId":${JSON.stringify(accountId)},"apiId":${id},`,
+    `"domainName":${headers.domainName},"domainPrefix":${id},`,
+    `"http":{"method":"${method}","path":${path},"protocol":"HTTP/${request.httpVersion}",`,
+    `"sourceIp":"${request.sourceIp}","userAgent":${headers.userAgent}},"requestId":"`,
+  ].join('');
+  return (headers.lastParts = { method, url, key, accountId, opening, middle });
 }
 
-/** AWS X-Ray's form: a version, the time in seconds and 96 random bits, of which the request id has more. */
-function newTraceId(requestId: string, nowMs: number): string {
-  const seconds = Math.floor(nowMs / 1000).toString(16);
-  return `Root=1-${seconds}-${requestId.slice(0, 8)}${requestId.slice(9, 13)}${requestId.slice(24)}`;
+/** 96 random bits of an AWS X-Ray trace id, of which a request id (a UUID) has more. */
+function traceRandom(requestId: string): string {
+  return requestId.slice(0, 8) + requestId.slice(9, 13) + requestId.slice(24);
 }
 
 /** Decoded, several values of one name joined by commas. */
@@ -81,17 +82,32 @@ function bodyMembers(body: Buffer, { contentType, contentEncoding }: EventHeader
 }
 
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-let timeOfSecond = { second: Number.NaN, text: '' };
 
-/** `12/Mar/2020:19:03:58 +0000`; made once a second. */
-function timeText(nowMs: number): string {
+interface TextsOfSecond {
+  readonly second: number;
+  /** The trace's header up to its random part: a version, and the time in seconds. */
+  readonly trace: string;
+  /** From after the request id up to the milliseconds; the time is `12/Mar/2020:19:03:58 +0000`. */
+  readonly time: string;
+}
+let ofLastSecond: TextsOfSecond = { second: Number.NaN, trace: '', time: '' };
+
+function textsOfSecond(nowMs: number): TextsOfSecond {
   const second = Math.floor(nowMs / 1000);
-  if (timeOfSecond.second !== second) {
-    const date = new Date(nowMs);
-    const two = (value: number): string => String(value).padStart(2, '0');
-    const day = `${two(date.getUTCDate())}/${months[date.getUTCMonth()]}/${date.getUTCFullYear()}`;
-    const time = `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())}`;
-    timeOfSecond = { second, text: `${day}:${time} +0000` };
-  }
-  return timeOfSecond.text;
+  if (ofLastSecond.second === second) return ofLastSecond;
+  const date = new Date(nowMs);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${two(date.getUTCDate())}/${months[date.getUTCMonth()]}/${date.getUTCFullYear()}`;
+  const time = `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())}`;
+  return (ofLastSecond = {
+    second,
+    trace: [`,"${traceHeader}":"Root=1-`, second.toString(16), '-'].join(''),
+    time: [
+      '","routeKey":"$default","stage":"$default","time":"',
+      day,
+      ':',
+      time,
+      ' +0000","timeEpoch":',
+    ].join(''),
+  });
 }

@@ -1,5 +1,6 @@
 // AWS's payload format 2.0, both ways, beyond what invoke.test.ts shows from outside.
 import { describe, expect, test } from 'vitest';
+import type { WorkloadKey } from '../../base/ids.ts';
 import { HeaderBlock } from '../header-block.ts';
 import { buildEvent } from './event.ts';
 import { readPrelude, readResponse } from './response.ts';
@@ -22,7 +23,7 @@ function eventOf({ url = '/', rawHeaders, headers, body, times = 1 }: Given): Re
       body: body ?? Buffer.alloc(0),
       requestId: `0000000${time}-aaaa-4bbb-8ccc-0123456789ab`,
       nowMs: Date.UTC(2020, 2, 12, 19, 3, 58, 390),
-      apiId: 'acme.fn',
+      key: 'acme/fn' as WorkloadKey,
       accountId: '1',
     });
   }

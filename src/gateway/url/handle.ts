@@ -7,7 +7,7 @@ import { sendError, sendJson } from '../answer.ts';
 import { payloadLimits } from '../config.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
-import { Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
+import { extraOf, Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
 import type { Meter } from '../meter.ts';
 import { buildEvent } from './event.ts';
 import { readPrelude, readResponse } from './response.ts';
@@ -59,11 +59,12 @@ function run({ request, response, url, pool, accountId, meter }: UrlExchange, bo
     body,
     requestId,
     nowMs: Date.now(),
-    apiId: key.replace('/', '.'),
+    key,
     accountId,
   });
   const sink = new UrlSink(response, requestId, (kind) => (meter.of(key)[kind] += 1));
-  const invocation = new Invocation(event, sink, { requestId, flags: invokeFlag.stream });
+  const extra = extraOf('', request.headers.eventHeaders?.traceId);
+  const invocation = new Invocation(event, sink, { requestId, flags: invokeFlag.stream, extra });
   meter.of(key).requests += 1;
   // Only what waits can be taken back; what runs is finished, and its answer goes nowhere.
   if (pool.submit(invocation) === 'waiting') response.once('close', () => pool.cancel(invocation));
