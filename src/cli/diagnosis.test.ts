@@ -8,6 +8,7 @@ const well: Facts = {
   bubblewrap: true,
   cgroup: 'v2',
   openFiles: 65_536,
+  accelerator: { kind: 'kvm', why: 'a guest runs with it' },
   dataDirectoryProblem: undefined,
   running: { is: 'no', portProblem: undefined },
 };
@@ -46,4 +47,12 @@ for (const [what, facts, expected] of cases) {
 test('what is not enforced is asked of what runs, not guessed from outside', () => {
   const problems = diagnose({ ...well, bubblewrap: false, cgroup: 'none', running });
   expect(problems.filter(({ level }) => level === 'problem')).toEqual([]);
+});
+
+test('without KVM it says why, and what virtual machines cost then; without QEMU how to have them', () => {
+  const noteOf = (accelerator: Facts['accelerator']): string =>
+    JSON.stringify(diagnose({ ...well, accelerator }).filter(({ level }) => level === 'note'));
+  expect(noteOf({ kind: 'tcg', why: 'there is no /dev/kvm' })).toMatch(/ten times.*there is no \/dev\/kvm/);
+  expect(noteOf(null)).toMatch(/qemu-system-x86/);
+  expect(noteOf(well.accelerator)).not.toMatch(/machines/);
 });

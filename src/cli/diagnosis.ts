@@ -16,6 +16,8 @@ export interface Facts {
   readonly cgroup: 'v1' | 'v2' | 'none';
   /** The most files that a process may have open; null where it can not be told. */
   readonly openFiles: number | null;
+  /** What virtual machines would run with; null without QEMU. */
+  readonly accelerator: { readonly kind: 'kvm' | 'tcg'; readonly why: string } | null;
   /** Undefined when its path is short enough. */
   readonly dataDirectoryProblem: { readonly why: string; readonly solve: string } | undefined;
   readonly running:
@@ -51,6 +53,7 @@ export function diagnose(facts: Facts): Finding[] {
     facts.dataDirectoryProblem === undefined
       ? { level: 'ok', what: 'The data directory can be used.' }
       : { level: 'problem', what: 'The data directory can not be used.', ...facts.dataDirectoryProblem },
+    virtualMachines(facts),
     ...enforcement(facts),
   ];
 }
@@ -84,6 +87,22 @@ function openFiles({ openFiles: limit }: Facts): Finding {
     what: `Only ${limit} open files a process.`,
     why: 'Each connection that the gateway holds is one.',
     solve: 'Raise it: ulimit -n 65536, or LimitNOFILE=65536 in a service.',
+  };
+}
+
+function virtualMachines({ accelerator }: Facts): Finding {
+  if (accelerator === null)
+    return {
+      level: 'note',
+      what: 'QEMU is not installed, so there are no virtual machines.',
+      solve: 'For `bellows up --unit vm`, install the package qemu-system-x86.',
+    };
+  if (accelerator.kind === 'kvm') return { level: 'ok', what: 'Virtual machines run with KVM.' };
+  return {
+    level: 'note',
+    what: 'Virtual machines run without KVM: QEMU translates their code, which takes about ten times the CPU, and 50 MB of memory more for each.',
+    why: `KVM: ${accelerator.why}.`,
+    solve: 'Run on a machine with KVM, or switch nested virtualisation on where this is one itself.',
   };
 }
 

@@ -4,6 +4,7 @@ import { BellowsError } from '../../base/errors.ts';
 import { checkPathLength } from '../../supervisor/data-directory.ts';
 import { checkPort } from '../../supervisor/port-check.ts';
 import { onPath } from '../../supervisor/system-packages.ts';
+import { probeAccelerator } from '../../units/vm/probe.ts';
 import { units } from '../answers.ts';
 import { command } from '../command.ts';
 import type { Context } from '../context.ts';
@@ -45,6 +46,7 @@ async function gather(ctx: Context): Promise<Facts> {
     bubblewrap: onPath('bwrap', ctx.env['PATH']),
     cgroup: cgroupHere(),
     openFiles: openFilesLimit(),
+    accelerator: await accelerator(),
     dataDirectoryProblem: await problemOf(() => checkPathLength(ctx.installation.dataDirectory)),
     running: await lookAtRunning(ctx),
   };
@@ -79,6 +81,16 @@ async function problemOf(check: () => void | Promise<void>): Promise<Problem | u
   } catch (thrown) {
     if (!(thrown instanceof BellowsError)) throw thrown;
     return { why: thrown.message, solve: thrown.hint ?? '' };
+  }
+}
+
+/** Null without QEMU. */
+async function accelerator(): Promise<Facts['accelerator']> {
+  try {
+    return await probeAccelerator();
+  } catch (thrown) {
+    if (thrown instanceof BellowsError && thrown.code === 'NotSupportedHere') return null;
+    throw thrown;
   }
 }
 

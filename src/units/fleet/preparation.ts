@@ -44,7 +44,7 @@ async function prepare(config: FleetConfig, fleet: Fleet, log: Logger): Promise<
     log.info({ progress }, what);
   };
   const image = await imageFor(config.units.image, tell);
-  const accelerator = await chooseAccelerator(config.units.accelerator, image);
+  const accelerator = await chooseAccelerator(config.units.accelerator, image, config.dataDirectory);
   tell(`Virtual machines run with ${accelerator.kind}: ${accelerator.why}`, 0.97);
   const { cgroup } = detectCgroup(config.cgroupRoot);
   const driver = await QemuDriver.create({
