@@ -1,6 +1,7 @@
 // The instances of one function and the requests that wait for them: who runs what, in which order, and what
 // becomes of it when an instance is slow, dies or is frozen. Everything it does to the world is injected.
-// Owns dispatch, queueing and time-outs. Does not own links (links/), freezing and starting (reserve.ts), or answers (sinks).
+// Owns dispatch, queueing and time-outs. Does not own the choice of an instance (slots.ts), links (links/), freezing and
+// starting (reserve.ts), or answers (sinks).
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { BrokenInvocation } from '../../protocol/agent.ts';
@@ -16,18 +17,18 @@ import { WaitingQueue } from './queue.ts';
 import { Reserve } from './reserve.ts';
 import { ServiceTimes } from './service-times.ts';
 import { Slot, type SlotLink } from './slot.ts';
+import { Slots } from './slots.ts';
 
 export class FunctionPool {
   #route: WorkloadRoute;
   readonly #effects: PoolEffects;
   readonly #tuning: InvokeTuning;
   readonly #concurrency: FunctionConcurrency;
-  readonly #slots = new Map<InstanceId, Slot>();
+  readonly #slots: Slots;
   readonly #queue: WaitingQueue<Invocation>;
   readonly #times = new ServiceTimes();
   readonly #reserve: Reserve;
   readonly #orphans = new Orphans();
-  readonly #retired = new Map<InstanceId, (() => void)[]>();
   #recheckTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -37,6 +38,7 @@ export class FunctionPool {
     concurrency: FunctionConcurrency,
   ) {
     this.#route = route;
+    this.#slots = new Slots(route.generation);
     this.#effects = effects;
     this.#tuning = tuning;
     this.#concurrency = concurrency;
@@ -57,9 +59,7 @@ export class FunctionPool {
   }
 
   get busyInstances(): number {
-    let busy = 0;
-    for (const { inflight } of this.#slots.values()) if (inflight.length > 0) busy += 1;
-    return busy;
+    return this.#slots.busy;
   }
 
   /** Whether nothing runs or waits. */
@@ -70,6 +70,7 @@ export class FunctionPool {
   /** A new limit, time-out or generation; instances of another generation get nothing new. */
   setRoute(route: WorkloadRoute): void {
     this.#route = route;
+    this.#slots.generation = route.generation;
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#dispatch();
   }
@@ -78,8 +79,7 @@ export class FunctionPool {
   close(): void {
     clearTimeout(this.#recheckTimer);
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, { kind: 'gone' });
-    for (const id of this.#slots.keys())
-      this.instanceGone(id, { reason: 'signal: killed', oomKilled: false });
+    for (const id of this.#slots.ids()) this.instanceGone(id, { reason: 'signal: killed', oomKilled: false });
     this.#concurrency.close();
   }
 
@@ -96,7 +96,7 @@ export class FunctionPool {
       return 'refused';
     }
     if (this.#queue.size === 0) {
-      const slot = this.#pick();
+      const slot = this.#slots.pick(this.#mostAhead());
       if (slot !== undefined) {
         this.#send(slot, invocation);
         return 'sent';
@@ -120,7 +120,7 @@ export class FunctionPool {
   // ---- instances
 
   addInstance(id: InstanceId, generation: string, link: SlotLink, frozen: boolean): void {
-    this.#slots.set(id, new Slot(id, generation, link, frozen, this.#effects.clock.monotonicMs()));
+    this.#slots.add(new Slot(id, generation, link, frozen, this.#effects.clock.monotonicMs()));
   }
 
   /** Its link is open. */
@@ -167,12 +167,7 @@ export class FunctionPool {
     if (slot === undefined) return Promise.resolve();
     slot.retiring = true;
     this.#dispatch();
-    if (slot.inflight.length === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const waiting = this.#retired.get(id);
-      if (waiting === undefined) this.#retired.set(id, [resolve]);
-      else waiting.push(resolve);
-    });
+    return this.#slots.finished(id);
   }
 
   /** A frame from the instance. @throws RangeError when it is nonsense: the link is then closed by its owner */
@@ -199,42 +194,19 @@ export class FunctionPool {
 
   /** Freezes what has idled long enough and reports it; to be called every so often. */
   sweep(): void {
-    this.#reserve.sweep(this.#slots.values());
+    this.#reserve.sweep(this.#slots.all());
   }
 
   // ---- dispatch
 
-  /**
-   * One that works and soon will have done what it has; else the most recently used idle one, so that the others stay
-   * idle. The fullest first: what is sent together costs one system call and wakes one process.
-   */
-  #pick(): Slot | undefined {
-    const most = this.#times.fitInto(this.#tuning.aheadMaxMs, this.#tuning.pipelineDepth);
-    let fullest: Slot | undefined;
-    let idle: Slot | undefined;
-    for (const slot of this.#slots.values()) {
-      if (slot.state !== 'ready' || !this.#usable(slot)) continue;
-      const { length } = slot.inflight;
-      if (length === 0) {
-        if (idle === undefined || slot.idleSinceMs > idle.idleSinceMs) idle = slot;
-      } else if (length < most && (fullest === undefined || length > fullest.inflight.length)) {
-        fullest = slot;
-      }
-    }
-    return fullest ?? idle;
-  }
-
-  #usable(slot: Slot): boolean {
-    return !slot.retiring && slot.generation === this.#route.generation;
-  }
-
-  *#usableSlots(): Iterable<Slot> {
-    for (const slot of this.#slots.values()) if (this.#usable(slot)) yield slot;
+  /** How many may be in flight at one instance. */
+  #mostAhead(): number {
+    return this.#times.fitInto(this.#tuning.aheadMaxMs, this.#tuning.pipelineDepth);
   }
 
   #dispatch(): void {
     while (this.#queue.size > 0) {
-      const slot = this.#pick();
+      const slot = this.#slots.pick(this.#mostAhead());
       if (slot === undefined) break;
       const invocation = this.#queue.shift();
       if (invocation === undefined) break;
@@ -242,7 +214,7 @@ export class FunctionPool {
     }
     const oldest = this.#queue.peek();
     if (oldest === undefined) return;
-    this.#reserve.help(this.#usableSlots(), {
+    this.#reserve.help(this.#slots.usable(), {
       generation: this.#route.generation,
       waiting: this.#queue.size,
       oldestWaitMs: this.#effects.clock.monotonicMs() - oldest.queuedAtMs,
@@ -318,7 +290,7 @@ export class FunctionPool {
     else {
       slot.idleSinceMs = nowMs;
       slot.idleReportedAtMs = Number.NEGATIVE_INFINITY;
-      this.#settleRetired(slot.id);
+      this.#slots.settle(slot.id);
     }
     head.sink.onResult(result);
     if (this.#queue.size > 0) this.#dispatch();
@@ -340,11 +312,10 @@ export class FunctionPool {
   #end(slot: Slot): Invocation | undefined {
     slot.state = 'ended';
     clearTimeout(slot.timer);
-    this.#slots.delete(slot.id);
     const head = slot.inflight.shift();
     this.#giveBack(slot);
     slot.link.close();
-    this.#settleRetired(slot.id);
+    this.#slots.remove(slot);
     return head;
   }
 
@@ -379,15 +350,9 @@ export class FunctionPool {
     return Math.max(0, this.#effects.clock.monotonicMs() - slot.headStartedAtMs);
   }
 
-  #settleRetired(id: InstanceId): void {
-    const waiting = this.#retired.get(id);
-    this.#retired.delete(id);
-    for (const resolve of waiting ?? []) resolve();
-  }
-
   /** No instance could be started. Those who have no other instance to hope for are told. */
   #startFailed(failure: Failure): void {
-    for (const slot of this.#slots.values()) if (this.#usable(slot)) return;
+    if (this.#slots.anyUsable) return;
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, failure);
   }
 }
