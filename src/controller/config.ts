@@ -52,6 +52,9 @@ export interface Tuning {
   readonly asyncMaxAgeMs: number;
 }
 
+/** An emulated virtual machine runs a start's code ten to twenty times slower than this machine does. */
+export const virtualStartTimeoutMs = 180_000;
+
 export const defaultTuning: Tuning = {
   oversubscription: 1.5,
   hostReserveBytes: 256 * mib,

@@ -16,7 +16,7 @@ import { AgentLink } from './agent-link.ts';
 import { AsyncQueue } from './async/queue.ts';
 import { AuditLog } from './audit.ts';
 import { CodeStore } from './code-store.ts';
-import { defaultTuning, type ControllerConfig, type Tuning } from './config.ts';
+import { defaultTuning, virtualStartTimeoutMs, type ControllerConfig, type Tuning } from './config.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { Controller } from './controller.ts';
 import { newAdminToken, readAdminToken } from './credentials.ts';
@@ -67,7 +67,11 @@ export async function startController(
 ): Promise<StartedController> {
   const layout = layoutOf(config.dataDirectory);
   const clock = overrides.clock ?? systemClock;
-  const tuning = { ...defaultTuning, ...overrides.tuning };
+  const tuning = {
+    ...defaultTuning,
+    ...(config.units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
+    ...overrides.tuning,
+  };
   await mkdir(layout.run, { recursive: true, mode: 0o700 });
   const store =
     overrides.store ??

@@ -84,6 +84,7 @@ export class Running {
     this.pool = new WarmPool({
       provision: () => this.#provision(),
       warm: () => units().filter(({ state }) => state === 'warm'),
+      busy: () => this.starts.busy,
       hostAvailableBytes: () => hostMemory().memoryAvailableBytes,
       clock,
       log,
@@ -117,6 +118,7 @@ export class Running {
       log,
       tuning,
       onStarted: (unit, { spec }) => logs.follow(unit, spec.workload),
+      onIdle: () => this.pool.fill(),
       onFailed: (unit, { id }) => this.residents.startFailed(unit, id),
     });
     this.resizer = new Resizer({
@@ -140,6 +142,8 @@ export class Running {
     const { capabilities } = await unit.vm.guest.call('hello', {});
     this.#context.onCapabilities(capabilities);
     await unit.vm.guest.call('setPool', { size: warmProcesses });
+    // Not waited for: whoever comes before that is served all the same.
+    void unit.ready();
     return unit;
   }
 

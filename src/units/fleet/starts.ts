@@ -19,8 +19,8 @@ import type { WarmPool } from './warm-pool.ts';
 
 export type StartResult = ResultOf<AgentProtocol['methods']['start']>;
 
-/** Longer than an agent lets any start take. */
-const guestStartTimeoutMs = 55_000;
+/** Notes how long after the beginning a part of a start was done. */
+type Step = <T>(name: string, work: Promise<T>) => Promise<T>;
 
 export interface StartsParts {
   readonly driver: VmDriver;
@@ -37,6 +37,8 @@ export interface StartsParts {
   readonly tuning: FleetTuning;
   /** It serves. */
   readonly onStarted: (unit: FleetUnit, placed: Placed) => void;
+  /** No start is under way any more. */
+  readonly onIdle: () => void;
   /** It did not come to serve: the unit is to be looked at, for it may have nobody left. */
   readonly onFailed: (unit: FleetUnit, spec: InstanceSpec) => Promise<void>;
 }
@@ -53,9 +55,17 @@ export class Starts {
   start(spec: InstanceSpec): Promise<StartResult> {
     const known = this.#underWay.get(spec.id);
     if (known !== undefined) return known;
-    const result = this.#start(spec).finally(() => this.#underWay.delete(spec.id));
+    const result = this.#start(spec).finally(() => {
+      this.#underWay.delete(spec.id);
+      if (!this.busy) this.#parts.onIdle();
+    });
     this.#underWay.set(spec.id, result);
     return result;
+  }
+
+  /** Whether any is: what can wait should not take the processor from it. */
+  get busy(): boolean {
+    return this.#underWay.size > 0;
   }
 
   isUnderWay(id: InstanceId): boolean {
@@ -65,15 +75,22 @@ export class Starts {
   async #start(spec: InstanceSpec): Promise<StartResult> {
     const { clock, pool, tuning, log, onStarted, onFailed } = this.#parts;
     const startedMs = clock.monotonicMs();
-    const unit = await pool.take(() => this.#find(spec), startedMs + tuning.acquireTimeoutMs);
-    const foundMs = clock.monotonicMs();
+    const steps: Record<string, number> = {};
+    const step = async <T>(name: string, work: Promise<T>): Promise<T> => {
+      const result = await work;
+      steps[name] = Math.round(clock.monotonicMs() - startedMs);
+      return result;
+    };
+    const found = pool.take(() => this.#find(spec), startedMs + tuning.acquireTimeoutMs);
+    const unit = await step('foundMs', found);
     const placed = unit.placed.get(spec.id);
     if (placed === undefined) throw new BellowsError('Unavailable', 'The unit was lost before the start.');
     try {
-      const pooled = await this.#prepare(unit, spec);
-      const sizedMs = clock.monotonicMs();
-      const result = await unit.vm.guest.call('start', spec, { timeoutMs: guestStartTimeoutMs });
+      const pooled = await this.#prepare(unit, spec, step);
+      const starting = unit.vm.guest.call('start', spec, { timeoutMs: tuning.guestStartTimeoutMs });
+      const result = await step('startedMs', starting);
       if (result.outcome === 'failed') {
+        log.info({ unit: unit.id, instance: spec.id, ...steps }, 'user code did not come to serve in a unit');
         await onFailed(unit, spec);
         return result;
       }
@@ -82,8 +99,7 @@ export class Starts {
       placed.endpoint = { ...result.endpoint, door: unit.vm.door };
       onStarted(unit, placed);
       const durationMs = clock.monotonicMs() - startedMs;
-      const times = { foundMs: foundMs - startedMs, sizedMs: sizedMs - foundMs, durationMs };
-      log.info({ unit: unit.id, instance: spec.id, ...times }, 'instance started in a unit');
+      log.info({ unit: unit.id, instance: spec.id, ...steps }, 'instance started in a unit');
       return {
         ...result,
         instance: { ...result.instance, unit: unit.id },
@@ -92,6 +108,7 @@ export class Starts {
         endpoint: placed.endpoint,
       };
     } catch (thrown) {
+      log.warn({ err: thrown, unit: unit.id, instance: spec.id, ...steps }, 'an instance could not start');
       await onFailed(unit, spec);
       throw thrown;
     }
@@ -123,7 +140,7 @@ export class Starts {
   }
 
   /** Makes the unit the tenant's, and the instance's size. @returns whether it was warm and nobody's before */
-  async #prepare(unit: FleetUnit, spec: InstanceSpec): Promise<boolean> {
+  async #prepare(unit: FleetUnit, spec: InstanceSpec, step: Step): Promise<boolean> {
     const { driver, cgroup, code, records, tenant } = this.#parts;
     const known = tenant(spec.tenant);
     if (known === undefined)
@@ -137,11 +154,14 @@ export class Starts {
     const group = unit.tenant === null ? ['shared', unit.id] : [...groupOfTenant(unit.tenant), unit.id];
     cgroup.create(group.slice(0, -1));
     await Promise.all([
-      fresh || unit.tenant === null ? driver.moveToGroup(unit.vm, group) : Promise.resolve(),
-      code.ensure(unit.vm, spec),
-      unit.vm.guest.call('ensureTenant', known),
+      fresh || unit.tenant === null ? step('movedMs', driver.moveToGroup(unit.vm, group)) : Promise.resolve(),
+      step('codeMs', code.ensure(unit.vm, spec)),
+      step('tenantMs', unit.vm.guest.call('ensureTenant', known)),
       // What is claimed is not to be had inside: the size is right before user code runs.
-      unit.awake(spec.id).then(() => unit.settle()),
+      step(
+        'sizedMs',
+        unit.awake(spec.id).then(() => unit.settle()),
+      ),
     ]);
     return fresh;
   }

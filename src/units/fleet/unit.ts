@@ -8,6 +8,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId, UnitId } from '../../base/ids.ts';
 import type { InstanceInfo, InstanceUsage } from '../../model/instance.ts';
 import type { ResourceKind, Resources } from '../../model/resources.ts';
+import { defaultMemory } from '../../model/workload.ts';
 import type { Endpoint, InstanceSpec, UnitMeasure } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
@@ -61,6 +62,8 @@ export class FleetUnit {
   #idleTimer: NodeJS.Timeout | undefined;
   /** Its instances are frozen and have been for long enough that what they do not hold is claimed. */
   #idle = false;
+  /** What a claim under way goes to; 0 when none is. */
+  #claimingTo = 0;
   readonly #frozen = new Set<InstanceId>();
 
   constructor(parts: FleetUnitParts) {
@@ -97,11 +100,17 @@ export class FleetUnit {
     );
   }
 
+  /** Nobody's yet: claimed down to what most who come ask for, so that they need not wait for it. */
+  async ready(): Promise<void> {
+    if (this.served.size === 0) await this.#settleQuietly();
+  }
+
   /**
    * Brings what is claimed to what the instances' reservations leave: releases first, then claims. Rounds follow each
    * other. What could not be claimed is tried again later by itself.
    */
   settle(): Promise<Settled> {
+    this.#cutClaim();
     const round = this.#turn.then(() => this.#settle());
     this.#turn = round.catch(() => undefined);
     return round;
@@ -157,9 +166,13 @@ export class FleetUnit {
 
   async #settle(): Promise<Settled> {
     const failures = new Map<ResourceKind, string>();
-    if (this.stopping || this.placed.size === 0) return { shortBytes: 0, failures };
+    if (this.stopping) return { shortBytes: 0, failures };
     const { driver, log } = this.#parts;
     const { vm } = this;
+    if (this.placed.size === 0) {
+      if (this.served.size === 0) await this.#claimTo(vm.provisioned.memory - this.#warmBytes());
+      return { shortBytes: 0, failures };
+    }
     const usable = this.usable();
     const attempt = async (kind: ResourceKind, amount: number, apply: () => Promise<unknown>) => {
       if (this.#applied.get(kind) === amount) return;
@@ -167,7 +180,8 @@ export class FleetUnit {
         await apply();
         this.#applied.set(kind, amount);
       } catch (thrown) {
-        log.warn({ err: thrown, unit: this.id, resource: kind }, 'a unit’s resource could not be changed');
+        if (!this.stopping)
+          log.warn({ err: thrown, unit: this.id, resource: kind }, 'a unit’s resource could not be changed');
         failures.set(kind, messageOf(thrown));
       }
     };
@@ -180,10 +194,11 @@ export class FleetUnit {
     try {
       shortBytes = await this.#settleMemory(usable.memory);
     } catch (thrown) {
-      log.warn({ err: thrown, unit: this.id }, 'memory of a unit could not be claimed or released');
+      if (!this.stopping)
+        log.warn({ err: thrown, unit: this.id }, 'memory of a unit could not be claimed or released');
       failures.set('memory', messageOf(thrown));
     }
-    if (shortBytes > 0 || failures.size > 0) this.#later(this.#parts.tuning.settleMs);
+    if ((shortBytes > 0 || failures.size > 0) && !this.stopping) this.#later(this.#parts.tuning.settleMs);
     return { shortBytes, failures };
   }
 
@@ -200,11 +215,39 @@ export class FleetUnit {
       await vm.guest.call('setUsable', { memoryBytes: usableBytes });
       this.#applied.set('usable', usableBytes);
     }
-    if (over > -negligibleBytes) return 0;
-    const { claimedBytes, stalled } = await driver.claimMemory(vm, -over);
-    if (stalled) await this.releaseEverything('its balloon made no progress');
-    const short = target - claimedBytes;
-    return stalled || short < negligibleBytes ? 0 : short;
+    return this.#claimTo(target);
+  }
+
+  /** Answers how much could not be claimed. */
+  async #claimTo(targetBytes: number): Promise<number> {
+    const { vm } = this;
+    const bytes = targetBytes - vm.claimed.memory;
+    if (bytes < negligibleBytes) return 0;
+    this.#claimingTo = targetBytes;
+    try {
+      const { claimedBytes, stalled } = await this.#parts.driver.claimMemory(vm, bytes);
+      if (stalled) await this.releaseEverything('its balloon made no progress');
+      const short = targetBytes - claimedBytes;
+      return stalled || short < negligibleBytes ? 0 : short;
+    } finally {
+      this.#claimingTo = 0;
+    }
+  }
+
+  /** A claim under way that would take what is needed now ends: who comes next in turn must not wait for it first. */
+  #cutClaim(): void {
+    const neededBytes = this.vm.provisioned.memory - this.usable().memory;
+    if (this.placed.size === 0 || this.#claimingTo <= neededBytes + negligibleBytes) return;
+    const over = Math.max(0, this.vm.claimed.memory - neededBytes);
+    this.#parts.driver
+      .releaseMemory(this.vm, over)
+      .catch((thrown: unknown) =>
+        this.#parts.log.warn({ err: thrown, unit: this.id }, 'a claim could not be ended'),
+      );
+  }
+
+  #warmBytes(): number {
+    return Math.min(defaultMemory, this.vm.provisioned.memory);
   }
 
   #idleBytes(usableBytes: number): number {

@@ -13,6 +13,8 @@ const mostAtOnce = 2;
 export interface WarmPoolParts {
   readonly provision: () => Promise<FleetUnit>;
   readonly warm: () => readonly FleetUnit[];
+  /** Whether a start is under way, that a clone made meanwhile would hold up. */
+  readonly busy: () => boolean;
   /** Memory that the host could give now, by the kernel's word. */
   readonly hostAvailableBytes: () => number;
   readonly clock: Clock;
@@ -119,7 +121,8 @@ export class WarmPool {
   }
 
   #missing(): number {
-    return this.#size + this.#waiting.size - this.ready - this.#making;
+    const ahead = this.#parts.busy() ? 0 : this.#size;
+    return ahead + this.#waiting.size - this.ready - this.#making;
   }
 
   async #make(): Promise<void> {
