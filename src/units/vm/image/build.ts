@@ -21,6 +21,7 @@ import {
   completeRoot,
   linkCommands,
   makeFileSystem,
+  settleModes,
   staticFiles,
   unpackPackages,
 } from './root-file-system.ts';
@@ -195,6 +196,7 @@ class Builder {
       addModules(root, version, modules.onDemand);
       completeRoot(root, nodeBinary);
       await linkCommands(root);
+      settleModes(root);
       this.#tell('compress', 'Compressing the root file system', 0.6);
       await makeFileSystem(root, join(made, 'root'));
     } finally {

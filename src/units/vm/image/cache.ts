@@ -1,6 +1,7 @@
 // A directory of things that are costly to make, each named by the hash of all that it is made from. Owns that a thing is
 // there complete and as it was made, or not at all; several makers at once wait for each other.
 import {
+  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -14,7 +15,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { BellowsError, knownSystemError } from '../../../base/errors.ts';
@@ -69,9 +70,11 @@ export class Cache {
     const directory = join(this.#directory, hash);
     const temporary = `${directory}.tmp`;
     rmSync(temporary, { recursive: true, force: true });
-    mkdirSync(temporary, { recursive: true });
+    makePublic(this.#directory);
+    mkdirSync(temporary);
     try {
       await make(temporary);
+      chmodSync(temporary, 0o755);
       const files: Manifest['files'] = {};
       for (const name of readdirSync(temporary).sort()) files[name] = await settle(join(temporary, name));
       writeFileSync(join(temporary, manifestName), `${JSON.stringify({ files }, null, 2)}\n`);
@@ -97,7 +100,7 @@ export class Cache {
 
 /** @throws BellowsError Unavailable when another holds it for too long */
 export async function lockCache(directory: string, onWait: () => void): Promise<FileLock> {
-  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  makePublic(directory);
   const path = join(directory, 'lock');
   const deadline = performance.now() + lockTimeoutMs;
   for (let told = false; ; told = true) {
@@ -114,8 +117,16 @@ export async function lockCache(directory: string, onWait: () => void): Promise<
   }
 }
 
+/** Makes a directory that QEMU, which runs as another user, may enter, whatever this process's umask says. */
+function makePublic(directory: string): void {
+  const first = mkdirSync(directory, { recursive: true });
+  if (first === undefined) return;
+  for (let made = directory; made.length >= first.length; made = dirname(made)) chmodSync(made, 0o755);
+}
+
 /** On the disk, whatever happens to the machine now, and how it is. */
 async function settle(path: string): Promise<Manifest['files'][string]> {
+  chmodSync(path, 0o644);
   const fd = openSync(path, 'r');
   fsyncSync(fd);
   closeSync(fd);

@@ -34,12 +34,13 @@ export async function guestAgentFiles(prefix: string): Promise<CpioEntry[]> {
   }
 }
 
-/** All files below a directory, as entries below `prefix`. */
+/** All files below a directory, as entries below `prefix`, sorted. */
 export function filesBelow(directory: string, prefix: string): CpioEntry[] {
   return readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => {
-      const path = join(entry.parentPath, entry.name);
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
+    .map((path) => {
       const name = path.slice(directory.length + 1);
       return {
         path: prefix === '' ? name : `${prefix}/${name}`,

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -67,7 +68,7 @@ export async function unpackPackages(archives: readonly string[], directory: str
     const content = await output('dpkg-deb', ['--fsys-tarfile', archive]);
     await output(
       'tar',
-      ['-x', '--keep-directory-symlink', '--no-same-owner', '--no-same-permissions', ...exclude, '-f', '-'],
+      ['-x', '--keep-directory-symlink', '--no-same-owner', '--same-permissions', ...exclude, '-f', '-'],
       {
         directory,
         input: content,
@@ -111,6 +112,16 @@ export async function linkCommands(directory: string): Promise<void> {
     const folder = /(^|\/)sbin\//.test(path) ? 'usr/sbin' : 'usr/bin';
     if (['usr/bin', 'usr/sbin'].some((one) => existsSync(join(directory, one, name)))) continue;
     linkOnce('/usr/bin/busybox', join(directory, folder, name));
+  }
+}
+
+/** For everybody to read, and nothing's to become another user by, whatever packages and this process's umask say. */
+export function settleModes(directory: string): void {
+  chmodSync(directory, 0o755);
+  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isDirectory()) chmodSync(path, 0o755);
+    else if (entry.isFile()) chmodSync(path, (statSync(path).mode & 0o111) === 0 ? 0o644 : 0o755);
   }
 }
 
