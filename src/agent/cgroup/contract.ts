@@ -21,6 +21,7 @@ type Capability = Exclude<keyof CgroupCapabilities, 'version'>;
 
 const tenant: GroupPath = ['tenants', 'acme'];
 const instance: GroupPath = ['tenants', 'acme', 'i-one'];
+const other: GroupPath = ['tenants', 'acme', 'i-two'];
 
 export interface ContractTest {
   readonly title: string;
@@ -287,11 +288,13 @@ export function cgroupContract(capabilities: CgroupCapabilities): ContractTest[]
     const holder = await start(instance);
     const forker = spawn('sh', ['-c', 'while true; do sleep 0.01 & sleep 0.01; done'], { stdio: 'ignore' });
     processes.push(forker);
-    cgroup.attach(tenant, forker.pid ?? 0);
+    // In a group of its own: those that have children hold no processes.
+    cgroup.create(other);
+    cgroup.attach(other, forker.pid ?? 0);
     const identity = identify(holder.pid);
     await cgroup.freeze(instance);
     await cgroup.kill(tenant);
-    deepEqual(cgroup.processes(tenant), []);
+    deepEqual(cgroup.processes(other), []);
     deepEqual(cgroup.processes(instance), []);
     // It leaves its group a moment before its last thread has ended.
     await eventually(() => !(identity !== undefined && isAlive(identity)));

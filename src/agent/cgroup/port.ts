@@ -73,8 +73,8 @@ export interface Cgroup {
   resetPeak(group: GroupPath): void;
   /**
    * While held, a process that runs into this group's own memory limit is not killed: it waits (v1) or is slowed down
-   * from just below the limit on (v2), so that whoever lowered the limit can take that back. Does nothing without a
-   * memory limit. Meanwhile a system call that needs a page may end short or with EFAULT on v1, where it would have killed. Not for long: a waiting process stands still until the limit rises or the hold ends.
+   * from just below the limit on (v2), so that whoever lowered the limit can take that back. Without a memory
+   * limit the one that is set next is held. Meanwhile a system call that needs a page may end short or with EFAULT on v1, where it would have killed. Not for long: a waiting process stands still until the limit rises or the hold ends.
    */
   holdOutOfMemory(group: GroupPath, held: boolean): void;
   /** How near to its limit the group has come. Cheap: some small files. */

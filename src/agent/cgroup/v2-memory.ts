@@ -12,6 +12,12 @@ import { limitOf, type V2Files } from './v2-files.ts';
  */
 const holdMarginBytes = 4096 * kib;
 
+/**
+ * The hold of a group that has no limit: nothing ever comes so far, and the limit that is written next is held from its
+ * first moment. Any number would do that the kernel does not show as `max`.
+ */
+const holdWithoutLimitBytes = 2 ** 60;
+
 /** Runs `action` while no process of the group can allocate. */
 export type WhileStill = (action: () => LimitOutcome) => Promise<LimitOutcome>;
 
@@ -43,9 +49,9 @@ export class V2Memory {
   }
 
   hold(group: GroupPath, held: boolean): void {
-    const limit = held ? this.limit(group) : null;
-    const text = limit === null ? 'max' : String(Math.max(0, limit - holdMarginBytes));
-    this.#files.write(group, 'memory.high', text);
+    const limit = this.limit(group);
+    const holdBytes = limit === null ? holdWithoutLimitBytes : Math.max(0, limit - holdMarginBytes);
+    this.#files.write(group, 'memory.high', held ? String(holdBytes) : 'max');
   }
 
   strain(group: GroupPath): MemoryStrain {

@@ -143,3 +143,11 @@ test('without the memory controller nothing pretends to be a limit', async () =>
   expect(await cgroup.setLimits(instance, { memoryBytes: 64 * mib, cpuMillicores: 10 })).toBe('applied');
   expect(cgroup.limits(instance)).toEqual({ memoryBytes: null, cpuMillicores: null, pids: null });
 });
+
+test('a hold that is asked for before there is a limit is the next limit’s from its first moment', async () => {
+  group({ 'memory.current': String(100 * mib), 'memory.max': 'max\n', 'memory.high': 'max\n' });
+  make().holdOutOfMemory(instance, true);
+  expect(make().memoryStrain(instance)).toMatchObject({ held: true, limitBytes: null });
+  expect(await make().setLimits(instance, { memoryBytes: 128 * mib })).toBe('applied');
+  expect(content(inside('memory.high'))).toBe(String(124 * mib));
+});

@@ -55,7 +55,7 @@ export async function inScene(cgroup: Cgroup, body: (scene: Scene) => Promise<vo
 export class Holder {
   readonly child: ChildProcess;
   #buffered = '';
-  #waiting: ((line: string) => void) | undefined;
+  #waiting: { readonly take: (line: string) => void; readonly fail: (error: Error) => void } | undefined;
 
   constructor(child: ChildProcess) {
     this.child = child;
@@ -63,6 +63,7 @@ export class Holder {
       this.#buffered += data.toString();
       this.#deliver();
     });
+    child.on('exit', (code, signal) => this.#waiting?.fail(new Error(`it ended by ${signal ?? code}`)));
   }
 
   get pid(): number {
@@ -76,8 +77,8 @@ export class Holder {
   }
 
   line(): Promise<string> {
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
+    return new Promise((resolve, reject) => {
+      this.#waiting = { take: resolve, fail: reject };
       this.#deliver();
     });
   }
@@ -89,6 +90,6 @@ export class Holder {
     this.#buffered = this.#buffered.slice(end + 1);
     const waiting = this.#waiting;
     this.#waiting = undefined;
-    waiting(line);
+    waiting.take(line);
   }
 }
