@@ -5,12 +5,12 @@ const tuning = { calmFirstMs: 10, calmLongestMs: 50 };
 
 test('B4: nothing is claimed again until it has been calm for a while', () => {
   const calm = new Calm(tuning);
-  expect(calm.mayClaim(0)).toBe(true);
+  expect(calm.quietMs(0)).toBe(0);
   calm.disturbed(100);
-  expect(calm.mayClaim(109)).toBe(false);
+  expect(calm.quietMs(109)).toBe(1);
   calm.disturbed(109);
-  expect(calm.mayClaim(118)).toBe(false);
-  expect(calm.mayClaim(119)).toBe(true);
+  expect(calm.quietMs(118)).toBe(1);
+  expect(calm.quietMs(119)).toBe(0);
 });
 
 test('a unit that is short again soon after is left alone for longer each time, to a limit', () => {

@@ -23,7 +23,8 @@ export class Calm {
     return this.#quietMs;
   }
 
-  mayClaim(nowMs: number): boolean {
-    return nowMs >= this.#untilMs;
+  /** For how long nothing is to be claimed; 0 when it may be. */
+  quietMs(nowMs: number): number {
+    return Math.max(0, this.#untilMs - nowMs);
   }
 }

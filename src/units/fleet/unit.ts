@@ -83,7 +83,7 @@ export class FleetUnit {
   get state(): UnitMeasure['state'] {
     if (this.stopping) return 'stopping';
     if (!this.connected) return 'disconnected';
-    return this.served.size === 0 ? 'warm' : 'bound';
+    return this.served.size === 0 && this.placed.size === 0 ? 'warm' : 'bound';
   }
 
   /** Whose it is; null while it is nobody's or several tenants'. */
@@ -208,7 +208,9 @@ export class FleetUnit {
     const { vm } = this;
     const nowMs = clock.monotonicMs();
     const leftBytes = this.#idle ? this.#idleBytes(usableBytes) : usableBytes;
-    const target = this.#calm.mayClaim(nowMs) ? vm.provisioned.memory - leftBytes : 0;
+    const quietMs = this.#calm.quietMs(nowMs);
+    if (quietMs > 0) this.#later(quietMs);
+    const target = quietMs > 0 ? 0 : vm.provisioned.memory - leftBytes;
     const over = vm.claimed.memory - target;
     if (over > 0) await driver.releaseMemory(vm, over);
     if (this.#applied.get('usable') !== usableBytes) {

@@ -1,0 +1,398 @@
+// The fleet over machines that are not there: what it does, in which order, and what becomes of faults.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { pino } from 'pino';
+import { CgroupNone } from '../../agent/cgroup/none.ts';
+import { systemClock } from '../../base/clock.ts';
+import { BellowsError } from '../../base/errors.ts';
+import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import { gib, mib } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
+import type { AgentProtocol, InstanceSpec } from '../../protocol/agent.ts';
+import type { EventOf } from '../../protocol/rpc.ts';
+import { MockVmDriver, type MockVm } from '../mock/mock-vm-driver.ts';
+import type { FleetConfig, FleetTuning } from './config.ts';
+import { Fleet } from './fleet.ts';
+import { UnitCode } from './unit-code.ts';
+
+const size = { memory: gib, cpu: 2000, storage: gib, bandwidth: 1e8 } as Resources;
+const grantOf = (memoryMib: number): Resources =>
+  ({ memory: memoryMib * mib, cpu: 500, storage: 128 * mib, bandwidth: 1e7 }) as Resources;
+const acme = { tenant: 'acme' as TenantId, uid: 1, memoryBytes: null, cpuMillicores: null, weight: 1 };
+const rival = { ...acme, tenant: 'rival' as TenantId, uid: 2 };
+const quick: Partial<FleetTuning> = {
+  hostReserveBytes: 0,
+  acquireTimeoutMs: 300,
+  hungAfterMs: 60,
+  pingMs: 20,
+  reconnectMs: 80,
+  cloneRetryFirstMs: 10,
+  idleClaimMs: 10,
+  settleMs: 20,
+  calmFirstMs: 60,
+  lastLogsMs: 200,
+};
+
+let directory: string;
+let driver: MockVmDriver;
+let fleet: Fleet;
+let events: EventOf<AgentProtocol>[];
+let sent: string[];
+
+function specOf(id: string, memoryMib: number, of = acme): InstanceSpec {
+  return {
+    id: id as InstanceId,
+    tenant: of.tenant,
+    uid: of.uid,
+    workload: `${of.tenant}/chat` as WorkloadKey,
+    generation: 'g1',
+    kind: 'app',
+    runtime: 'nodejs26.x',
+    codeDirectory: `${directory}/code/${of.tenant}/${'a'.repeat(64)}`,
+    handler: null,
+    start: 'node server.js',
+    timeoutMs: 1_000,
+    env: {},
+    network: 'host',
+    grant: grantOf(memoryMib),
+    function: null,
+  };
+}
+
+async function open(units: Partial<FleetConfig['units']> = {}, pool = 1): Promise<void> {
+  const config = {
+    dataDirectory: directory,
+    units: {
+      size,
+      accelerator: 'tcg' as const,
+      image: null,
+      sharing: 'none' as const,
+      subnet: null,
+      poolMaximum: 10,
+      ...units,
+    },
+  };
+  const code = new UnitCode(async (_, { sha256 }) => void sent.push(sha256));
+  fleet = new Fleet({
+    config,
+    capacity: size,
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+    tuning: quick,
+    code,
+    emit: (event) => events.push(event),
+  });
+  await fleet.handlers.setPool({ size: pool });
+  await fleet.open({ driver, cgroup: new CgroupNone(), left: await driver.open() });
+  for (const tenant of [acme, rival]) await fleet.handlers.ensureTenant(tenant);
+}
+
+const start = async (id: string, memoryMib: number, of = acme) => {
+  const result = await fleet.handlers.start(specOf(id, memoryMib, of));
+  if (result.outcome !== 'started') throw new Error('it did not start');
+  return result;
+};
+const vmOf = (id: string): MockVm => {
+  const found = driver.all.find(({ mock }) => {
+    try {
+      return mock.instance(id as InstanceId) !== undefined;
+    } catch {
+      return false;
+    }
+  });
+  if (found === undefined) throw new Error(`no unit has ${id}`);
+  return found;
+};
+const resize = (id: string, memoryMib: number) =>
+  fleet.handlers.resize({
+    tenants: [],
+    instances: [{ id: id as InstanceId, grant: grantOf(memoryMib) }],
+    waitMs: 0,
+  });
+const exits = () => events.flatMap((event) => (event.event === 'exited' ? [event.data] : []));
+/** What was done to a unit, from the first entry that names `from` on. */
+const journalOf = (vm: MockVm): string[] =>
+  driver.journal.filter((entry) => entry.startsWith(vm.id)).map((entry) => entry.slice(vm.id.length + 1));
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'bellows-fleet-'));
+  driver = new MockVmDriver();
+  events = [];
+  sent = [];
+});
+afterEach(async () => {
+  await fleet.close(0);
+  rmSync(directory, { recursive: true, force: true });
+});
+
+describe('any size from one pool', () => {
+  test.each([128, 200, 512, 1024])(
+    'M-A2, M-A6: %d MiB: the rest is claimed before user code runs',
+    async (asked) => {
+      await open();
+      const { endpoint, instance } = await start('i-1', asked);
+      const vm = vmOf('i-1');
+      expect(vm.claimedBytes).toBe(gib - asked * mib);
+      expect(instance.unit).toBe(vm.id);
+      expect(endpoint.door).toEqual(vm.door);
+      const done = journalOf(vm);
+      expect(done.indexOf(`usable ${asked * mib}`)).toBeLessThan(done.indexOf('start'));
+      expect(done.findLastIndex((entry) => entry.startsWith('claimed'))).toBeLessThan(done.indexOf('start'));
+    },
+  );
+
+  test('more than a unit has is refused, with both amounts', async () => {
+    await open();
+    await expect(start('i-1', 2048)).rejects.toThrow(/2\.0 GiB.*1\.0 GiB/);
+  });
+
+  test('each instance has a unit of its own, which goes with it; another takes its place', async () => {
+    await open();
+    await Promise.all([start('i-1', 128), start('i-2', 128, rival)]);
+    const [first, second] = [vmOf('i-1'), vmOf('i-2')];
+    expect(first.id).not.toBe(second.id);
+    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+    expect(driver.vms.has(first.id)).toBe(false);
+    expect(exits()).toEqual([expect.objectContaining({ id: 'i-1', reason: 'test' })]);
+    await expect.poll(() => driver.vms.size).toBe(2);
+    expect(driver.vms.has(second.id)).toBe(true);
+  });
+
+  test('C1: tenants share a unit where the operator allows it, and code is sent into it once', async () => {
+    await open({ sharing: 'all' });
+    await start('i-1', 128);
+    await start('i-2', 200);
+    await start('i-3', 256, rival);
+    const vm = vmOf('i-1');
+    expect(vmOf('i-3').id).toBe(vm.id);
+    expect(vm.claimedBytes).toBe(gib - (128 + 200 + 256) * mib);
+    expect(sent).toHaveLength(2);
+    const { units } = await fleet.handlers.measure({});
+    expect(units.find(({ id }) => id === vm.id)).toMatchObject({ tenant: null, state: 'bound' });
+  });
+});
+
+describe('live resize', () => {
+  test('M-A3: what grows has room in its unit before its limit rises; what shrinks is limited before it is claimed', async () => {
+    await open();
+    await start('i-1', 256);
+    const vm = vmOf('i-1');
+    driver.journal.length = 0;
+    expect((await resize('i-1', 512)).instances[0]?.changes).toContainEqual(
+      expect.objectContaining({ resource: 'memory', before: 256 * mib, after: 512 * mib, status: 'applied' }),
+    );
+    expect(journalOf(vm).filter((entry) => /^claimed|^resize/.test(entry))).toEqual([
+      `claimed ${512 * mib}`,
+      'resize',
+    ]);
+    driver.journal.length = 0;
+    await resize('i-1', 128);
+    expect(journalOf(vm).filter((entry) => /^claimed|^resize/.test(entry))).toEqual([
+      'resize',
+      `claimed ${896 * mib}`,
+    ]);
+  });
+
+  test('E1: what the guest defers is not claimed; when it is applied, it is, and is told', async () => {
+    await open();
+    await start('i-1', 512);
+    const vm = vmOf('i-1');
+    vm.mock.setInUse('i-1' as InstanceId, 300 * mib);
+    const result = await resize('i-1', 128);
+    expect(result.instances[0]?.changes).toContainEqual(
+      expect.objectContaining({ resource: 'memory', status: 'deferred', after: 512 * mib }),
+    );
+    expect(vm.claimedBytes).toBe(512 * mib);
+    vm.mock.setInUse('i-1' as InstanceId, 50 * mib);
+    await expect.poll(() => vm.claimedBytes).toBe(896 * mib);
+    expect(events.some(({ event }) => event === 'applied')).toBe(true);
+  });
+
+  test('beyond what the unit was provisioned with it is infeasible, with the reason, and nothing moves', async () => {
+    await open();
+    await start('i-1', 256);
+    const [change] = (await resize('i-1', 4096)).instances[0]?.changes ?? [];
+    expect(change).toMatchObject({
+      resource: 'memory',
+      status: 'infeasible',
+      after: 256 * mib,
+      reason: expect.stringMatching(/provisioned with 1\.0 GiB/),
+    });
+    expect(vmOf('i-1').claimedBytes).toBe(768 * mib);
+  });
+
+  test('storage and bandwidth change live, in the same answer', async () => {
+    await open();
+    await start('i-1', 256);
+    const grant = { ...grantOf(256), storage: 64 * mib, bandwidth: 5e6 } as Resources;
+    const request = { tenants: [], instances: [{ id: 'i-1' as InstanceId, grant }], waitMs: 0 };
+    const { instances } = await fleet.handlers.resize(request);
+    for (const resource of ['storage', 'bandwidth'])
+      expect(instances[0]?.changes).toContainEqual(expect.objectContaining({ resource, status: 'applied' }));
+    expect((await fleet.handlers.list({})).instances[0]?.info.grant).toMatchObject({ storage: 64 * mib });
+  });
+
+  test('what could not be claimed at once is claimed later', async () => {
+    await open();
+    await start('i-1', 1024);
+    const vm = vmOf('i-1');
+    vm.spareBytes = 100 * mib;
+    const [change] = (await resize('i-1', 512)).instances[0]?.changes ?? [];
+    expect(change).toMatchObject({ status: 'applied', reason: expect.stringMatching(/go back to the host/) });
+    vm.spareBytes = Number.POSITIVE_INFINITY;
+    await expect.poll(() => vm.claimedBytes).toBe(512 * mib);
+  });
+});
+
+describe('B4: given back before it is needed', () => {
+  test('a unit whose instance is frozen is claimed down, and has everything again before it is thawed', async () => {
+    await open();
+    await start('i-1', 512);
+    const vm = vmOf('i-1');
+    await fleet.handlers.measure({});
+    await fleet.handlers.freeze({ id: 'i-1' as InstanceId });
+    await expect.poll(() => vm.claimedBytes).toBeGreaterThan(900 * mib);
+    driver.journal.length = 0;
+    await fleet.handlers.thaw({ id: 'i-1' as InstanceId });
+    const done = journalOf(vm);
+    expect(done.indexOf(`claimed ${512 * mib}`)).toBeLessThan(done.indexOf('thaw'));
+    expect(vm.claimedBytes).toBe(512 * mib);
+  });
+
+  test('under pressure everything goes back at once, and is claimed again when it is calm', async () => {
+    await open();
+    await start('i-1', 256);
+    const vm = vmOf('i-1');
+    vm.emitGuest({ event: 'pressure', data: { availableBytes: 1, stalledMicros: 1, why: 'test' } });
+    await expect.poll(() => vm.claimedBytes).toBe(0);
+    await expect.poll(() => vm.claimedBytes).toBe(768 * mib);
+  });
+});
+
+describe('faults', () => {
+  test('QEMU is killed: its instance is told of with the reason, and another unit takes its place', async () => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    vm.lose('QEMU was ended by SIGKILL');
+    await expect
+      .poll(exits)
+      .toEqual([expect.objectContaining({ id: 'i-1', reason: expect.stringMatching(/was lost.*SIGKILL/) })]);
+    await expect.poll(() => driver.vms.has(vm.id)).toBe(false);
+    expect((await fleet.handlers.list({})).instances).toEqual([]);
+    await start('i-2', 128);
+  });
+
+  test('a guest that hangs is noticed by its deadline and lost', async () => {
+    await open();
+    await start('i-1', 128);
+    vmOf('i-1').hung = true;
+    await expect
+      .poll(exits)
+      .toEqual([
+        expect.objectContaining({ id: 'i-1', reason: expect.stringMatching(/did not answer within/) }),
+      ]);
+  });
+
+  test('an agent that is killed inside and comes back has its instances; one that is gone is told of', async () => {
+    await open({ sharing: 'tenant' });
+    await start('i-1', 128);
+    await start('i-2', 128);
+    const vm = vmOf('i-1');
+    vm.disconnect();
+    vm.mock.exit('i-2' as InstanceId, { reason: 'nobody listens' });
+    events.length = 0;
+    vm.reconnect();
+    await expect
+      .poll(async () => (await fleet.handlers.list({})).instances.map(({ info }) => info.id))
+      .toEqual(['i-1']);
+  });
+
+  test('an agent that does not come back in time is lost with its unit', async () => {
+    await open();
+    await start('i-1', 128);
+    vmOf('i-1').disconnect();
+    await expect
+      .poll(exits)
+      .toEqual([expect.objectContaining({ reason: expect.stringMatching(/did not come back/) })]);
+  });
+
+  test('with no unit to be had a start waits, and is then told why', async () => {
+    driver.failure = new BellowsError('NoRoom', 'The disk with the data directory is full.');
+    await open();
+    await expect(start('i-1', 128)).rejects.toThrow(
+      expect.objectContaining({ code: 'NoRoom', message: expect.stringMatching(/disk.*full/) }),
+    );
+    const waiting = start('i-2', 128);
+    driver.failure = undefined;
+    await expect(waiting).resolves.toMatchObject({ outcome: 'started' });
+  });
+
+  test('an instance that does not end in time takes its unit with it', async () => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    vm.mock.script.next('stop', { do: 'fail', error: new BellowsError('Unavailable', 'No answer.') });
+    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+    expect(driver.vms.has(vm.id)).toBe(false);
+    expect(exits()).toHaveLength(1);
+  });
+
+  test('user code that fails while it loads leaves nothing, and its error is answered', async () => {
+    await open({}, 0);
+    const failed = { errorType: 'Error', errorMessage: 'no such module', trace: [] };
+    const starting = fleet.handlers.start(specOf('i-1', 128));
+    await expect.poll(() => driver.all.length).toBe(1);
+    driver.all[0]?.mock.script.next('start', { do: 'answer', result: { outcome: 'failed', error: failed } });
+    expect(await starting).toEqual({ outcome: 'failed', error: failed });
+    await expect.poll(() => driver.vms.size).toBe(0);
+  });
+});
+
+describe('a fleet that comes back', () => {
+  test('finds its instances where they are, and gives no tenant’s unit to another', async () => {
+    await open();
+    const { endpoint } = await start('i-1', 256);
+    const vm = vmOf('i-1');
+    const left = [...driver.vms];
+    await open();
+    expect(left.map(([id]) => id)).toContain(vm.id);
+    const { instances } = await fleet.handlers.list({});
+    expect(instances).toEqual([expect.objectContaining({ endpoint, spec: specOf('i-1', 256) })]);
+    await start('i-2', 128, rival);
+    expect(vmOf('i-2').id).not.toBe(vm.id);
+  });
+
+  test('a unit whose tenant has nothing in it any more is destroyed, not passed on', async () => {
+    await open();
+    await start('i-1', 256);
+    const vm = vmOf('i-1');
+    const before = fleet;
+    vm.disconnect();
+    vm.mock.exit('i-1' as InstanceId, { reason: 'while nobody looked' });
+    vm.connected = true;
+    await open();
+    expect(driver.vms.has(vm.id)).toBe(false);
+    await before.close(0);
+  });
+});
+
+test('what an instance printed outlives its unit', async () => {
+  await open();
+  await start('i-1', 128);
+  vmOf('i-1').lines.push('one', 'two');
+  await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+  const workload = 'acme/chat' as WorkloadKey;
+  const { entries } = await fleet.handlers.readLogs({ workload, cursor: null, limit: 10, waitMs: 0 });
+  expect(entries.map(({ line }) => line)).toEqual(['one', 'two']);
+});
+
+test('a shutdown leaves no unit', async () => {
+  await open({}, 2);
+  await start('i-1', 128);
+  await fleet.handlers.shutdown({ graceMs: 0 });
+  expect(driver.vms.size).toBe(0);
+  await expect(start('i-2', 128)).rejects.toThrow(/stopping/);
+});

@@ -1,0 +1,217 @@
+// A driver of virtual machines that are not there, for testing what owns them: claims are numbers, guests are MockAgents.
+// What happens is written to one journal in its order. Tests only.
+import { BellowsError } from '../../base/errors.ts';
+import type { UnitId } from '../../base/ids.ts';
+import type { Bytes } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
+import type { AgentProtocol, UnitMeasure } from '../../protocol/agent.ts';
+import type { GuestProtocol } from '../../protocol/guest.ts';
+import type { Caller, EventOf, Handlers } from '../../protocol/rpc.ts';
+import { noResources } from '../no-resources.ts';
+import { defaultUnitCapabilities, type Unit, type UnitEvent, type UnitHandle } from '../port.ts';
+import type { MemoryClaim, VmDriver, VmUnit } from '../vm/port.ts';
+import { MockAgent } from './mock-agent.ts';
+
+const firstPid = 200_001;
+const defaultTimeoutMs = 5_000;
+type GuestMethod = keyof GuestProtocol['methods'];
+type GuestEvent = EventOf<GuestProtocol>;
+
+export class MockVm implements VmUnit {
+  readonly handle: UnitHandle;
+  readonly provisioned: Resources;
+  readonly pid: number;
+  readonly mock: MockAgent;
+  readonly door = { host: '127.0.0.1', port: 1, token: 'token' };
+  readonly guest: Caller<GuestProtocol>;
+  readonly journal: string[];
+  /** Answers nothing, as a guest whose kernel hangs. */
+  hung = false;
+  connected = true;
+  lost = false;
+  claimedBytes = 0;
+  /** The most that the guest can spare; by default all. */
+  spareBytes = Number.POSITIVE_INFINITY;
+  lines: string[] = [];
+  readonly #listeners = new Set<(event: UnitEvent) => void>();
+  readonly #guestListeners = new Set<(event: GuestEvent) => void>();
+
+  constructor(id: UnitId, pid: number, size: Resources, journal: string[]) {
+    this.handle = { version: 1, driver: 'vm', id, data: {} };
+    this.pid = pid;
+    this.provisioned = size;
+    this.journal = journal;
+    this.mock = new MockAgent(size);
+    this.mock.listen((event) => this.emitGuest(event));
+    this.guest = { call: (name, params, options) => this.#call(name, params, options?.timeoutMs) as never };
+  }
+
+  get id(): UnitId {
+    return this.handle.id;
+  }
+
+  get claimed(): Resources {
+    return { ...noResources, memory: this.claimedBytes as Bytes };
+  }
+
+  get agent(): Caller<AgentProtocol> {
+    return this.guest;
+  }
+
+  subscribe(listener: (event: UnitEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  subscribeGuest(listener: (event: GuestEvent) => void): () => void {
+    this.#guestListeners.add(listener);
+    return () => this.#guestListeners.delete(listener);
+  }
+
+  emitGuest(event: GuestEvent): void {
+    for (const listener of [...this.#guestListeners]) listener(event);
+  }
+
+  /** The agent inside is killed, and comes back. */
+  disconnect(): void {
+    this.connected = false;
+    this.#tell({ type: 'disconnected' });
+  }
+
+  reconnect(): void {
+    this.connected = true;
+    this.#tell({ type: 'connected' });
+  }
+
+  /** Its process is killed. */
+  lose(reason: string): void {
+    this.lost = true;
+    this.#tell({ type: 'lost', reason });
+  }
+
+  async close(): Promise<void> {
+    this.#listeners.clear();
+    this.#guestListeners.clear();
+  }
+
+  #tell(event: UnitEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  async #call(name: GuestMethod, params: unknown, timeoutMs = defaultTimeoutMs): Promise<unknown> {
+    if (this.hung || !this.connected || this.lost) {
+      await new Promise((resolve) => setTimeout(resolve, Math.min(timeoutMs, defaultTimeoutMs)));
+      throw new BellowsError('Unavailable', `No answer to ${name} within ${timeoutMs} ms.`);
+    }
+    if (name !== 'readLogs' && name !== 'setClock') this.journal.push(`${this.id} ${name}`);
+    const handler = this.#handlers()[name] as (params: unknown) => Promise<unknown>;
+    return handler(params);
+  }
+
+  #handlers(): Handlers<GuestProtocol> {
+    const unused = (): Promise<never> => Promise.reject(new Error('not used by the fleet'));
+    return {
+      ...this.mock.handlers,
+      readLogs: async ({ cursor, waitMs, workload }) => {
+        const from = Number(cursor ?? 0);
+        if (from >= this.lines.length && waitMs > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+        const entries = this.lines.slice(from).map((line) => ({ timeMs: 0, instance: workload, line }));
+        return { entries, cursor: String(Math.max(from, this.lines.length)) };
+      },
+      personalise: unused,
+      identify: unused,
+      makeClaimable: unused,
+      setClock: async () => ({}),
+      setUsable: async ({ memoryBytes }) => {
+        this.journal.push(`${this.id} usable ${memoryBytes}`);
+        return {};
+      },
+      setStorage: async ({ usableBytes }) => ({ usableBytes, trimmedBytes: 0 }),
+      setBandwidth: async () => ({}),
+    };
+  }
+}
+
+export class MockVmDriver implements VmDriver {
+  readonly name = 'vm';
+  readonly capabilities = { ...defaultUnitCapabilities, provision: true, claim: true, resize: true };
+  readonly journal: string[] = [];
+  readonly vms = new Map<UnitId, MockVm>();
+  /** What the next clones fail with. */
+  failure: BellowsError | undefined;
+  #lastPid = firstPid;
+
+  get all(): MockVm[] {
+    return [...this.vms.values()];
+  }
+
+  async open(): Promise<UnitHandle[]> {
+    return this.all.map(({ handle }) => handle);
+  }
+
+  async prepareTemplate(): Promise<void> {
+    await Promise.resolve();
+  }
+
+  async provision(id: UnitId, size: Resources): Promise<MockVm> {
+    if (this.failure !== undefined) throw this.failure;
+    this.#lastPid += 1;
+    const vm = new MockVm(id, this.#lastPid, size, this.journal);
+    this.vms.set(id, vm);
+    return vm;
+  }
+
+  boot(id: UnitId, size: Resources): Promise<MockVm> {
+    return this.provision(id, size);
+  }
+
+  async adopt(handle: UnitHandle): Promise<MockVm> {
+    const vm = this.vms.get(handle.id);
+    if (vm === undefined) throw new BellowsError('NotFound', `There is no unit ${handle.id}.`);
+    return vm;
+  }
+
+  provisionReport = (): undefined => undefined;
+
+  async claimMemory(unit: Unit, bytes: number): Promise<MemoryClaim> {
+    const vm = this.#of(unit);
+    vm.claimedBytes += Math.max(0, Math.min(bytes, vm.spareBytes));
+    this.journal.push(`${vm.id} claimed ${vm.claimedBytes}`);
+    return { claimedBytes: vm.claimedBytes, durationMs: 0, steps: [], stalled: false };
+  }
+
+  async releaseMemory(unit: Unit, bytes: number): Promise<void> {
+    const vm = this.#of(unit);
+    vm.claimedBytes = Math.max(0, vm.claimedBytes - bytes);
+    this.journal.push(`${vm.id} claimed ${vm.claimedBytes}`);
+  }
+
+  async setStorage(_unit: Unit, usableBytes: number): Promise<{ usableBytes: number; trimmedBytes: number }> {
+    return { usableBytes, trimmedBytes: 0 };
+  }
+
+  resize = async (): Promise<void> => undefined;
+  claim = async (): Promise<void> => undefined;
+  release = async (): Promise<void> => undefined;
+  setCpu = async (): Promise<void> => undefined;
+  setBandwidth = async (): Promise<void> => undefined;
+  moveToGroup = async (): Promise<void> => undefined;
+  close = async (): Promise<void> => undefined;
+  snapshot = (): Promise<never> => Promise.reject(new BellowsError('NotSupportedHere', 'Not here.'));
+
+  measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'> {
+    const { id, pid, provisioned, claimed } = this.#of(unit);
+    const host = { hostPrivateBytes: 1, hostGroupBytes: 1, hostStorageBytes: 1 };
+    return { id, driver: 'vm', pid, provisioned, claimed, ...host };
+  }
+
+  async destroy(unit: Unit): Promise<void> {
+    this.vms.delete(unit.handle.id);
+    this.journal.push(`${unit.handle.id} destroyed`);
+    await unit.close();
+  }
+
+  #of(unit: Unit): MockVm {
+    return unit as MockVm;
+  }
+}
