@@ -4,7 +4,7 @@ import {
   chmodSync,
   copyFileSync,
   cpSync,
-  existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readdirSync,
@@ -110,7 +110,7 @@ export async function linkCommands(directory: string): Promise<void> {
   for (const path of list.toString().trim().split('\n')) {
     const name = path.split('/').at(-1) as string;
     const folder = /(^|\/)sbin\//.test(path) ? 'usr/sbin' : 'usr/bin';
-    if (['usr/bin', 'usr/sbin'].some((one) => existsSync(join(directory, one, name)))) continue;
+    if (['usr/bin', 'usr/sbin'].some((one) => isThere(join(directory, one, name)))) continue;
     linkOnce('/usr/bin/busybox', join(directory, folder, name));
   }
 }
@@ -118,9 +118,10 @@ export async function linkCommands(directory: string): Promise<void> {
 /** For everybody to read, and nothing's to become another user by, whatever packages and this process's umask say. */
 export function settleModes(directory: string): void {
   chmodSync(directory, 0o755);
-  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
-    const path = join(entry.parentPath, entry.name);
-    if (entry.isDirectory()) chmodSync(path, 0o755);
+  // Not by a recursive readdir, which follows links to directories: of the guest's, many lead into this machine's /etc.
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) settleModes(path);
     else if (entry.isFile()) chmodSync(path, (statSync(path).mode & 0o111) === 0 ? 0o644 : 0o755);
   }
 }
@@ -146,5 +147,10 @@ export async function makeFileSystem(directory: string, file: string): Promise<v
 }
 
 function linkOnce(target: string, path: string): void {
-  if (!existsSync(path)) symlinkSync(target, path);
+  if (!isThere(path)) symlinkSync(target, path);
+}
+
+/** Also when it is a link: where it leads is the guest's matter, and may be anything on this machine. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
