@@ -49,7 +49,8 @@ export class Balloon {
 
   /** @param howMuch asked when the turn comes, since an earlier claim may have taken it: bytes, at most. */
   claim(howMuch: () => Promise<number>): Promise<BalloonChange> {
-    const claim = this.#claims.then(() => this.#claim(howMuch));
+    const releases = this.#releases;
+    const claim = this.#claims.then(() => this.#claim(howMuch, releases));
     this.#claims = claim.catch(() => undefined);
     return claim;
   }
@@ -61,8 +62,7 @@ export class Balloon {
     return this.#follow(left, this.#releases, releaseMs);
   }
 
-  async #claim(howMuch: () => Promise<number>): Promise<BalloonChange> {
-    const releases = this.#releases;
+  async #claim(howMuch: () => Promise<number>, releases: number): Promise<BalloonChange> {
     const bytes = await howMuch();
     const before = await this.look();
     if (bytes <= 0 || releases !== this.#releases) return { claimedBytes: before, stalled: false };

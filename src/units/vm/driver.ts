@@ -155,7 +155,7 @@ export class QemuDriver implements VmDriver {
   async setStorage(unit: Unit, usableBytes: number): Promise<{ usableBytes: number; trimmedBytes: number }> {
     const { core } = this.#of(unit);
     const answer = await core.link.call('setStorage', { usableBytes }, { timeoutMs: 60_000 });
-    core.update({ usableStorageBytes: answer.usableBytes });
+    core.update({ usableStorageBytes: Math.min(answer.usableBytes, core.record.size.storage) });
     return answer;
   }
 

@@ -1,6 +1,7 @@
 // How much of a unit is left to use: the arithmetic, and going there resource by resource. Owns that growth comes before
 // shrinking, and that a shrink which the guest can not follow is taken back. Each resource's own way is the driver's.
 import { BellowsError } from '../../base/errors.ts';
+import { mib } from '../../base/quantity.ts';
 import { performance } from 'node:perf_hooks';
 import { formatResource, resourceKinds, type Resources } from '../../model/resources.ts';
 import type { TrimStep } from '../../protocol/guest.ts';
@@ -37,7 +38,8 @@ export async function resize(driver: VmDriver, unit: UnitView, size: Resources):
   if (size.bandwidth !== usable('bandwidth')) await driver.setBandwidth(unit, wholeOrNull('bandwidth'));
   if (size.storage !== usable('storage')) {
     const { usableBytes } = await driver.setStorage(unit, size.storage);
-    if (usableBytes > size.storage) throw inUse(unit, 'storage', size.storage, usableBytes);
+    if (usableBytes > size.storage + storageSlackBytes)
+      throw inUse(unit, 'storage', size.storage, usableBytes);
   }
   const wanted = usable('memory') - size.memory;
   if (wanted < pageBytes) return;
@@ -51,6 +53,8 @@ export async function resize(driver: VmDriver, unit: UnitView, size: Resources):
 
 /** A balloon takes whole pages. */
 const pageBytes = 4096;
+/** A claim is a file, and the file system gives whole blocks, and some for its own notes. */
+const storageSlackBytes = mib;
 
 function inUse(unit: UnitView, kind: keyof Resources, wanted: number, possible: number): BellowsError {
   return new BellowsError(

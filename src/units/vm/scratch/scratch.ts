@@ -8,6 +8,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { UnitId } from '../../../base/ids.ts';
+import { mib } from '../../../base/quantity.ts';
 import { unpack, type Packing } from '../packed-file.ts';
 import { runTool } from '../run-tool.ts';
 
@@ -23,6 +24,14 @@ const formatOptions = ['-q', '-F', '-m', '0', '-b', '4096', '-O', '^has_journal,
 const extendedOptions = 'lazy_itable_init=1,nodiscard,root_owner=0:0';
 /** The same everywhere: nothing in a guest may depend on it. */
 const fileSystemId = '6c1f9a52-0d0b-4b5f-9d67-6ad3b1c58a10';
+
+/** What ext4 needs for itself of such a disk (inodes, 1.6 %), and what the guest's agent keeps: beyond what was provisioned. */
+const overheadShare = 1 / 32;
+const overheadBytes = 24 * mib;
+
+/** How large a disk is made so that all that was provisioned may be used. It costs the host nothing. */
+export const diskBytesFor = (storageBytes: number): number =>
+  Math.ceil((storageBytes * (1 + overheadShare) + overheadBytes) / mib) * mib;
 
 export interface ScratchDisk {
   readonly file: string;
@@ -43,10 +52,10 @@ export class ScratchDisks {
     return join(this.#directory, `${id}.ext4`);
   }
 
-  /** An empty file system, or what a template's held. `uid`: whose QEMU uses it. @throws BellowsError NoRoom */
+  /** An empty file system for so much storage, or what a template's held. `uid`: whose QEMU uses it. @throws BellowsError NoRoom */
   async make(
     id: UnitId,
-    bytes: number,
+    storageBytes: number,
     uid: number | null,
     content?: { readonly packed: string; readonly layout: Packing },
   ): Promise<ScratchDisk> {
@@ -54,7 +63,7 @@ export class ScratchDisks {
     try {
       {
         await using handle = await open(file, 'wx', 0o600);
-        await handle.truncate(bytes);
+        await handle.truncate(diskBytesFor(storageBytes));
         if (content !== undefined) await unpack(content.packed, content.layout, handle);
       }
       if (content === undefined)

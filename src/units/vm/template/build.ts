@@ -11,6 +11,7 @@ import { insidePaths } from '../machine/sandbox.ts';
 import { saveDevices } from '../migration.ts';
 import { pack } from '../packed-file.ts';
 import type { UnitRecord } from '../record.ts';
+import { diskBytesFor } from '../scratch/scratch.ts';
 import { startCore } from '../start-core.ts';
 import { newTemplateMemory, sealTemplateMemory } from './memory.ts';
 import { templateFileNames, type StoredTemplate } from './store.ts';
@@ -89,5 +90,5 @@ async function packScratch(
   path: string,
 ): Promise<StoredTemplate['scratch']> {
   await using disk = await open(host.scratch.fileOf(id), 'r');
-  return await pack(disk, size.storage, path);
+  return await pack(disk, diskBytesFor(size.storage), path);
 }
