@@ -48,7 +48,7 @@ export class Gateway {
     this.#functions = new Functions(
       {
         clock: systemClock,
-        openLink: (runDirectory, handlers) => new InstanceLink(runDirectory, handlers),
+        openLink: (id, endpoint, handlers) => new InstanceLink(id, endpoint, handlers),
         acquire: (workload, generation, waiting) => this.#controller.acquire(workload, generation, waiting),
         discard,
         freeze: (id) => this.#agent.freeze(id),

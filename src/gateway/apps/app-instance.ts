@@ -1,6 +1,5 @@
 // One instance of an app as the gateway sees it: its kept-open connections, and how many clients it serves.
 // Owns them. Which instance a client gets is app-pool.ts.
-import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Frame } from '../../base/frame.ts';
@@ -9,18 +8,16 @@ import { frameType, instanceSockets } from '../../protocol/instance.ts';
 import type { InstanceRoute } from '../../protocol/routes.ts';
 import { connectionCounts } from '../../protocol/schemas.ts';
 import { InstanceLink } from '../links/instance-link.ts';
-import type { Upstream } from './forward.ts';
+import { doorUpstream, hostUpstream, type AppUpstream } from './upstream.ts';
 import { HandoverChannel } from './handover-channel.ts';
 
-/** Idle connections kept to one instance: more than a busy page loads from at once. */
-const maxIdleConnections = 64;
 const countsMessage = z.preprocess((text) => JSON.parse(String(text)) as unknown, connectionCounts);
 
 export class AppInstance {
   readonly id: InstanceId;
   readonly generation: string;
-  readonly upstream: Upstream;
-  /** Undefined with mode `tcp`: then connections are tunnelled. */
+  readonly upstream: AppUpstream;
+  /** Undefined with mode `tcp` and in virtual machines: then connections are tunnelled. */
   readonly handover: { readonly link: InstanceLink; readonly channel: HandoverChannel } | undefined;
   /** Requests under way through the gateway, and tunnels. */
   openRequests = 0;
@@ -33,18 +30,15 @@ export class AppInstance {
   #handedOver = 0;
 
   constructor(route: InstanceRoute, onDead: (reason: string) => void) {
-    const { runDirectory, mode, port } = route.endpoint;
+    const { runDirectory, mode, door } = route.endpoint;
     this.id = route.id;
     this.generation = route.generation;
-    const agent = new Agent({ keepAlive: true, maxFreeSockets: maxIdleConnections });
-    const tcp = mode === 'tcp' && port !== null;
-    this.upstream = {
-      agent,
-      address: tcp ? { host: '127.0.0.1', port } : { socketPath: join(runDirectory, instanceSockets.http) },
-    };
-    if (tcp) return;
+    this.upstream =
+      door === undefined ? hostUpstream(route.endpoint) : doorUpstream(route.id, route.endpoint, door);
+    // A socket can not be handed into another machine.
+    if (mode === 'tcp' || door !== undefined) return;
     const channel = new HandoverChannel(join(runDirectory, instanceSockets.handover));
-    const link = new InstanceLink(runDirectory, {
+    const link = new InstanceLink(route.id, route.endpoint, {
       onOpen: () => undefined,
       onFrame: (frame) => this.#onFrame(frame),
       onLost: () => channel.close(),

@@ -1,5 +1,5 @@
 // A tunnel between a client and an app behind a plain port: bytes both ways, nothing parsed, half-close kept.
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { AppInstance } from './app-instance.ts';
 
 /**
@@ -13,39 +13,43 @@ export function tunnel(
   chunks: readonly Buffer[],
   onClose: (client: Socket) => void,
 ): Promise<'passed' | 'instanceGone' | 'clientGone'> {
-  return new Promise((resolve) => {
-    const { address } = instance.upstream;
-    const app =
-      'port' in address
-        ? connect({ ...address, allowHalfOpen: true })
-        : connect({ path: address.socketPath, allowHalfOpen: true });
-    app.setNoDelay(true);
-    client.setNoDelay(true);
-    const onClientGone = (): void => {
-      app.destroy();
-      resolve('clientGone');
-    };
-    client.once('close', onClientGone);
-    app.once('error', () => {
+  const gone = Promise.withResolvers<'clientGone'>();
+  const onClientGone = (): void => gone.resolve('clientGone');
+  client.once('close', onClientGone);
+  client.setNoDelay(true);
+  const connecting = instance.upstream.connect();
+  const connected = connecting.then(
+    (app): 'passed' => {
       client.off('close', onClientGone);
-      resolve('instanceGone');
-    });
-    app.once('connect', () => {
-      client.off('close', onClientGone);
-      instance.openTunnels += 1;
-      for (const chunk of chunks) app.write(chunk);
-      // pipe() ends the other side when one side ends, and stops reading when the other is slow.
-      client.pipe(app);
-      app.pipe(client);
-      app.once('close', () => {
-        instance.openTunnels -= 1;
-        onClose(client);
-        // An orderly end has been passed on by then; anything else must reach the client, too.
-        if (app.errored !== null || !client.writableEnded) client.destroy();
-      });
-      client.once('close', () => app.destroy());
-      resolve('passed');
-    });
-    app.on('error', () => app.destroy());
+      if (client.destroyed) app.destroy();
+      else join(instance, client, app, chunks, onClose);
+      return 'passed';
+    },
+    (): 'instanceGone' => 'instanceGone',
+  );
+  return Promise.race([gone.promise, connected]);
+}
+
+/** From here on the two are one connection. */
+function join(
+  instance: AppInstance,
+  client: Socket,
+  app: Socket,
+  chunks: readonly Buffer[],
+  onClose: (client: Socket) => void,
+): void {
+  app.setNoDelay(true);
+  instance.openTunnels += 1;
+  for (const chunk of chunks) app.write(chunk);
+  // pipe() ends the other side when one side ends, and stops reading when the other is slow.
+  client.pipe(app);
+  app.pipe(client);
+  app.once('close', () => {
+    instance.openTunnels -= 1;
+    onClose(client);
+    // An orderly end has been passed on by then; anything else must reach the client, too.
+    if (app.errored !== null || !client.writableEnded) client.destroy();
   });
+  client.once('close', () => app.destroy());
+  app.on('error', () => app.destroy());
 }

@@ -2,7 +2,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
-import type { BrokenInvocation } from '../../protocol/agent.ts';
+import type { BrokenInvocation, Endpoint } from '../../protocol/agent.ts';
 import type { InstanceRoute, RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { InstanceLinkHandlers } from '../links/instance-link.ts';
@@ -13,7 +13,7 @@ import type { SlotLink } from './slot.ts';
 
 export interface FunctionsEffects {
   readonly clock: Clock;
-  openLink(runDirectory: string, handlers: InstanceLinkHandlers): SlotLink;
+  openLink(id: InstanceId, endpoint: Endpoint, handlers: InstanceLinkHandlers): SlotLink;
   acquire(workload: WorkloadKey, generation: string, waiting: number): Promise<unknown>;
   discard(id: InstanceId, reason: string): void;
   freeze(id: InstanceId): Promise<void>;
@@ -118,7 +118,7 @@ export class Functions {
     // A second route of the same instance tells of its grant or its state, and the link is there.
     if (pool === undefined || this.#poolOfInstance.has(id)) return;
     this.#poolOfInstance.set(id, pool);
-    const link = this.#effects.openLink(endpoint.runDirectory, {
+    const link = this.#effects.openLink(id, endpoint, {
       onOpen: () => pool.linkOpened(id),
       onFrame: (frame) => {
         try {

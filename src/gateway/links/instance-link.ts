@@ -1,11 +1,14 @@
 // The kept-open frame link to one instance: connects when the instance appears, again when the link breaks, and
 // gives up when nothing answers any more. Owns the socket. Does not own what frames mean.
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { Frame } from '../../base/frame.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import type { Endpoint } from '../../protocol/agent.ts';
 import { instanceSockets } from '../../protocol/instance.ts';
 import { FrameLink } from '../../sys/frame-link.ts';
+import { connectThroughDoor } from './door.ts';
 
 export interface InstanceLinkHandlers {
   readonly onOpen: () => void;
@@ -23,7 +26,8 @@ const retryPausesMs = [5, 10, 20, 50, 100, 300];
 const goodLinkMs = 1_000;
 
 export class InstanceLink {
-  readonly #path: string;
+  readonly #id: InstanceId;
+  readonly #endpoint: Endpoint;
   readonly #handlers: InstanceLinkHandlers;
   #link: FrameLink | undefined;
   #attempts = 0;
@@ -31,9 +35,9 @@ export class InstanceLink {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** @param runDirectory the instance's, on this machine */
-  constructor(runDirectory: string, handlers: InstanceLinkHandlers) {
-    this.#path = join(runDirectory, instanceSockets.frames);
+  constructor(id: InstanceId, endpoint: Endpoint, handlers: InstanceLinkHandlers) {
+    this.#id = id;
+    this.#endpoint = endpoint;
     this.#handlers = handlers;
     this.#connect();
   }
@@ -67,27 +71,46 @@ export class InstanceLink {
   }
 
   #connect(): void {
-    const socket = connect(this.#path);
-    const link = new FrameLink(socket, {
+    const { runDirectory, door } = this.#endpoint;
+    if (door === undefined) {
+      const socket = connect(join(runDirectory, instanceSockets.frames));
+      const link = this.#linkOver(socket);
+      socket.once('connect', () => this.#opened(link));
+      return;
+    }
+    connectThroughDoor(door, { kind: 'socket', instance: this.#id, socket: 'frames' }).then(
+      (socket) => {
+        const link = this.#linkOver(socket);
+        socket.resume();
+        this.#opened(link);
+      },
+      (error: Error) => this.#ended(undefined, error),
+    );
+  }
+
+  #linkOver(socket: Socket): FrameLink {
+    const link: FrameLink = new FrameLink(socket, {
       onFrame: (frame) => {
         if (!this.#closed) this.#handlers.onFrame(frame);
       },
       onClose: (error) => this.#ended(link, error),
     });
-    socket.once('connect', () => {
-      if (this.#closed) {
-        link.destroy();
-        return;
-      }
-      this.#link = link;
-      this.#openedAtMs = performance.now();
-      this.#handlers.onOpen();
-    });
+    return link;
   }
 
-  #ended(link: FrameLink, error: Error | undefined): void {
+  #opened(link: FrameLink): void {
+    if (this.#closed) {
+      link.destroy();
+      return;
+    }
+    this.#link = link;
+    this.#openedAtMs = performance.now();
+    this.#handlers.onOpen();
+  }
+
+  #ended(link: FrameLink | undefined, error: Error | undefined): void {
     if (this.#closed) return;
-    if (this.#link === link) {
+    if (link !== undefined && this.#link === link) {
       this.#link = undefined;
       if (performance.now() - this.#openedAtMs >= goodLinkMs) this.#attempts = 0;
       this.#handlers.onLost();
