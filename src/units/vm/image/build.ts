@@ -4,7 +4,15 @@
 //   packages, Node, images/guest/root ─▶ base/OWN-PACKAGES/{kernel, root, kernel.cpio}   half a minute, when one changes
 //   base, images/guest/initramfs, agent ─▶ images/HASH/initrd                            at every change of the agent
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, rmSync, copyFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../../base/errors.ts';
@@ -28,7 +36,7 @@ import {
 import { output } from './tools.ts';
 
 /** Of the way images are made: to be raised when the same inputs shall give another image. */
-const recipe = 1;
+const recipe = 2;
 
 /** Told while it is built: what is done now, and how much of the whole is done, 0 to 1. */
 export interface BuildProgress {
@@ -187,7 +195,7 @@ class Builder {
       await output('dpkg-deb', ['-x', kernelArchive as string, kernel]);
       await unpackPackages(rootArchives, root);
       const version = packages.kernel.name.replace(/^linux-image-/, '');
-      const modules = await findModules(join(kernel, 'lib/modules', version));
+      const modules = await findModules(modulesDirectory(kernel, version));
       copyFileSync(join(kernel, 'boot', `vmlinuz-${version}`), join(made, 'kernel'));
       writeFileSync(
         join(made, 'kernel.cpio'),
@@ -203,6 +211,12 @@ class Builder {
       rmSync(work, { recursive: true, force: true });
     }
   }
+}
+
+/** Debian 12's kernels have them in /lib, newer ones in /usr/lib. */
+function modulesDirectory(kernel: string, version: string): string {
+  const old = join(kernel, 'lib/modules', version);
+  return existsSync(old) ? old : join(kernel, 'usr/lib/modules', version);
 }
 
 /** Each part with its length, so that no two lists of parts are alike. */

@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { bootModules, dependenciesOf, findModules, modulesIndex, onDemandModules } from './kernel-modules.ts';
+import {
+  aliasIndex,
+  bootModules,
+  findModules,
+  modinfo,
+  modulesIndex,
+  onDemandModules,
+} from './kernel-modules.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -30,9 +37,19 @@ function kernel(modules: Readonly<Record<string, Buffer>>): string {
 }
 
 describe("a kernel's modules", () => {
-  it('name what they depend on, whatever their file names are like', () => {
-    expect(dependenciesOf(moduleWith('virtio,virtio-ring'))).toEqual(['virtio', 'virtio_ring']);
-    expect(dependenciesOf(moduleWith(''))).toEqual([]);
+  it('say of themselves what they depend on and go by, whatever their file names are like', async () => {
+    const content = Buffer.from('\0alias=net-sch-tbf\0alias=sch-x\0depends=virtio-ring,virtio\0');
+    expect(modinfo(content, 'alias')).toEqual(['net-sch-tbf', 'sch-x']);
+    expect(modinfo(content, 'depends')).toEqual(['virtio-ring,virtio']);
+    const { onDemand } = await findModules(
+      kernel({
+        'kernel/net/sch_tbf.ko': content,
+        'kernel/net/virtio-ring.ko': moduleWith(''),
+        'kernel/net/virtio.ko': moduleWith(''),
+      }),
+    );
+    expect(onDemand.map(({ name }) => name)).toEqual(['virtio_ring', 'virtio', 'sch_tbf']);
+    expect(aliasIndex(onDemand)).toBe('alias net-sch-tbf sch_tbf\nalias sch-x sch_tbf\n');
   });
 
   it('load after those that they depend on, each once', async () => {

@@ -29,6 +29,8 @@ export interface KernelModule {
   /** Relative to the modules' directory, as it is loaded: `kernel/fs/ext4/ext4.ko`. */
   readonly path: string;
   readonly dependsOn: readonly string[];
+  /** By what else the kernel asks for it. */
+  readonly aliases: readonly string[];
   readonly content: Uint8Array;
 }
 
@@ -60,9 +62,17 @@ export async function findModules(directory: string): Promise<FoundModules> {
       );
     }
     const content = await readModule(join(directory, path));
-    const dependsOn = dependenciesOf(content);
+    const dependsOn = modinfo(content, 'depends').flatMap((names) =>
+      names.split(',').filter(Boolean).map(nameOf),
+    );
     for (const dependency of dependsOn) await load(dependency, name);
-    loaded.set(name, { name, path: path.replace(/\.(xz|zst)$/, ''), dependsOn, content });
+    loaded.set(name, {
+      name,
+      path: path.replace(/\.(xz|zst)$/, ''),
+      dependsOn,
+      aliases: modinfo(content, 'alias'),
+      content,
+    });
   };
   for (const name of bootModules) await load(name, 'a guest');
   const boot = [...loaded.values()];
@@ -89,15 +99,21 @@ export function modulesIndex(modules: readonly KernelModule[]): string {
     .join('');
 }
 
-/** A module says it in its .modinfo section: `depends=virtio,virtio_ring`, ended by a NUL. */
-export function dependenciesOf(content: Uint8Array): string[] {
+/** `modules.alias`, likewise. */
+export function aliasIndex(modules: readonly KernelModule[]): string {
+  return modules.flatMap(({ name, aliases }) => aliases.map((alias) => `alias ${alias} ${name}\n`)).join('');
+}
+
+/** What a module says of itself in its .modinfo section, `depends=virtio,virtio_ring`, each ended by a NUL. */
+export function modinfo(content: Uint8Array, key: string): string[] {
   const text = Buffer.from(content.buffer, content.byteOffset, content.byteLength);
-  const mark = '\0depends=';
-  const start = text.indexOf(mark);
-  if (start < 0) return [];
-  const from = start + mark.length;
-  const names = text.toString('latin1', from, text.indexOf(0, from));
-  return names === '' ? [] : names.split(',').map(nameOf);
+  const mark = `\0${key}=`;
+  const values: string[] = [];
+  for (let start = text.indexOf(mark); start >= 0; start = text.indexOf(mark, start + 1)) {
+    const from = start + mark.length;
+    values.push(text.toString('latin1', from, text.indexOf(0, from)));
+  }
+  return values;
 }
 
 /** Files are named with dashes or underscores, modules with underscores. */

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { modulesIndex, type KernelModule } from './kernel-modules.ts';
+import { aliasIndex, modulesIndex, type KernelModule } from './kernel-modules.ts';
 import { output } from './tools.ts';
 
 /** images/guest: of a checkout and of the npm package alike. */
@@ -134,6 +134,7 @@ export function addModules(directory: string, version: string, modules: readonly
     writeFileSync(join(root, path), content);
   }
   writeFileSync(join(root, 'modules.dep'), modulesIndex(modules));
+  writeFileSync(join(root, 'modules.alias'), aliasIndex(modules));
 }
 
 export async function makeFileSystem(directory: string, file: string): Promise<void> {
