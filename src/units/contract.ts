@@ -1,6 +1,7 @@
 // What every UnitDriver must do, as tests: each driver's test file runs this against its own units and agents.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { InstanceId, TenantId, UnitId } from '../base/ids.ts';
+import { mib } from '../base/quantity.ts';
 import { resourceKinds, type Resources } from '../model/resources.ts';
 import type { Unit, UnitDriver, UnitEvent, UnitHandle } from './port.ts';
 
@@ -53,14 +54,20 @@ export function unitDriverContract(name: string, makePlace: () => Promise<UnitDr
       expect(unit.handle).toMatchObject({ version: 1, driver: driver.name, id: place.id });
       const handle = JSON.parse(JSON.stringify(unit.handle)) as UnitHandle;
       expect(handle).toEqual(unit.handle);
-      const tenant = { tenant: 'acme' as TenantId, uid: 1, memoryBytes: 42, cpuMillicores: null, weight: 1 };
+      const tenant = {
+        tenant: 'acme' as TenantId,
+        uid: 1,
+        memoryBytes: 64 * mib,
+        cpuMillicores: null,
+        weight: 1,
+      };
       await unit.agent.call('ensureTenant', tenant);
       await unit.close();
       unit = await driver.adopt(handle);
       expect(unit.handle).toEqual(handle);
       expect(unit.provisioned).toEqual((await unit.agent.call('hello', {})).capacity);
       const { tenants } = await unit.agent.call('measure', {});
-      expect(tenants).toEqual([expect.objectContaining({ tenant: 'acme', memoryLimitBytes: 42 })]);
+      expect(tenants).toEqual([expect.objectContaining({ tenant: 'acme', memoryLimitBytes: 64 * mib })]);
     });
 
     test.each([

@@ -1,6 +1,7 @@
 // Makes units: a clone of a template where there can be one, else a boot, and its identity. Owns the steps in their order
 // and cleaning up after one that failed; each step is its own file's.
 import { performance } from 'node:perf_hooks';
+import { knownSystemError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
 import { stateFdInside, takeApart, type Beginning } from './construct.ts';
@@ -76,7 +77,7 @@ export async function provisionUnit(
       host.options.onDefect(thrown, `unit ${record.id} did not start; its last words: ${words}`);
     core?.link.close();
     await takeApart(host, core?.record ?? host.records.read(record.id) ?? record, core?.machine ?? null);
-    throw thrown;
+    throw knownSystemError(thrown) ?? thrown;
   }
 }
 

@@ -86,8 +86,11 @@ export class Machine {
   async end(): Promise<void> {
     this.#ending = true;
     const { qemu, monitor } = this.#options.processes;
-    await this.execute('quit', {}, quitMs).catch(() => undefined);
-    if (!(await gone(() => this.alive, quitMs))) sendSignal(qemu, 'SIGKILL');
+    const quit = await this.execute('quit', {}, quitMs).then(
+      () => true,
+      () => false,
+    );
+    if (!quit || !(await gone(() => this.alive, quitMs))) sendSignal(qemu, 'SIGKILL');
     const anyLeft = (): boolean => this.alive || (monitor !== null && isAlive(monitor));
     const isGone = await gone(anyLeft, killMs);
     this.#qmp?.close();

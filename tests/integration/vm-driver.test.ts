@@ -1,0 +1,375 @@
+// Real virtual machines, emulated where there is no KVM: what a unit is to its owner and what it costs the host. One
+// template for the file, so that the tests cost clones; the last one boots once more.
+import { createHash, randomBytes } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { UnitId } from '../../src/base/ids.ts';
+import { mib } from '../../src/base/quantity.ts';
+import type { Resources } from '../../src/model/resources.ts';
+import { unitDriverContract } from '../../src/units/contract.ts';
+import { sendCode } from '../../src/units/fleet/code-transfer.ts';
+import type { Unit, UnitDriver, UnitEvent, UnitHandle } from '../../src/units/port.ts';
+import type { QemuDriver } from '../../src/units/vm/driver.ts';
+import type { VmUnit } from '../../src/units/vm/port.ts';
+import { UnitView } from '../../src/units/vm/view.ts';
+import { suiteNeeding } from '../support/needs.ts';
+import { isRoot } from './agent-process.ts';
+import { missingForGuests } from './guest-machine.ts';
+import { SerialProxy } from './serial-proxy.ts';
+import { unitSize, VmPlace } from './vm-place.ts';
+
+const bootMs = 240_000;
+
+suiteNeeding(
+  'virtual machines',
+  isRoot ? missingForGuests() : 'root is needed for taps and loop devices',
+  () => {
+    let place: VmPlace;
+    let driver: QemuDriver;
+    let templateMs: number;
+    const units: VmUnit[] = [];
+
+    beforeAll(async () => {
+      place = await VmPlace.make();
+      driver = await place.driver();
+      await driver.open();
+      const startedMs = performance.now();
+      await driver.prepareTemplate(unitSize);
+      templateMs = performance.now() - startedMs;
+    }, bootMs);
+    afterEach(async () => {
+      for (const unit of units.splice(0)) await driver.destroy(unit);
+      expect(place.leftovers()).toEqual([]);
+    });
+    afterAll(async () => {
+      await driver.close();
+      const bridge = readdirSync('/sys/class/net').filter((name) => name.startsWith(`bw${place.hash}`));
+      await place.remove();
+      expect(bridge).toEqual([]);
+    });
+
+    const clone = async (): Promise<VmUnit> => {
+      const unit = await driver.provision(place.newId(), unitSize);
+      units.push(unit);
+      return unit;
+    };
+    /** Brings random bytes into the guest, which then holds them as its disk and as its cache. */
+    const fill = async (unit: VmUnit, bytes: number): Promise<void> => {
+      const directory = mkdtempSync(join(place.data, 'code-'));
+      const content = randomBytes(bytes);
+      writeFileSync(join(directory, 'content'), content);
+      const sha256 = createHash('sha256').update(content).digest('hex');
+      await sendCode(unit.door, { tenant: 'acme', sha256, directory });
+      rmSync(directory, { recursive: true });
+    };
+    const agentPid = async (unit: Unit): Promise<number> => (await unit.agent.call('hello', {})).pid;
+
+    unitDriverContract('vm', async () => {
+      const id = place.newId();
+      let proxy: SerialProxy | undefined;
+      /** The driver itself, but that the link of what it provisions goes through the proxy. */
+      const proxied: UnitDriver = {
+        name: driver.name,
+        capabilities: driver.capabilities,
+        provision: async (unitId, size) => {
+          const unit = await driver.provision(unitId, size);
+          proxy = new SerialProxy(place.runDirectory(unitId));
+          await proxy.listen();
+          const connected = new Promise<void>((resolve) => {
+            const end = unit.subscribe((event) => {
+              if (event.type !== 'connected') return;
+              end();
+              resolve();
+            });
+          });
+          if (unit instanceof UnitView) unit.core.link.renew();
+          await connected;
+          return unit;
+        },
+        adopt: (handle) => driver.adopt(handle),
+        resize: (unit, size) => driver.resize(unit, size),
+        claim: (unit, amount) => driver.claim(unit, amount),
+        release: (unit, amount) => driver.release(unit, amount),
+        snapshot: () => driver.snapshot(),
+        destroy: (unit) => driver.destroy(unit),
+      };
+      return {
+        driver: proxied,
+        id,
+        size: unitSize,
+        emitPoolChanged: (ready) => proxy?.emit('poolChanged', { ready }),
+        disconnect: async () => proxy?.close(),
+        reconnect: async () => proxy?.listen(),
+        remove: async () => {
+          const handle: UnitHandle = { version: 1, driver: driver.name, id, data: {} };
+          const unit = await driver.adopt(handle).catch(() => undefined);
+          await proxy?.close();
+          if (unit !== undefined) await driver.destroy(unit);
+        },
+      };
+    });
+
+    test('M-A1: a clone answers far sooner than a boot, and shares with its template what it has not changed', async () => {
+      const unit = await clone();
+      const report = driver.provisionReport(unit);
+      expect(report?.from).toBe('template');
+      expect(report?.firstAnswerMs).toBeLessThan(templateMs / 5);
+      const { hostPrivateBytes } = driver.measure(unit);
+      expect(hostPrivateBytes).toBeGreaterThan(0);
+      // The guest alone has 256 MiB and what its system needs.
+      expect(hostPrivateBytes).toBeLessThan(160 * mib);
+    });
+
+    test('two clones are two units: each has its own address, token and process', async () => {
+      const [one, other] = [await clone(), await clone()];
+      expect(one.door.host).not.toBe(other.door.host);
+      expect(one.door.token).not.toBe(other.door.token);
+      expect(one.pid).not.toBe(other.pid);
+      await Promise.all([fill(one, mib), fill(other, mib)]);
+      const users = [one, other].map(
+        ({ pid }) => /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1],
+      );
+      expect(new Set(users).size).toBe(2);
+      expect(users).not.toContain('0');
+    });
+
+    test('QEMU has no rights of its own: no capabilities, no new ones, and filters of its system calls', async () => {
+      const status = readFileSync(`/proc/${(await clone()).pid}/status`, 'utf8');
+      for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
+        expect(status).toMatch(new RegExp(`^${set}:\\s+0+$`, 'm'));
+      expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
+      expect(status).toMatch(/^Seccomp_filters:\s+2$/m);
+    });
+
+    test('M-A4: what is claimed of touched memory is free on the host, the template stays as it is, and release gives all back', async () => {
+      const [unit, witness] = [await clone(), await clone()];
+      const before = templateSha256(unit.pid);
+      // The file's cache takes most of the guest: a claim can not be had of what was never touched.
+      await fill(unit, 190 * mib);
+      const touchedBytes = driver.measure(unit).hostPrivateBytes;
+      const { freeBytes } = await unit.guest.call('identify', {});
+      const { claimedBytes, stalled } = await driver.claimMemory(unit, 224 * mib);
+      expect(stalled).toBe(false);
+      expect(unit.claimed.memory).toBe(claimedBytes);
+      const claimedOfTouchedBytes = claimedBytes - freeBytes;
+      expect(claimedOfTouchedBytes).toBeGreaterThanOrEqual(64 * mib);
+      const freedBytes = touchedBytes - driver.measure(unit).hostPrivateBytes;
+      expect(freedBytes).toBeGreaterThanOrEqual(0.9 * claimedOfTouchedBytes);
+      expect(templateSha256(witness.pid)).toBe(before);
+      await driver.releaseMemory(unit, claimedBytes);
+      expect(unit.claimed.memory).toBe(0);
+      await Promise.all([agentPid(unit), agentPid(witness)]);
+      await clone();
+    });
+
+    test('M-A3: a unit is made smaller and larger again, in all four resources, and can not be made what it is not', async () => {
+      const unit = await clone();
+      const small = { memory: 128 * mib, cpu: 500, storage: 64 * mib, bandwidth: 1_000_000 } as Resources;
+      await driver.resize(unit, small);
+      const left = (kind: keyof Resources): number => unit.provisioned[kind] - unit.claimed[kind];
+      expect(left('memory')).toBe(small.memory);
+      expect(left('cpu')).toBe(small.cpu);
+      expect(left('bandwidth')).toBe(small.bandwidth);
+      expect(Math.abs(left('storage') - small.storage)).toBeLessThanOrEqual(mib);
+      expect(place.cgroup.limits(['pool', unit.handle.id]).cpuMillicores).toBe(500);
+      await driver.resize(unit, unitSize);
+      expect(unit.claimed).toEqual({ memory: 0, cpu: 0, storage: 0, bandwidth: 0 });
+      expect(place.cgroup.limits(['pool', unit.handle.id]).cpuMillicores).toBeNull();
+      await expect(driver.resize(unit, { ...unitSize, memory: 512 * mib } as Resources)).rejects.toThrow(
+        expect.objectContaining({ code: 'Infeasible', message: expect.stringContaining('256MiB') }),
+      );
+      await driver.claim(unit, { memory: 64 * mib } as Partial<Resources>);
+      await driver.release(unit, { memory: 32 * mib } as Partial<Resources>);
+      expect(unit.claimed.memory).toBe(32 * mib);
+    });
+
+    test('M-A5: bandwidth is limited on the way in, and the limit is lifted while the unit runs', async () => {
+      const unit = await clone();
+      const timed = async (): Promise<number> => {
+        const startedMs = performance.now();
+        await fill(unit, 4 * mib);
+        return performance.now() - startedMs;
+      };
+      await driver.setBandwidth(unit, 1_000_000);
+      // Four million bytes at a million a second, but for what may go in one burst.
+      expect(await timed()).toBeGreaterThan(3_500);
+      await driver.setBandwidth(unit, null);
+      await timed();
+      expect(unit.claimed.bandwidth).toBe(0);
+    });
+
+    test('a unit moves into its tenant’s group, with its quota, and leaves none behind', async () => {
+      const unit = await clone();
+      await driver.setCpu(unit, 700);
+      const group = ['tenants', 'acme', unit.handle.id];
+      await driver.moveToGroup(unit, group);
+      expect(place.cgroup.processes(group)).toContain(unit.pid);
+      expect(place.cgroup.limits(group).cpuMillicores).toBe(700);
+      expect(place.cgroup.children(['pool'])).toEqual([]);
+      await driver.destroy(unit);
+      await place.cgroup.remove(['tenants', 'acme']);
+    });
+
+    test('a unit outlives its owner: the next one adopts it with all that is claimed, and clones from the same memory', async () => {
+      const unit = await clone();
+      units.length = 0;
+      const pid = await agentPid(unit);
+      await driver.claimMemory(unit, 64 * mib);
+      const { claimed, door, handle } = unit;
+      const [tap, memory] = [`bw${place.hash}-`, templateInode(unit.pid)];
+      // An owner that died leaves everything as it is.
+      await driver.close();
+      expect(place.leftovers().some((name) => name.startsWith(tap))).toBe(true);
+      driver = await place.driver();
+      expect(await driver.open()).toEqual([handle]);
+      const adopted = await driver.adopt(handle);
+      units.push(adopted);
+      expect(await agentPid(adopted)).toBe(pid);
+      expect(adopted.claimed).toEqual(claimed);
+      expect(adopted.door).toEqual(door);
+      await fill(adopted, mib);
+      expect(templateInode((await clone()).pid)).toBe(memory);
+    });
+
+    test('a killed QEMU is told, with the reason, and nothing of it is left', async () => {
+      const unit = await clone();
+      units.length = 0;
+      const events: UnitEvent[] = [];
+      unit.subscribe((event) => events.push(event));
+      process.kill(unit.pid, 'SIGKILL');
+      await expect
+        .poll(() => events.at(-1), { timeout: 10_000 })
+        .toMatchObject({
+          type: 'lost',
+          reason: expect.stringContaining(String(unit.pid)),
+        });
+      await expect(unit.agent.call('hello', {})).rejects.toThrow(
+        expect.objectContaining({ code: 'Unavailable' }),
+      );
+      await expect.poll(() => place.leftovers(), { timeout: 10_000 }).toEqual([]);
+      await driver.destroy(unit);
+    });
+
+    test('a full disk is no room, and nothing of the unit is left', async () => {
+      const scratch = join(place.data, 'scratch');
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', scratch]);
+      try {
+        await expect(driver.provision(place.newId(), unitSize)).rejects.toThrow(
+          expect.objectContaining({ code: 'NoRoom' }),
+        );
+        expect(place.leftovers()).toEqual([]);
+      } finally {
+        execFileSync('umount', [scratch]);
+      }
+    });
+
+    test('what a dead owner left half made is swept', async () => {
+      const unit = await clone();
+      const record = JSON.parse(
+        readFileSync(join(place.data, 'units', `${unit.handle.id}.json`), 'utf8'),
+      ) as object;
+      await driver.destroy(unit);
+      units.length = 0;
+      const half = {
+        ...record,
+        id: 'u-half',
+        slot: 77,
+        processes: null,
+        door: null,
+        group: ['pool', 'u-half'],
+      };
+      writeFileSync(join(place.data, 'units/u-half.json'), JSON.stringify(half));
+      writeFileSync(join(place.data, 'units/u-broken.json'), '{');
+      writeFileSync(join(place.data, 'scratch/u-half.ext4'), Buffer.alloc(mib));
+      mkdirSync(place.runDirectory('u-half' as UnitId));
+      execFileSync('losetup', ['--find', join(place.data, 'scratch/u-half.ext4')]);
+      execFileSync('ip', ['tuntap', 'add', 'dev', `bw${place.hash}-04d`, 'mode', 'tap']);
+      execFileSync('ip', ['tuntap', 'add', 'dev', `bw${place.hash}-04e`, 'mode', 'tap']);
+      place.cgroup.create(['pool', 'u-half']);
+      await driver.close();
+      driver = await place.driver();
+      expect(await driver.open()).toEqual([]);
+      expect(place.leftovers()).toEqual([]);
+    });
+
+    test('a name that is taken, or none, is refused before anything is made', async () => {
+      const unit = await clone();
+      await expect(driver.provision(unit.handle.id, unitSize)).rejects.toThrow(
+        expect.objectContaining({ code: 'Conflict' }),
+      );
+      for (const id of ['../x', 't-template', 'A', ''])
+        await expect(driver.provision(id as UnitId, unitSize)).rejects.toThrow(
+          expect.objectContaining({ code: 'InvalidName' }),
+        );
+    });
+
+    describe('a template', () => {
+      test(
+        'that is damaged is noticed and made anew, and units go on',
+        async () => {
+          await driver.close();
+          const [key = ''] = readdirSync(join(place.data, 'templates'));
+          const file = openSync(join(place.data, 'templates', key, 'memory'), 'r+');
+          const byte = Buffer.alloc(1);
+          readSync(file, byte, 0, 1, 1_000_000);
+          writeSync(file, Buffer.from([byte.readUInt8() ^ 0xff]), 0, 1, 1_000_000);
+          closeSync(file);
+          driver = await place.driver();
+          await driver.open();
+          place.defects.length = 0;
+          await agentPid(await clone());
+          expect(place.defects).toEqual([expect.stringMatching(/made anew.*damaged/)]);
+        },
+        bootMs,
+      );
+    });
+  },
+);
+
+/** The descriptor in QEMU that is its template's memory. */
+function templateFd(pid: number): string {
+  const directory = `/proc/${pid}/fd`;
+  for (const fd of readdirSync(directory)) {
+    const path = join(directory, fd);
+    if (readlinkSync(path).startsWith('/memfd:bellows-template-')) return path;
+  }
+  throw new Error(`process ${pid} has no template`);
+}
+
+function templateInode(pid: number): bigint {
+  const fd = openSync(templateFd(pid), 'r');
+  try {
+    return BigInt(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8').match(/^ino:\s+(\d+)$/m)?.[1] ?? 0);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function templateSha256(pid: number): string {
+  const hash = createHash('sha256');
+  const chunk = Buffer.allocUnsafe(4 * mib);
+  const fd = openSync(templateFd(pid), 'r');
+  try {
+    for (let bytes = -1; bytes !== 0;) {
+      bytes = readSync(fd, chunk, 0, chunk.length, null);
+      hash.update(chunk.subarray(0, bytes));
+    }
+    return hash.digest('hex');
+  } finally {
+    closeSync(fd);
+  }
+}
