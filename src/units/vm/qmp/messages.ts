@@ -17,7 +17,6 @@ const refusal = z.object({
 const event = z.object({ event: z.string(), data: z.record(z.string(), z.unknown()).optional() });
 
 export const qmpMessage = z.union([refusal, event, answer]);
-export type QmpMessage = z.infer<typeof qmpMessage>;
 
 /** The events that are heeded, of the many there are; others are `undefined`. */
 const heededEvents = {
