@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { BellowsError } from '../base/errors.ts';
 import { mib } from '../base/quantity.ts';
 import { layoutOf } from '../sys/layout.ts';
+import { patience } from './patience.ts';
 
 export const agentConfig = z.object({
   dataDirectory: z.string().startsWith('/'),
@@ -29,11 +30,11 @@ export function checkDataDirectory(dataDirectory: string): void {
 }
 
 /** Lambda's limit for the init phase. */
-export const functionStartTimeoutMs = 10_000;
+export const functionStartTimeoutMs = 10_000 * patience;
 /** Servers load frameworks and connect to databases first; container platforms allow some 30 s before they restart. */
-export const appStartTimeoutMs = 30_000;
+export const appStartTimeoutMs = 30_000 * patience;
 /** An unbound runtime is ready after some 60 ms; this many times that means the machine is in trouble. */
-export const runtimeStartTimeoutMs = 15_000;
+export const runtimeStartTimeoutMs = 15_000 * patience;
 /** Node runs a dozen threads, each counts; 256 leaves room for worker pools and child processes and stops a fork bomb. */
 export const instancePids = 256;
 /** An unbound process stands at some 45 MiB; twice that and more means that something is wrong with it. */

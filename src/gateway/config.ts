@@ -6,6 +6,8 @@ export const gatewayConfig = z.object({
   dataDirectory: z.string().min(1),
   port: z.number().int().min(0).max(65_535),
   host: z.string().min(1),
+  /** Given where instances run in virtual machines. */
+  units: z.looseObject({}).optional(),
 });
 export type GatewayConfig = z.infer<typeof gatewayConfig>;
 
@@ -70,6 +72,12 @@ export const defaultInvokeTuning: InvokeTuning = {
   sweepMs: 500,
   acquirePauseMs: 200,
 };
+
+/**
+ * An emulated machine's processor is ten to twenty times slower than this one's, and so is a cold start: who called gets
+ * an answer late rather than none.
+ */
+export const virtualInvokeTuning: InvokeTuning = { ...defaultInvokeTuning, maxWaitMs: 120_000 };
 
 export const appLimits = {
   /** An app that restarts after a crash is back within this, as a rule; then the client is told to come again. */

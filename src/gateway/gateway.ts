@@ -8,7 +8,7 @@ import { SignatureVerifier } from '../protocol/sigv4.ts';
 import { layoutOf } from '../sys/layout.ts';
 import type { Logger } from '../sys/log.ts';
 import { Apps } from './apps/apps.ts';
-import { defaultInvokeTuning, type GatewayConfig, type InvokeTuning } from './config.ts';
+import { defaultInvokeTuning, virtualInvokeTuning, type GatewayConfig, type InvokeTuning } from './config.ts';
 import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './invoke/functions.ts';
@@ -39,7 +39,7 @@ export class Gateway {
   readonly #timers: NodeJS.Timeout[] = [];
   #stopping: Promise<void> | undefined;
 
-  constructor(config: GatewayConfig, log: Logger, tuning: InvokeTuning = defaultInvokeTuning) {
+  constructor(config: GatewayConfig, log: Logger, tuning: InvokeTuning = tuningFor(config)) {
     this.#config = config;
     this.#log = log;
     const layout = layoutOf(config.dataDirectory);
@@ -204,4 +204,8 @@ function within(timeMs: number, done: Promise<unknown>): Promise<void> {
       resolve();
     });
   });
+}
+
+function tuningFor({ units }: GatewayConfig): InvokeTuning {
+  return units === undefined ? defaultInvokeTuning : virtualInvokeTuning;
 }

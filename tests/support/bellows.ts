@@ -45,6 +45,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Of another user, who is to run it; only root can ask for one. */
   readonly uid?: number;
+  /** How long it may take to be ready; virtual machines need their image first. */
+  readonly readyMs?: number;
 }
 
 /** Node, run by this user: without rights, groups and a home of root's. */
@@ -100,7 +102,7 @@ export class Bellows {
       { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
     );
     const bellows = new Bellows(port, dataDirectory, child);
-    await bellows.#ready();
+    await bellows.#ready(options.readyMs ?? 60_000);
     return bellows;
   }
 
@@ -117,7 +119,7 @@ export class Bellows {
     return JSON.parse(readFileSync(join(this.dataDirectory, 'credentials.json'), 'utf8')) as CredentialsFile;
   }
 
-  async #ready(): Promise<void> {
+  async #ready(timeoutMs: number): Promise<void> {
     await eventually(
       async () => {
         if (this.#ended) return true;
@@ -129,7 +131,7 @@ export class Bellows {
           answer.ok && health.status === 'ok' && existsSync(join(this.dataDirectory, 'credentials.json'))
         );
       },
-      { timeoutMs: 60_000, what: () => `bellows up to answer:\n${this.#output}` },
+      { timeoutMs, what: () => `bellows up to answer:\n${this.#output}` },
     );
     if (this.#ended) throw new Error(`bellows up ended with ${this.process.exitCode}:\n${this.#output}`);
   }
@@ -220,6 +222,8 @@ export interface InstanceAnswer {
   readonly unit: string;
   readonly state: string;
   readonly pid: number;
+  /** In a virtual machine: its process here. */
+  readonly unitPid?: number;
   readonly connections: number;
   readonly memory: {
     readonly demand: string;
