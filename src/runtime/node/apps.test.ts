@@ -1,9 +1,10 @@
 // What an app's developer and its clients see: listening, requests through Bellows, sockets that are handed over.
 import { once } from 'node:events';
-import { existsSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -338,4 +339,26 @@ describe('shutdown', () => {
     client.send(frameType.shutdown, '{"graceMs":50}');
     expect(await instance.exited()).toBe(0);
   });
+});
+
+test.runIf(process.platform === 'linux')('an app that waits for its clients is not woken', async () => {
+  await started({
+    'server.mjs': `
+      import net from 'node:net';
+      net.createServer((s) => s.on('data', () => s.write(String(process.pid)))).listen(3000)`,
+  });
+  const { port } = await gateway(await instance.client());
+  const socket = await tcp(port);
+  socket.write('who?');
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  const sleeps = (): number => {
+    const status = readFileSync(`/proc/${answer.toString()}/status`, 'utf8');
+    return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1]);
+  };
+  // What the request set off has come to its end.
+  await pause(200);
+  const before = sleeps();
+  await pause(1000);
+  expect(sleeps() - before).toBeLessThan(20);
+  socket.destroy();
 });

@@ -11,13 +11,14 @@
 //   2. `--heap-growing-percent`, which V8 reads anew at each collection: how much the heap may grow until the next.
 //      It alone holds once live objects have taken the heap through the ceiling.
 //   3. Buffers lie outside the heap, and V8 lets 64 MiB of dead ones pile up: their allocations are counted.
-//   4. Checks on a timer while there is work: what was allocated by native code (files, sockets, zlib).
+//   4. Checks while there is work and the event loop turns: what was allocated by native code (files, sockets, zlib).
+//      A loop that waits allocates nothing, and is not woken: an app with idle clients costs no CPU.
 import { Buffer } from 'node:buffer';
 import process from 'node:process';
 import { collectAll, collectYoung } from './collector.ts';
 import { openHeapCeiling, type LowerHeapCeiling } from './heap-ceiling.ts';
 import { anonymousBytes } from './memory.ts';
-import { monotonicMs, startTimer } from './primordials.ts';
+import { monotonicMs, nextTurn, startTimer } from './primordials.ts';
 
 const { getHeapStatistics: heapStatistics, setFlagsFromString } = process.getBuiltinModule('node:v8');
 const mib = 1024 * 1024;
@@ -60,7 +61,8 @@ export class Governor {
   /** As the last full collection left it: before one, dead Buffers would count. */
   #outsideBytes = 0;
   #busy = false;
-  #ticking = false;
+  /** A check is due, or the loop's next turn will see to one. */
+  #watching = false;
   #bufferBytes = 0;
   #bufferBudgetBytes = minBufferBudgetBytes;
   /** No full collection before this moment. */
@@ -87,9 +89,9 @@ export class Governor {
   /** Checks go on while there is work, and once more after it; an idle instance is not woken. */
   setBusy(busy: boolean): void {
     this.#busy = busy;
-    if (busy && !this.#ticking) {
-      this.#ticking = true;
-      this.#schedule();
+    if (busy && !this.#watching) {
+      this.#watching = true;
+      this.#checkSoon();
     }
   }
 
@@ -121,12 +123,17 @@ export class Governor {
     this.#lowerHeapCeiling?.(heapCeilingBytes(this.#grantBytes, this.#outsideBytes));
   }
 
-  #schedule(): void {
+  #checkSoon(): void {
     startTimer(() => {
       this.check();
-      if (this.#busy) this.#schedule();
-      else this.#ticking = false;
+      if (this.#busy) this.#checkAfterNextTurn();
+      else this.#watching = false;
     }, checkEveryMs).unref();
+  }
+
+  /** An immediate without a reference does not turn the loop: it runs when something else has. */
+  #checkAfterNextTurn(): void {
+    nextTurn(() => this.#checkSoon()).unref();
   }
 
   #countBuffers(): void {
