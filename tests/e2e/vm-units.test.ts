@@ -15,6 +15,7 @@ import { isProcess } from '../support/kernel.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
 
 const mib = 1024 * 1024;
+const runtime = 'nodejs26.x' as never;
 const unitMemoryMib = 1024;
 const onPath = (program: string): boolean =>
   (process.env['PATH'] ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
@@ -76,7 +77,7 @@ describe.skipIf(missing !== '')(
       await sdk.send(
         new CreateFunctionCommand({
           FunctionName: name,
-          Runtime: 'nodejs26.x' as never,
+          Runtime: runtime,
           Role: 'arn:aws:iam::000000000000:role/any',
           Handler: 'index.handler',
           MemorySize: memoryMib,

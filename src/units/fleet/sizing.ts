@@ -1,7 +1,7 @@
 // How much of a unit its instances may use, and what is claimed for that: what was provisioned less what is granted.
 // Pure arithmetic. Claiming and releasing is unit.ts's.
 import type { Bytes, BytesPerSecond, Millicores } from '../../base/quantity.ts';
-import { resourceKinds, type Resources } from '../../model/resources.ts';
+import type { Resources } from '../../model/resources.ts';
 import { unitCpuOverheadMillicores } from './config.ts';
 
 /** What the unit leaves to its instances: the sum of their grants, and never more than was provisioned. */
@@ -32,10 +32,6 @@ export function sumOf(amounts: readonly Resources[]): Resources {
 /** The quota of QEMU's group: the guest's kernel, its agent and the emulation take from it, too. */
 export function hostQuota(usable: Resources): number {
   return usable.cpu + unitCpuOverheadMillicores;
-}
-
-export function sameResources(left: Resources, right: Resources): boolean {
-  return resourceKinds.every((kind) => left[kind] === right[kind]);
 }
 
 /**
