@@ -264,6 +264,28 @@ suiteNeeding(
       await driver.destroy(unit);
     });
 
+    test('a QEMU that stops answering is an error in time, is told as lost, and is ended', async () => {
+      const unit = await clone();
+      units.length = 0;
+      const events: UnitEvent[] = [];
+      unit.subscribe((event) => events.push(event));
+      process.kill(unit.pid, 'SIGSTOP');
+      await expect(driver.releaseMemory(unit, mib)).rejects.toThrow(
+        expect.objectContaining({ code: 'Unavailable', message: expect.stringContaining('query-balloon') }),
+      );
+      await expect.poll(() => events.at(-1), { timeout: 30_000 }).toMatchObject({ type: 'lost' });
+      await expect.poll(() => place.leftovers(), { timeout: 20_000 }).toEqual([]);
+    });
+
+    test('two who adopt a unit at once hold the same', async () => {
+      const unit = await clone();
+      await unit.close();
+      const both = await Promise.all([driver.adopt(unit.handle), driver.adopt(unit.handle)]);
+      units.push(...both);
+      expect(both.map(({ pid }) => pid)).toEqual([unit.pid, unit.pid]);
+      expect(new Set(await Promise.all(both.map(agentPid))).size).toBe(1);
+    });
+
     test('a full disk is no room, and nothing of the unit is left', async () => {
       const scratch = join(place.data, 'scratch');
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', scratch]);

@@ -40,6 +40,7 @@ export class QemuDriver implements VmDriver {
   readonly #host: VmHost;
   readonly #templates: Templates;
   readonly #held = new Map<UnitId, Held>();
+  readonly #adopting = new Map<UnitId, Promise<VmUnit>>();
   /** Numbers of units that are being made; those of the others are in their records. */
   readonly #slots = new Map<number, UnitId>();
 
@@ -85,8 +86,10 @@ export class QemuDriver implements VmDriver {
   async provision(id: UnitId, size: Resources): Promise<VmUnit> {
     // Without a filter around it a clone's balloon would punch holes into the template.
     if (this.#host.confinement(0).kind === 'none') return this.boot(id, size);
+    // Before a template is made for it; and once more when it is written down, for others may have come meanwhile.
     this.#refuseTaken(id);
     const template = await this.#templates.get(size);
+    this.#refuseTaken(id);
     return this.#make(this.#reserve(id, size, template.stored.key), template);
   }
 
@@ -98,6 +101,13 @@ export class QemuDriver implements VmDriver {
   async adopt(handle: UnitHandle): Promise<VmUnit> {
     const gone = new BellowsError('NotFound', `There is no unit ${handle.id} of driver ${handle.driver}.`);
     if (handle.driver !== driverName || !idPattern.test(handle.id)) throw gone;
+    // Two that adopt at once get the same core: QEMU serves one connection.
+    for (
+      let other = this.#adopting.get(handle.id);
+      other !== undefined;
+      other = this.#adopting.get(handle.id)
+    )
+      await other.catch(() => undefined);
     const held = this.#held.get(handle.id);
     if (held !== undefined) {
       if (held.core.lostReason !== undefined) throw gone;
@@ -105,9 +115,13 @@ export class QemuDriver implements VmDriver {
     }
     const record = this.#host.records.read(handle.id);
     if (record === undefined || !isUsable(this.#host, record)) throw gone;
-    const core = await adoptCore(this.#host, record);
-    await core.balloon.look();
-    return this.#hold(core, undefined);
+    const adopting = this.#adoptRecord(record);
+    this.#adopting.set(handle.id, adopting);
+    try {
+      return await adopting;
+    } finally {
+      this.#adopting.delete(handle.id);
+    }
   }
 
   provisionReport(unit: Unit): ProvisionReport | undefined {
@@ -207,6 +221,12 @@ export class QemuDriver implements VmDriver {
       this.#slots.delete(record.slot);
       throw thrown;
     }
+  }
+
+  async #adoptRecord(record: UnitRecord): Promise<VmUnit> {
+    const core = await adoptCore(this.#host, record);
+    await core.balloon.look();
+    return this.#hold(core, undefined);
   }
 
   #hold(core: UnitCore, report: ProvisionReport | undefined): VmUnit {

@@ -2,7 +2,7 @@
 // broke, and telling once that the machine is gone and why. What is around a machine (disk, network, group) is not here.
 //
 //   running ──process gone, guest ended, or told to──▶ gone
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError, messageOf } from '../../../base/errors.ts';
@@ -15,6 +15,8 @@ import type { LaunchedProcesses } from './launch.ts';
 
 /** QEMU's libraries and its firmware are read from disk before its monitor listens. */
 const monitorTimeoutMs = 20_000;
+/** One that listened, and does not greet any more, hangs. */
+const monitorAgainMs = 5_000;
 const monitorRetryMs = 5;
 /** After the monitor's end the process needs a moment to give its memory back: 1 GiB takes 0.1 s. */
 const goneWithinMs = 3_000;
@@ -22,6 +24,9 @@ const goneWithinMs = 3_000;
 const quitMs = 2_000;
 const killMs = 10_000;
 const shownConsoleBytes = 2_000;
+/** QEMU says little of its own; a guest that finds out how to make it say more must not fill the disk. */
+const maxLogBytes = 256 * 1024;
+const logCheckMs = 60_000;
 
 export interface MachineOptions {
   /** In errors: `unit u-…`. */
@@ -37,6 +42,7 @@ export interface MachineOptions {
 export class Machine {
   readonly #options: MachineOptions;
   #qmp: QmpClient | undefined;
+  #logTimer: NodeJS.Timeout | undefined;
   #ending = false;
   #detached = false;
   #lost = false;
@@ -48,7 +54,8 @@ export class Machine {
   /** Connects to the monitor of a process that was just launched, or that another owner left. @throws BellowsError StartFailed */
   static async attach(options: MachineOptions): Promise<Machine> {
     const machine = new Machine(options);
-    await machine.#connect();
+    await machine.#connect(monitorTimeoutMs);
+    machine.#logTimer = setInterval(() => cutLog(options.logFile), logCheckMs).unref();
     const { status } = await machine.execute('query-status', {});
     // Its guest ended while nobody looked.
     if (status === 'shutdown' || status === 'guest-panicked') void machine.#guestEnded(status);
@@ -85,6 +92,7 @@ export class Machine {
   /** Ends QEMU: asked first, then killed. Returns when the process is gone, and the kernel has its memory. */
   async end(): Promise<void> {
     this.#ending = true;
+    clearInterval(this.#logTimer);
     const { qemu, monitor } = this.#options.processes;
     const quit = await this.execute('quit', {}, quitMs).then(
       () => true,
@@ -102,18 +110,20 @@ export class Machine {
   /** Leaves the process to another owner. */
   detach(): void {
     this.#detached = true;
+    clearInterval(this.#logTimer);
     this.#qmp?.close();
     this.#qmp = undefined;
   }
 
-  async #connect(): Promise<void> {
+  async #connect(timeoutMs: number): Promise<void> {
     const path = join(this.#options.runDirectory, socketNames.monitor);
-    const deadlineMs = performance.now() + monitorTimeoutMs;
+    const deadlineMs = performance.now() + timeoutMs;
     for (;;) {
       let connected = false;
       try {
         this.#qmp = await QmpClient.connect(path, {
           name: `QEMU of ${this.#options.name}`,
+          greetingMs: timeoutMs,
           onEvent: (event) => this.#heed(event),
           onClose: () => {
             if (connected) void this.#closed();
@@ -168,7 +178,7 @@ export class Machine {
     }
     // It lives, and its monitor does not: once more, and then it is not a machine that anything can be done with.
     try {
-      await this.#connect();
+      await this.#connect(monitorAgainMs);
     } catch (thrown) {
       this.#lose(messageOf(thrown));
     }
@@ -188,6 +198,12 @@ async function gone(alive: () => boolean, timeoutMs: number): Promise<boolean> {
     await sleep(pauseMs);
   }
   return true;
+}
+
+/** QEMU appends, so that it goes on at the new end. */
+function cutLog(path: string): void {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > maxLogBytes) truncateSync(path);
 }
 
 function readLog(path: string): string {
