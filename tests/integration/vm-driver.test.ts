@@ -197,7 +197,7 @@ suiteNeeding(
       expect(unit.claimed.memory).toBe(32 * mib);
     });
 
-    test('M-A5: bandwidth is limited on the way in, and the limit is lifted while the unit runs', async () => {
+    test('M-A5: bandwidth is limited both ways, and the limit is lifted while the unit runs', async () => {
       const unit = await clone();
       const timed = async (): Promise<number> => {
         const startedMs = performance.now();
@@ -207,6 +207,11 @@ suiteNeeding(
       await driver.setBandwidth(unit, 1_000_000);
       // Four million bytes at a million a second, but for what may go in one burst.
       expect(await timed()).toBeGreaterThan(3_500);
+      // What the guest answered went through the other direction's limit.
+      const shaper = readdirSync('/sys/class/net').find((name) => name.startsWith(`bw${place.hash}i`)) ?? '';
+      expect(Number(readFileSync(`/sys/class/net/${shaper}/statistics/tx_bytes`, 'utf8'))).toBeGreaterThan(
+        10_000,
+      );
       await driver.setBandwidth(unit, null);
       await timed();
       expect(unit.claimed.bandwidth).toBe(0);
