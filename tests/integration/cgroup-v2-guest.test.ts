@@ -1,7 +1,5 @@
 // The Cgroup contract on a kernel that has all of v2: Debian's, in a virtual machine, whatever kernel this machine has.
 // Each of the contract's tests runs inside and is a test here, with what it said.
-import { build } from 'rolldown';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -35,10 +33,7 @@ suiteNeeding('the contract of cgroup v2, in a virtual machine', missingForGuests
   let found: unknown;
 
   beforeAll(async () => {
-    machine = await GuestMachine.boot({
-      ramBytes: 1024 * mib,
-      extra: [{ path: 'bellows/agent/main.js', type: 'file', mode: 0o644, content: await bundledRunner() }],
-    });
+    machine = await GuestMachine.boot({ ramBytes: 1024 * mib, agent: 'contract-in-guest.ts' });
     const deadline = Date.now() + contractTimeoutMs;
     for (let done = false; !done;) {
       await sleep(500);
@@ -68,15 +63,3 @@ suiteNeeding('the contract of cgroup v2, in a virtual machine', missingForGuests
     });
   }
 });
-
-async function bundledRunner(): Promise<Buffer> {
-  const input = fileURLToPath(new URL('fixtures/contract-in-guest.ts', import.meta.url));
-  const { output } = await build({
-    input,
-    platform: 'node',
-    write: false,
-    logLevel: 'warn',
-    output: { format: 'esm' },
-  });
-  return Buffer.from(output[0].code);
-}

@@ -1,0 +1,282 @@
+// The agent inside a virtual machine, on a real one: identity, door, what is reclaimable and claimed, pressure, storage,
+// bandwidth, its own death. The host's side of it is played by the test, with QEMU's balloon and the guest's protocol.
+import { statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newInstanceId, type InstanceId } from '../../src/base/ids.ts';
+import { kib, mib } from '../../src/base/quantity.ts';
+import { suiteNeeding } from '../support/needs.ts';
+import { evalHandler, eventually, functionSpec, mebibytes } from './agent-process.ts';
+import { GuestMachine, missingForGuests, type GuestMachineOptions } from './guest-machine.ts';
+
+const options: GuestMachineOptions = { ramBytes: 768 * mib, agent: 'agent-with-shell.ts' };
+const machineTimeoutMs = 240_000;
+/** Emulated, a program of the test's takes seconds for what takes milliseconds on a processor. */
+const longMs = 120_000;
+
+suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
+  let machine: GuestMachine;
+  let code: string;
+  let instance: InstanceId;
+
+  beforeAll(async () => {
+    machine = await GuestMachine.boot(options);
+    await machine.ready();
+  }, machineTimeoutMs);
+  afterAll(() => machine?.close());
+
+  const begin = async (memoryMib: number): Promise<InstanceId> => {
+    const id = newInstanceId();
+    const grant = { memory: mebibytes(memoryMib), storage: mebibytes(16) };
+    await machine.startFunction(functionSpec(code, { id, grant, timeoutMs: longMs }));
+    return id;
+  };
+  const stop = (id: InstanceId): Promise<unknown> =>
+    machine.link.call('stop', { id, graceMs: 0, reason: 'the test is over' });
+  const hold = (count: number): string =>
+    `state.held = Array.from({ length: ${count} }, () => Buffer.alloc(1048576, 1)); state.held.length`;
+  const oomKills = async (): Promise<number> => {
+    const { instances } = await machine.link.call('measure', {});
+    return instances.reduce((sum, { usage }) => sum + usage.oomKills, 0);
+  };
+  const told = (): number => machine.events.filter(({ event }) => event === 'pressure').length;
+
+  test('before it has an identity nothing starts in it, and no process waits in it', async () => {
+    await machine.link.call('setPool', { size: 1 });
+    const started = machine.link.call('start', functionSpec(`/outside/code/acme/${'a'.repeat(64)}`));
+    await expect(started).rejects.toMatchObject({ code: 'NotReady' });
+    await expect(machine.through({ kind: 'port', instance: newInstanceId() })).rejects.toThrow();
+    expect((await machine.link.call('list', {})).poolReady).toBe(0);
+  });
+
+  test(
+    'its identity opens the door for its token alone, sets clock and name, and is for good',
+    async () => {
+      const nowMs = Date.UTC(2031, 4, 5);
+      const identity = machine.identity({ nowMs });
+      const { doorPort } = await machine.link.call('personalise', identity);
+      expect(doorPort).toBeGreaterThan(0);
+      expect(Number(await machine.shell('date +%s')) * 1000 - nowMs).toBeLessThan(longMs);
+      expect(await machine.shell('hostname')).toBe(identity.unit);
+      await machine.link.call('setClock', { nowMs: Date.now() });
+      expect(Math.abs(Number(await machine.shell('date +%s')) * 1000 - Date.now())).toBeLessThan(longMs);
+      await expect(machine.through({ kind: 'port', instance: newInstanceId() }, 'a guess')).rejects.toThrow(
+        'token',
+      );
+      // Again, as after a lost answer; and as somebody else.
+      await machine.link.call('personalise', identity);
+      await expect(
+        machine.link.call('personalise', { ...identity, doorToken: 'another' }),
+      ).rejects.toMatchObject({ code: 'Conflict' });
+      await eventually(async () => (await machine.link.call('list', {})).poolReady === 1, longMs);
+      await machine.link.call('setPool', { size: 0 });
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'code goes in through the door, and what runs from it answers through the door',
+    async () => {
+      code = await machine.sendCode('acme', evalHandler);
+      instance = await begin(512);
+      expect(await machine.evaluate(instance, '6 * 7')).toBe(42);
+      expect(await machine.evaluate(instance, 'fs.readdirSync("/var/task")')).toEqual(['index.js']);
+      expect(await machine.evaluate(instance, 'process.getuid()')).toBe(functionSpec(code).uid);
+      await expect(
+        machine.link.call('start', functionSpec(`/outside/code/acme/${'a'.repeat(64)}`)),
+      ).rejects.toMatchObject({ code: 'NotFound' });
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'M-B3: garbage of an idle instance is found, made claimable, claimed by the balloon, and is the host’s again',
+    async () => {
+      await machine.evaluate(instance, hold(250), longMs);
+      await machine.evaluate(instance, 'delete state.held, 1', longMs);
+      await sleep(1000);
+      const found = await machine.link.call('identify', {});
+      expect(found.instances).toMatchObject([{ id: instance, idle: true }]);
+      expect(found.garbageBytes).toBeGreaterThan(50 * mib);
+      const hostBefore = machine.hostBytes();
+
+      const wanted = found.freeBytes + 200 * mib;
+      const { claimableBytes, steps } = await machine.link.call('makeClaimable', { bytes: wanted });
+      expect(steps[0]?.step).toBe('heaps');
+      expect(claimableBytes).toBeGreaterThan(found.freeBytes);
+      expect(await machine.balloonTo(options.ramBytes - claimableBytes)).toBe(
+        options.ramBytes - claimableBytes,
+      );
+      // Of those 250 MiB nine tenths, by the host's own figure of QEMU.
+      expect(hostBefore - machine.hostBytes()).toBeGreaterThan(0.9 * 200 * mib);
+      expect(await machine.evaluate(instance, '1 + 1')).toBe(2);
+      expect(await oomKills()).toBe(0);
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'M-B4: a burst in a unit where all is claimed is told at once, and lives on what is released',
+    async () => {
+      const before = told();
+      const burst = machine.evaluate(instance, hold(300), longMs);
+      await eventually(() => told() > before, longMs);
+      await machine.balloonTo(options.ramBytes);
+      expect(await burst).toBe(300);
+      expect(await oomKills()).toBe(0);
+      expect(await machine.shell('dmesg | grep -c "Killed process" || true')).toBe('0');
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'what is not usable can not be had inside; less than is in use is refused; a lender in need is told of',
+    async () => {
+      await machine.evaluate(instance, hold(100), longMs);
+      // Garbage would make room without anybody's coming short.
+      await machine.link.call('trim', { id: instance });
+      await expect(machine.link.call('setUsable', { memoryBytes: 64 * mib })).rejects.toMatchObject({
+        code: 'Infeasible',
+      });
+      const [{ usage } = { usage: undefined }] = (await machine.link.call('measure', {})).instances;
+      const usableBytes = (usage?.memoryBytes ?? 0) + 32 * mib;
+      await eventually(
+        () =>
+          machine.link.call('setUsable', { memoryBytes: usableBytes }).then(
+            () => true,
+            () => false,
+          ),
+        longMs,
+      );
+      const limit = await machine.shell('cat /sys/fs/cgroup/bellows/tenants/memory.max');
+      expect(Number(limit)).toBeLessThanOrEqual(usableBytes);
+      const before = told();
+      const burst = machine.evaluate(instance, hold(250), longMs);
+      await eventually(() => told() > before, longMs);
+      await machine.link.call('setUsable', { memoryBytes: 640 * mib });
+      expect(await burst).toBe(250);
+      expect(await oomKills()).toBe(0);
+      // Nothing is lent any more, so nothing is held.
+      expect(await machine.shell('cat /sys/fs/cgroup/bellows/tenants/memory.high')).toBe('max');
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'M-A5: scratch space is claimed and released while it runs, and deleted blocks leave the host’s file',
+    async () => {
+      const file = '/var/lib/bellows/filled';
+      const hostBlocks = (): number => statSync(machine.scratch).blocks * 512;
+      await machine.shell(`dd if=/dev/urandom of=${file} bs=1M count=100 && sync`);
+      const filled = hostBlocks();
+      await machine.shell(`rm ${file}`);
+      const claimed = await machine.link.call('setStorage', { usableBytes: 150 * mib });
+      expect(claimed.usableBytes).toBeLessThanOrEqual(151 * mib);
+      expect(filled - hostBlocks()).toBeGreaterThan(90 * mib);
+      expect(await machine.shell(`dd if=/dev/zero of=${file} bs=1M count=200 2>&1; rm -f ${file}`)).toContain(
+        'No space left',
+      );
+      const released = await machine.link.call('setStorage', { usableBytes: 400 * mib });
+      expect(released.usableBytes).toBeGreaterThan(390 * mib);
+      expect(
+        await machine.shell(`dd if=/dev/zero of=${file} bs=1M count=200 2>&1; rm -f ${file}`),
+      ).not.toContain('No space left');
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'M-A5: bandwidth is limited both ways, and the limit goes, all while it runs',
+    async () => {
+      const bytes = mib;
+      const bytesPerSecond = 200_000;
+      const received = async (): Promise<number> => {
+        const startedMs = performance.now();
+        const text = await machine.evaluate(instance, `'x'.repeat(${bytes})`, longMs);
+        expect(text).toHaveLength(bytes);
+        return performance.now() - startedMs;
+      };
+      const sent = async (): Promise<number> => {
+        const startedMs = performance.now();
+        const js = `'${'x'.repeat(bytes)}'.length`;
+        expect(await machine.evaluate(instance, js, longMs)).toBe(bytes);
+        return performance.now() - startedMs;
+      };
+      await machine.link.call('setBandwidth', { bytesPerSecond });
+      // The limit alone makes it so long, less what may pass at once.
+      const leastMs = ((bytes - 256 * kib) / bytesPerSecond) * 1000;
+      expect(await received()).toBeGreaterThan(leastMs);
+      expect(await sent()).toBeGreaterThan(leastMs);
+      await machine.link.call('setBandwidth', { bytesPerSecond: null });
+      expect(await received()).toBeLessThan(leastMs);
+      expect(await sent()).toBeLessThan(leastMs);
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'its agent is killed: another takes over, with the same identity and what runs',
+    async () => {
+      await machine.evaluate(instance, 'state.kept = 7', longMs);
+      const { pid } = await machine.link.call('hello', {});
+      await machine.shell('kill -9 $PPID').catch(() => '');
+      await eventually(
+        () =>
+          machine.link.call('hello', {}, { timeoutMs: 5000 }).then(
+            (hello) => hello.pid !== pid,
+            () => false,
+          ),
+        longMs,
+      );
+      const { instances } = await machine.link.call('list', {});
+      expect(instances.map(({ info }) => info.id)).toEqual([instance]);
+      expect(await machine.evaluate(instance, 'state.kept', longMs)).toBe(7);
+      await stop(instance);
+      expect((await machine.link.call('list', {})).instances).toEqual([]);
+    },
+    machineTimeoutMs,
+  );
+});
+
+suiteNeeding('copies of a virtual machine', missingForGuests(), () => {
+  test(
+    'M-A7: two that are copies of one say different random numbers once they have their identities',
+    async () => {
+      await using machines = new AsyncDisposableStack();
+      const started = async (...args: Parameters<typeof GuestMachine.boot>): Promise<GuestMachine> => {
+        const machine = await GuestMachine.boot(...args);
+        machines.defer(() => machine.close());
+        await machine.ready();
+        return machine;
+      };
+      const original = await started({ ...options, ramBytes: 512 * mib });
+      const photograph = await original.photograph();
+      const copies = [
+        await started(photograph.options, photograph),
+        await started(photograph.options, photograph),
+      ];
+      const each = <T>(ask: (machine: GuestMachine) => Promise<T>): Promise<T[]> =>
+        Promise.all(copies.map(ask));
+
+      // What it is about: until then the agent's own generator says the same in both.
+      const before = await each((machine) => machine.shell('random'));
+      expect(before[0]).toBe(before[1]);
+
+      await each((machine) => machine.link.call('personalise', machine.identity()));
+      const random = await each(async (machine) => {
+        const code = await machine.sendCode('acme', evalHandler);
+        const id = newInstanceId();
+        await machine.startFunction(functionSpec(code, { id }));
+        return {
+          agent: await machine.shell('random'),
+          kernel: await machine.shell('head -c 16 /dev/urandom | od -An -tx1'),
+          math: await machine.evaluate(id, 'Math.random()'),
+          uuid: await machine.evaluate(id, 'require("node:crypto").randomUUID()'),
+        };
+      });
+      for (const kind of ['agent', 'kernel', 'math', 'uuid'] as const)
+        expect(random[0]?.[kind]).not.toEqual(random[1]?.[kind]);
+    },
+    2 * machineTimeoutMs,
+  );
+});
