@@ -191,6 +191,10 @@ export class Fleet {
         const exists = this.#running?.residents.find(id) !== undefined;
         return { tail: await this.#broken.tell(id, invocation, exists) };
       },
+      tunnels: async ({ id, ...told }) => {
+        await this.#running?.residents.find(id)?.unit.vm.guest.call('tunnels', { id, ...told });
+        return done;
+      },
       removeLogs: async ({ workload }) => {
         this.#broken.forget(workload);
         await this.#logs.remove(workload);

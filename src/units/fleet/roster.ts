@@ -109,6 +109,7 @@ export class Roster {
       return;
     }
     const unit = this.#enter(vm);
+    unit.forgetApplied();
     const record = records.read(unit.id);
     try {
       if (record === 'unreadable') throw new Error('what is on record of it can not be read');

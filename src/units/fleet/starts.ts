@@ -99,7 +99,8 @@ export class Starts {
       placed.endpoint = { ...result.endpoint, door: unit.vm.door };
       onStarted(unit, placed);
       const durationMs = clock.monotonicMs() - startedMs;
-      log.info({ unit: unit.id, instance: spec.id, ...steps }, 'instance started in a unit');
+      const inside = { pooledInside: result.pooled, insideMs: Math.round(result.durationMs) };
+      log.info({ unit: unit.id, instance: spec.id, ...steps, ...inside }, 'instance started in a unit');
       return {
         ...result,
         instance: { ...result.instance, unit: unit.id },

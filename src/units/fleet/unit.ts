@@ -8,7 +8,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId, UnitId } from '../../base/ids.ts';
 import type { InstanceInfo, InstanceUsage } from '../../model/instance.ts';
 import type { ResourceKind, Resources } from '../../model/resources.ts';
-import { defaultMemory } from '../../model/workload.ts';
+import { defaultMemory, defaultStorage } from '../../model/workload.ts';
 import type { Endpoint, InstanceSpec, UnitMeasure } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
@@ -56,7 +56,8 @@ export class FleetUnit {
   stopping = false;
   readonly #parts: FleetUnitParts;
   readonly #calm: Calm;
-  readonly #applied = new Map<ResourceKind | 'usable', number>();
+  /** What was last asked for; a unit is made without claims. */
+  readonly #applied: Map<ResourceKind | 'usable', number>;
   #turn: Promise<unknown> = Promise.resolve();
   #settleTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -70,6 +71,12 @@ export class FleetUnit {
     this.#parts = parts;
     this.vm = parts.vm;
     this.#calm = new Calm(parts.tuning);
+    const { cpu, storage, bandwidth } = parts.vm.provisioned;
+    this.#applied = new Map<ResourceKind | 'usable', number>([
+      ['cpu', cpu],
+      ['storage', storage],
+      ['bandwidth', bandwidth],
+    ]);
   }
 
   get id(): UnitId {
@@ -153,7 +160,7 @@ export class FleetUnit {
     await this.settle();
   }
 
-  /** The agent inside is another one, which has not been told anything. */
+  /** Who looks after the unit, or the agent inside, is another: nothing is known to hold. */
   forgetApplied(): void {
     this.#applied.clear();
   }
@@ -170,15 +177,13 @@ export class FleetUnit {
     const { driver, log } = this.#parts;
     const { vm } = this;
     if (this.placed.size === 0) {
-      if (this.served.size === 0) await this.#claimTo(vm.provisioned.memory - this.#warmBytes());
+      if (this.served.size === 0) await this.#settleWarm();
       return { shortBytes: 0, failures };
     }
     const usable = this.usable();
     const attempt = async (kind: ResourceKind, amount: number, apply: () => Promise<unknown>) => {
-      if (this.#applied.get(kind) === amount) return;
       try {
-        await apply();
-        this.#applied.set(kind, amount);
+        await this.#apply(kind, amount, apply);
       } catch (thrown) {
         if (!this.stopping)
           log.warn({ err: thrown, unit: this.id, resource: kind }, 'a unit’s resource could not be changed');
@@ -248,8 +253,18 @@ export class FleetUnit {
       );
   }
 
-  #warmBytes(): number {
-    return Math.min(defaultMemory, this.vm.provisioned.memory);
+  /** To what most ask for who name no size. */
+  async #settleWarm(): Promise<void> {
+    const { vm } = this;
+    const storage = Math.min(defaultStorage, vm.provisioned.storage);
+    await this.#apply('storage', storage, () => this.#parts.driver.setStorage(vm, storage));
+    await this.#claimTo(vm.provisioned.memory - Math.min(defaultMemory, vm.provisioned.memory));
+  }
+
+  async #apply(kind: ResourceKind, amount: number, apply: () => Promise<unknown>): Promise<void> {
+    if (this.#applied.get(kind) === amount) return;
+    await apply();
+    this.#applied.set(kind, amount);
   }
 
   #idleBytes(usableBytes: number): number {
