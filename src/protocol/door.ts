@@ -4,8 +4,11 @@
 import { z } from 'zod';
 import { instanceId } from './schemas.ts';
 
-/** Where the door listens inside. Free to choose: below the ports that the kernel gives out, and nobody's well-known one. */
-export const doorPort = 4021;
+/**
+ * Where the door listens inside. Below 1024, where only root may listen: user code must not stand there while the agent is
+ * being replaced, and hear tokens. Of the two numbers that RFC 4727 leaves to whoever wants them.
+ */
+export const doorPort = 1021;
 
 /** The line with its newline: a token, names, and nothing that grows. */
 export const doorLineBytes = 1024;

@@ -40,7 +40,15 @@ export class GuestAgent {
 
   constructor(options: GuestAgentOptions) {
     const { config, log, emit } = options;
-    const agent = new Agent({ ...options, clock: systemClock });
+    const agent = new Agent({
+      ...options,
+      clock: systemClock,
+      emit: (event) => {
+        // What is promised has become less or more.
+        if (event.event === 'exited' || event.event === 'applied') this.#usable.refresh();
+        emit(event);
+      },
+    });
     this.#agent = agent;
     this.#code = new CodeStore(config.dataDirectory);
     this.#personaliser = new Personaliser({

@@ -78,8 +78,9 @@ export class Personaliser {
     setClock(nowMs);
     writeFileSync('/proc/sys/kernel/hostname', wanted.unit);
     setNetwork(wanted.network);
-    await this.#serve(wanted);
+    // Before anybody knows it: an agent that is killed now is followed by one that knows who it is.
     writeIdentity(this.#options.identityFile, wanted);
+    await this.#serve(wanted);
   }
 
   async #serve(kept: KeptIdentity): Promise<void> {
