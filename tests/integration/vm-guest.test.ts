@@ -250,6 +250,8 @@ suiteNeeding('copies of a virtual machine', missingForGuests(), () => {
         return machine;
       };
       const original = await started({ ...options, ramBytes: 512 * mib });
+      // A generator takes its seed when it is first used.
+      await original.shell('random');
       const photograph = await original.photograph();
       const copies = [
         await started(photograph.options, photograph),
