@@ -104,7 +104,7 @@ suiteNeeding(
         resize: (unit, size) => driver.resize(unit, size),
         claim: (unit, amount) => driver.claim(unit, amount),
         release: (unit, amount) => driver.release(unit, amount),
-        snapshot: () => driver.snapshot(),
+        snapshot: (unit) => driver.snapshot(unit),
         destroy: (unit) => driver.destroy(unit),
       };
       return {
@@ -207,7 +207,7 @@ suiteNeeding(
       await driver.setBandwidth(unit, 1_000_000);
       // Four million bytes at a million a second, but for what may go in one burst.
       expect(await timed()).toBeGreaterThan(3_500);
-      // What the guest answered went through the other direction's limit.
+      // What the guest answered, and its acknowledgements of 4 MiB, went through the other direction's limit.
       const shaper = readdirSync('/sys/class/net').find((name) => name.startsWith(`bw${place.hash}i`)) ?? '';
       expect(Number(readFileSync(`/sys/class/net/${shaper}/statistics/tx_bytes`, 'utf8'))).toBeGreaterThan(
         10_000,
@@ -248,6 +248,27 @@ suiteNeeding(
       expect(adopted.door).toEqual(door);
       await fill(adopted, mib);
       expect(templateInode((await clone()).pid)).toBe(memory);
+    });
+
+    test('M-C4: a unit that is put to rest has no process, and wakes as it was, with all that was claimed of it', async () => {
+      const unit = await clone();
+      units.length = 0;
+      await fill(unit, mib);
+      const pid = await agentPid(unit);
+      await driver.claimMemory(unit, 64 * mib);
+      const claimed = unit.claimed.memory;
+      const handle = await driver.snapshot(unit);
+      expect(place.processes()).toEqual([]);
+      await driver.close();
+      driver = await place.driver();
+      expect(await driver.open()).toEqual([handle]);
+      const woken = await driver.adopt(handle);
+      units.push(woken);
+      expect(await agentPid(woken)).toBe(pid);
+      expect(woken.claimed.memory).toBe(claimed);
+      expect(woken.door).toEqual(unit.door);
+      await fill(woken, mib);
+      expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
     });
 
     test('a killed QEMU is told, with the reason, and nothing of it is left', async () => {
@@ -301,6 +322,20 @@ suiteNeeding(
         expect(place.leftovers()).toEqual([]);
       } finally {
         execFileSync('umount', [scratch]);
+      }
+    });
+
+    test('on a full disk a unit can not be put to rest, and goes on', async () => {
+      const unit = await clone();
+      const snapshots = join(place.data, 'snapshots');
+      mkdirSync(snapshots, { recursive: true });
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', snapshots]);
+      try {
+        await expect(driver.snapshot(unit)).rejects.toThrow(expect.objectContaining({ code: 'NoRoom' }));
+        expect(readdirSync(snapshots)).toEqual([]);
+        await agentPid(unit);
+      } finally {
+        execFileSync('umount', [snapshots]);
       }
     });
 

@@ -24,10 +24,13 @@ export type Beginning =
       readonly memoryFd: number;
       readonly stateFile: string;
       readonly scratch: { readonly packed: string; readonly layout: Packing };
-    };
+    }
+  /** A unit that was put to rest: its disk, tap and group are there. */
+  | { readonly kind: 'snapshot'; readonly stateFile: string };
 
-/** A clone's devices' state, in QEMU: for commands that name it. */
-export const stateFdInside = firstPassedFd + 1;
+/** The state that a machine begins with, in QEMU: for commands that name it. */
+export const stateFdOf = (kind: 'clone' | 'snapshot'): number =>
+  kind === 'clone' ? firstPassedFd + 1 : firstPassedFd;
 
 export type MachineWatch = Pick<MachineOptions, 'onLost' | 'onSerialPort'>;
 
@@ -44,14 +47,10 @@ export async function putTogether(
   mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
   if (uid !== null) chownSync(runDirectory, uid, uid);
   cgroup.create(record.group);
+  const isThere = beginning.kind === 'snapshot';
   const [disk] = await Promise.all([
-    host.scratch.make(
-      id,
-      record.size.storage,
-      uid,
-      beginning.kind === 'clone' ? beginning.scratch : undefined,
-    ),
-    uid === null ? undefined : host.network?.addTap(slot, uid),
+    isThere ? host.scratch.find(id) : host.scratch.make(id, record.size.storage, uid, contentOf(beginning)),
+    isThere || uid === null ? undefined : host.network?.addTap(slot, uid),
   ]);
   const network =
     record.network === 'tap'
@@ -73,6 +72,7 @@ export async function putTogether(
         cpus: cpusFor(record.size),
         ramBytes: record.ramBytes,
         memory,
+        incoming: beginning.kind === 'clone' || beginning.kind === 'snapshot',
         image: bare
           ? image
           : {
@@ -121,6 +121,10 @@ function machineOptions(
   return { ...watch, name: `unit ${id}`, runDirectory, logFile: join(runDirectory, 'log') };
 }
 
+function contentOf(beginning: Beginning): Extract<Beginning, { kind: 'clone' }>['scratch'] | undefined {
+  return beginning.kind === 'clone' ? beginning.scratch : undefined;
+}
+
 function openBeginning(beginning: Beginning): {
   readonly memory: MachineMemory;
   readonly passed: readonly number[];
@@ -135,6 +139,10 @@ function openBeginning(beginning: Beginning): {
         passed: [beginning.memoryFd],
         close: () => undefined,
       };
+    case 'snapshot': {
+      const stateFd = openSync(beginning.stateFile, 'r');
+      return { memory: { kind: 'private' }, passed: [stateFd], close: () => closeSync(stateFd) };
+    }
     case 'clone': {
       // Each clone reads it from its beginning.
       const stateFd = openSync(beginning.stateFile, 'r');
@@ -167,13 +175,16 @@ export async function takeApart(host: VmHost, record: UnitRecord, machine: Machi
     step('its scratch disk', () => host.scratch.remove(id)),
     step('its tap', async () => host.network?.removeTap(slot)),
   ]);
-  await step('its directory', () => rmSync(host.runDirectory(id), { recursive: true, force: true }));
+  await step('its files', () => {
+    rmSync(host.runDirectory(id), { recursive: true, force: true });
+    rmSync(host.snapshotFile(id), { force: true });
+  });
   // What is left is found by the record, the next time.
   if (whole) host.records.remove(id);
 }
 
 /** Processes of the unit that nobody holds: of a dead owner, or that were started just when it died. */
-async function endLeftovers(host: VmHost, record: UnitRecord): Promise<void> {
+export async function endLeftovers(host: VmHost, record: UnitRecord): Promise<void> {
   await host.options.cgroup.kill(record.group);
   const { processes } = record;
   if (processes !== null && record.bootId === host.bootId) sendSignal(processes.qemu, 'SIGKILL');

@@ -15,6 +15,7 @@ import type { MemoryClaim, ProvisionReport, VmDriver, VmDriverOptions, VmUnit } 
 import { newRecord, provisionUnit } from './provision.ts';
 import * as quantities from './quantities.ts';
 import type { UnitRecord } from './record.ts';
+import { putToRest, wake } from './snapshot.ts';
 import { adoptCore } from './start-core.ts';
 import { Templates } from './template/templates.ts';
 import { driverName, handleOf, UnitView } from './view.ts';
@@ -35,6 +36,7 @@ export class QemuDriver implements VmDriver {
     provision: true,
     resize: true,
     claim: true,
+    snapshot: true,
     shared: true,
   };
   readonly #host: VmHost;
@@ -193,10 +195,15 @@ export class QemuDriver implements VmDriver {
     return measureUnit(this.#host, this.#of(unit));
   }
 
-  snapshot(): Promise<never> {
-    return Promise.reject(
-      new BellowsError('NotSupportedHere', 'A unit’s state can not be kept in a file yet.'),
-    );
+  async snapshot(unit: Unit): Promise<UnitHandle> {
+    const { core } = this.#of(unit);
+    await putToRest(this.#host, core);
+    // It is told as lost to who watches it, and there is nothing to take apart.
+    await core.end(() => Promise.resolve());
+    this.#held.delete(core.record.id);
+    core.lose('put to rest');
+    await unit.close();
+    return handleOf(core.record);
   }
 
   async destroy(unit: Unit): Promise<void> {
@@ -224,7 +231,7 @@ export class QemuDriver implements VmDriver {
   }
 
   async #adoptRecord(record: UnitRecord): Promise<VmUnit> {
-    const core = await adoptCore(this.#host, record);
+    const core = await (record.resting ? wake : adoptCore)(this.#host, record);
     await core.balloon.look();
     return this.#hold(core, undefined);
   }
@@ -293,6 +300,7 @@ export class QemuDriver implements VmDriver {
 }
 
 /** Made to the end, by this boot of the machine, and not a template that was being made. */
-function isUsable(host: VmHost, { id, bootId, processes, door }: UnitRecord): boolean {
-  return !id.startsWith('t-') && bootId === host.bootId && processes !== null && door !== null;
+function isUsable(host: VmHost, { id, bootId, processes, door, resting }: UnitRecord): boolean {
+  const isThere = processes !== null || resting;
+  return !id.startsWith('t-') && bootId === host.bootId && isThere && door !== null;
 }

@@ -27,6 +27,8 @@ export interface VmHost {
   readonly records: UnitRecords;
   readonly templates: TemplateStore;
   runDirectory(id: UnitId): string;
+  /** Where a unit's state is while it rests. */
+  snapshotFile(id: UnitId): string;
   confinement(slot: number): Confinement;
 }
 
@@ -46,7 +48,11 @@ export async function findHost(options: VmDriverOptions): Promise<VmHost> {
       'bubblewrap is missing: without it QEMU would run as root.',
       'Install it: apt-get install bubblewrap',
     );
-  const directories = { scratch: join(dataDirectory, 'scratch'), run: join(dataDirectory, 'run', 'u') };
+  const directories = {
+    scratch: join(dataDirectory, 'scratch'),
+    run: join(dataDirectory, 'run', 'u'),
+    snapshots: join(dataDirectory, 'snapshots'),
+  };
   for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 });
   const taps = root && options.network !== 'user' && writable('/dev/net/tun');
   const loops = root && writable('/dev/loop-control');
@@ -63,6 +69,7 @@ export async function findHost(options: VmDriverOptions): Promise<VmHost> {
     records: new UnitRecords(join(dataDirectory, 'units')),
     templates: new TemplateStore(join(dataDirectory, 'templates')),
     runDirectory: (id) => join(directories.run, id),
+    snapshotFile: (id) => join(directories.snapshots, id),
     confinement: (slot) => {
       if (root) return { kind: 'separate user', uid: uidOfSlot(slot), gid: kvmGroup };
       return bubblewrap ? { kind: 'namespaces' } : { kind: 'none' };

@@ -2,6 +2,7 @@
 // Owns what is new about it, on the host's side; putting it into effect inside is the guest's agent's.
 import { randomBytes } from 'node:crypto';
 import { BellowsError } from '../../base/errors.ts';
+import { doorPort } from '../../protocol/door.ts';
 import type { UnitCore } from './core.ts';
 import type { VmHost } from './host.ts';
 import { qemuNames } from './machine/arguments.ts';
@@ -18,7 +19,7 @@ export async function personalise(host: VmHost, core: UnitCore): Promise<Door> {
   const { id, slot, mac, network } = core.record;
   const token = randomBytes(tokenBytes).toString('base64url');
   const tap = network === 'tap' ? host.network?.tapOf(slot) : undefined;
-  const { doorPort } = await core.link.call(
+  const { doorPort: port } = await core.link.call(
     'personalise',
     {
       unit: id,
@@ -33,10 +34,17 @@ export async function personalise(host: VmHost, core: UnitCore): Promise<Door> {
   if (tap !== undefined) await host.network?.connect(slot, mac);
   const door: Door =
     tap === undefined
-      ? { host: '127.0.0.1', port: await forwardPort(core, doorPort), token }
-      : { host: tap.address, port: doorPort, token };
+      ? { host: '127.0.0.1', port: await forwardPort(core, port), token }
+      : { host: tap.address, port, token };
   core.update({ door });
   return door;
+}
+
+/** For a machine that is given its state again: with user networking, ports are QEMU's and not part of it. */
+export async function reopenDoor(core: UnitCore): Promise<void> {
+  const { door, network } = core.record;
+  if (door === null || network === 'tap') return;
+  core.update({ door: { ...door, port: await forwardPort(core, doorPort) } });
 }
 
 /** Has QEMU listen on a free port of the loopback for the guest's. */

@@ -96,6 +96,11 @@ export interface VmDriver extends UnitDriver {
   setStorage(unit: Unit, usableBytes: number): Promise<{ usableBytes: number; trimmedBytes: number }>;
   /** Moves QEMU into a group of its own in another place, such as `tenants/TENANT/UNIT`. The old group goes. */
   moveToGroup(unit: Unit, group: GroupPath): Promise<void>;
+  /**
+   * Puts the unit to rest: its state goes to a file and its process ends, so that it costs disk alone. Its watchers are told
+   * that it is lost; `adopt` with the answered handle runs it again as it was. When it fails the unit goes on.
+   */
+  snapshot(unit: Unit): Promise<UnitHandle>;
   /** The host's own figures. `state` and `tenant` are the fleet's to say. */
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'>;
   /** Takes the bridge away when no unit is left; units that run stay as they are. */

@@ -4,11 +4,11 @@ import { performance } from 'node:perf_hooks';
 import { knownSystemError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
-import { stateFdInside, takeApart, type Beginning } from './construct.ts';
+import { stateFdOf, takeApart, type Beginning } from './construct.ts';
 import type { UnitCore } from './core.ts';
 import { poolGroupOf, type VmHost } from './host.ts';
 import { personalise } from './identity.ts';
-import { restoreDevices } from './migration.ts';
+import { restoreState } from './migration.ts';
 import { macOf } from './network/names.ts';
 import type { ProvisionReport } from './port.ts';
 import type { UnitRecord } from './record.ts';
@@ -44,6 +44,7 @@ export function newRecord(
     cpuMillicores: null,
     usableStorageBytes: null,
     bytesPerSecond: null,
+    resting: false,
   };
 }
 
@@ -63,7 +64,7 @@ export async function provisionUnit(
   let core: UnitCore | undefined;
   try {
     core = await startCore(host, record, beginningOf(template));
-    if (template !== null) await restoreDevices(core.machine, stateFdInside);
+    if (template !== null) await restoreState(core.machine, 'devices', stateFdOf('clone'));
     const launchMs = sinceStart();
     await core.answered(template === null ? bootTimeoutMs : cloneTimeoutMs);
     const firstAnswerMs = sinceStart();

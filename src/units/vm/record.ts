@@ -32,6 +32,8 @@ export const unitRecord = z.object({
   cpuMillicores: z.number().nullable(),
   usableStorageBytes: z.number().nullable(),
   bytesPerSecond: z.number().nullable(),
+  /** Its state is in a file, and no process runs, or not yet again: see snapshot.ts. */
+  resting: z.boolean().default(false),
 });
 export type UnitRecord = z.infer<typeof unitRecord>;
 

@@ -11,6 +11,7 @@ const machine: MachineArguments = {
   cpus: 2,
   ramBytes: 1184 * mib,
   memory: { kind: 'private' },
+  incoming: false,
   image: { kernel: '/image/kernel', initrd: '/image/initrd', root: '/image/root', commandLine: 'quiet' },
   scratch: { kind: 'device', path: '/dev/loop7' },
   network: { kind: 'tap', name: 'bwabcdef-001' },
@@ -31,6 +32,7 @@ describe('QEMU’s command line', () => {
       name: 'bellows-abcdef-u-2',
       mac: '02:ab:cd:ef:00:02',
       memory: { kind: 'clone', fd: 6 },
+      incoming: true,
       network: { kind: 'tap', name: 'bwabcdef-002' },
     });
     const devices = (argv: readonly string[]): string[] =>

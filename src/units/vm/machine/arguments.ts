@@ -43,6 +43,8 @@ export interface MachineArguments {
   readonly cpus: number;
   readonly ramBytes: number;
   readonly memory: MachineMemory;
+  /** Begins with the state of another, that it is given afterwards. */
+  readonly incoming: boolean;
   readonly image: {
     readonly kernel: string;
     readonly initrd: string;
@@ -99,7 +101,7 @@ export function machineArguments(options: MachineArguments): string[] {
     ['-device', 'virtio-rng-pci', '-device', 'vmgenid'],
     networkDevices(network, options),
     ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    options.memory.kind === 'clone' ? ['-incoming', 'defer'] : [],
+    options.incoming ? ['-incoming', 'defer'] : [],
   ].flat();
 }
 

@@ -3,10 +3,11 @@
 //
 // A clone's QEMU may not punch holes (machine/fallocate-filter.ts); with a loop device between, what the guest trims
 // reaches the file all the same, for there the kernel punches. Without rights there is no such device, and no way back.
-import { chownSync, rmSync, statSync } from 'node:fs';
+import { chownSync, existsSync, rmSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { BellowsError } from '../../../base/errors.ts';
 import type { UnitId } from '../../../base/ids.ts';
 import { mib } from '../../../base/quantity.ts';
 import { unpack, type Packing } from '../packed-file.ts';
@@ -79,6 +80,14 @@ export class ScratchDisks {
       await this.remove(id);
       throw thrown;
     }
+  }
+
+  /** The disk of a unit that rests. @throws BellowsError NotFound */
+  async find(id: UnitId): Promise<ScratchDisk> {
+    const file = this.fileOf(id);
+    const [device] = this.#loops ? await this.#devicesOf(file) : [];
+    if (existsSync(file) && (device !== undefined || !this.#loops)) return { file, device: device ?? null };
+    throw new BellowsError('NotFound', `The scratch disk of unit ${id} is gone.`);
   }
 
   /** Also what a dead owner left of it. */

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { UnitCore } from '../core.ts';
 import { madeWith, type VmHost } from '../host.ts';
 import { insidePaths } from '../machine/sandbox.ts';
-import { saveDevices } from '../migration.ts';
+import { saveState } from '../migration.ts';
 import { pack } from '../packed-file.ts';
 import type { UnitRecord } from '../record.ts';
 import { diskBytesFor } from '../scratch/scratch.ts';
@@ -50,7 +50,7 @@ export async function buildTemplate(
     await sleep(restMs);
     await machine.execute('stop', {});
     const places = { runDirectory: host.runDirectory(record.id), seen: insidePaths.run, uid: record.uid };
-    await saveDevices(machine, places, stateFile);
+    await saveState(machine, 'devices', places, stateFile);
     await machine.end();
     sealTemplateMemory(memoryFd);
     const stored = await finish({
