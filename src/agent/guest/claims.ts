@@ -69,15 +69,16 @@ export class Claims {
           await byId.get(id)?.trim();
         },
       }));
+    const trimStorage: Rung = {
+      step: 'storage',
+      climb: async () => {
+        await storage.trim();
+      },
+    };
     return [
       ...heaps,
       { step: 'cache', climb: dropUnmappedCache },
-      {
-        step: 'storage',
-        climb: async () => {
-          await storage.trim();
-        },
-      },
+      ...((await storage.hasFreed()) ? [trimStorage] : []),
       // Free pages next to each other go back in large pieces.
       { step: 'compact', climb: () => writeFile('/proc/sys/vm/compact_memory', '1') },
     ];

@@ -84,6 +84,7 @@ export class GuestAgent {
 
   async open(): Promise<void> {
     this.#code.open();
+    await this.#storage.open();
     await this.#agent.open();
     this.#usable.open();
     this.#pressure.open();

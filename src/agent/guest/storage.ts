@@ -29,10 +29,22 @@ export class Storage {
   readonly #directory: string;
   readonly #claimFile: string;
   #turn: Promise<unknown> = Promise.resolve();
+  /** Free when it was last trimmed, or first looked at: more than that was deleted since. */
+  #trimmedFreeBytes = 0;
 
   constructor(directory: string) {
     this.#directory = directory;
     this.#claimFile = join(directory, '.claim');
+  }
+
+  /** To be called once: what is free now was never used. */
+  async open(): Promise<void> {
+    this.#trimmedFreeBytes = (await this.figures()).freeBytes;
+  }
+
+  /** Whether a trim would bring anything; walking through all that is free takes an emulated machine seconds. */
+  async hasFreed(): Promise<boolean> {
+    return (await this.figures()).freeBytes > this.#trimmedFreeBytes;
   }
 
   async figures(): Promise<FileSystemFigures> {
@@ -51,6 +63,7 @@ export class Storage {
   /** Tells the host which blocks hold nothing; answers how many bytes, by the kernel's word. */
   async trim(): Promise<number> {
     const said = await runProgram(['fstrim', '-v', this.#directory]);
+    this.#trimmedFreeBytes = (await this.figures()).freeBytes;
     return Number(/\((\d+) bytes\)/.exec(said)?.[1] ?? 0);
   }
 
