@@ -242,6 +242,10 @@ export class Agent {
       measure: async () => measure(cgroup, instances.all(), this.#pool.ready, clock.nowMs()),
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
       logBroken: async ({ id, invocation }) => ({ tail: await instances.logBroken(id, invocation) }),
+      tunnels: async ({ id, gateway, counts }) => {
+        instances.find(id)?.setTunnels(gateway, counts);
+        return done;
+      },
       removeLogs: async ({ workload }) => {
         instances.forgetBroken(workload);
         await this.#logs.remove(workload);

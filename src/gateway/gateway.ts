@@ -44,7 +44,7 @@ export class Gateway {
     this.#log = log;
     const layout = layoutOf(config.dataDirectory);
     const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
-    this.#apps = new Apps(discard);
+    this.#apps = new Apps(discard, (id, counts) => this.#agent.tunnels(id, counts));
     this.#functions = new Functions(
       {
         clock: systemClock,
@@ -58,7 +58,7 @@ export class Gateway {
       },
       tuning,
     );
-    this.#agent = new AgentLink(layout.agentSocket, log);
+    this.#agent = new AgentLink(layout.agentSocket, log, () => this.#apps.tellTunnels());
     this.#controller = new ControllerLink({
       socketPath: layout.controllerSocket,
       table: this.#table,

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { method, nothing, type Protocol } from './rpc.ts';
 import {
+  connectionCounts,
   instanceChange,
   instanceId,
   instanceInfo,
@@ -222,6 +223,14 @@ export const agentProtocol = {
     logBroken: method(
       z.object({ id: instanceId, invocation: brokenInvocation }),
       z.object({ tail: z.string() }),
+    ),
+    /**
+     * Client connections that a gateway carries to an instance itself, by its own count since it runs: those that could not be
+     * handed over. `gateway` is its process id, so that one that was killed is told from the next.
+     */
+    tunnels: method(
+      z.object({ id: instanceId, gateway: z.number().int(), counts: connectionCounts }),
+      nothing,
     ),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),
     /** Orderly stop of everything: instances, groups, mounts, sockets. */

@@ -213,6 +213,7 @@ test('an app whose command is not `node FILE` runs as it is written, on the same
           socket.write('HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n' +
             'Sec-WebSocket-Accept: ' + accept + '\\r\\n\\r\\n');
           socket.write(Buffer.from([0x81, 2, 0x68, 0x69]));
+          socket.on('end', () => socket.end()).resume();
         });
         server.listen(process.env.PORT);`,
     }),
@@ -221,4 +222,22 @@ test('an app whose command is not `node FILE` runs as it is written, on the same
   const said: unknown = await (await fetch(`${bellows.url}/w/default/shell/`)).json();
   expect(said).toEqual(['live', process.version, ['--stack-size=1500']]);
   expect(await firstMessage(`${bellows.url.replace('http', 'ws')}/w/default/shell/`)).toBe('hi');
+});
+
+test('M-C5: connections that are tunnelled are counted in the answer to a resize, and those that clients end are not dropped', async () => {
+  const url = `${bellows.url.replace('http', 'ws')}/w/default/shell/`;
+  const open = async (): Promise<WebSocket> => {
+    const socket = new WebSocket(url);
+    await new Promise((resolve, reject) => socket.once('message', resolve).once('error', reject));
+    return socket;
+  };
+  const sockets = await Promise.all([open(), open(), open()]);
+  const counted = async (): Promise<number | undefined> =>
+    (await bellows.instances()).find(({ workload }) => workload.includes('shell'))?.connections;
+  await eventually(async () => (await counted()) === 3);
+  const resized = await bellows.v1('PATCH', '/workloads/default/shell', { memory: '192MiB' });
+  expect(resized.body).toMatchObject({ status: 'applied', connections: { open: 3, kept: 3, dropped: 0 } });
+  sockets.shift()?.terminate();
+  await eventually(async () => (await counted()) === 2);
+  for (const socket of sockets) socket.terminate();
 });

@@ -13,6 +13,7 @@ import type { Cgroup } from '../cgroup/port.ts';
 import type { GrantBook, GrantPhase } from '../grants.ts';
 import type { Cell } from './cells.ts';
 import type { Handle, Handles } from './handle.ts';
+import { noConnections, sumOf, TunnelCounts } from './tunnel-counts.ts';
 
 /** User code may compute without a pause; the notice then reaches it later, and nobody waits longer for it. */
 const noticeTimeoutMs = 1000;
@@ -48,7 +49,9 @@ export class Instance {
   #phase: 'bound' | 'ready' | 'stopping' | 'gone' = 'bound';
   #grant: Resources;
   #desired: Resources;
-  #connections: ConnectionCounts = { open: 0, closedByClient: 0, closedByServer: 0 };
+  /** By the count of the runtime inside. */
+  #direct = noConnections;
+  readonly #tunnels = new TunnelCounts();
   /** What the gateway wants, and how many trims need it to run all the same. */
   #wantFrozen = false;
   #trims = 0;
@@ -68,7 +71,7 @@ export class Instance {
     this.#grant = options.grant;
     this.#desired = options.desired;
     this.cell.onConnections = (counts) => {
-      this.#connections = counts;
+      this.#direct = counts;
       this.#changed();
     };
   }
@@ -87,7 +90,13 @@ export class Instance {
   }
 
   get connections(): ConnectionCounts {
-    return this.#connections;
+    return sumOf(this.#direct, this.#tunnels.counts);
+  }
+
+  /** A gateway tells of the connections that it carries here itself. */
+  setTunnels(gateway: number, counts: ConnectionCounts): void {
+    this.#tunnels.told(gateway, counts);
+    this.#changed();
   }
 
   /** Its working set as the last trim left it; null when there was none. */
@@ -109,7 +118,7 @@ export class Instance {
       startedAtMs: this.#options.startedAtMs,
       grant: this.#grant,
       desired: this.#desired,
-      connections: this.#connections,
+      connections: this.connections,
     };
   }
 

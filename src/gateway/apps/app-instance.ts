@@ -5,11 +5,13 @@ import { z } from 'zod';
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { frameType, instanceSockets } from '../../protocol/instance.ts';
+import type { ConnectionCounts } from '../../model/instance.ts';
 import type { InstanceRoute } from '../../protocol/routes.ts';
 import { connectionCounts } from '../../protocol/schemas.ts';
 import { InstanceLink } from '../links/instance-link.ts';
 import { doorUpstream, hostUpstream, type AppUpstream } from './upstream.ts';
 import { HandoverChannel } from './handover-channel.ts';
+import { TunnelCounts } from './tunnel-counts.ts';
 
 const countsMessage = z.preprocess((text) => JSON.parse(String(text)) as unknown, connectionCounts);
 
@@ -19,9 +21,9 @@ export class AppInstance {
   readonly upstream: AppUpstream;
   /** Undefined with mode `tcp` and in virtual machines: then connections are tunnelled. */
   readonly handover: { readonly link: InstanceLink; readonly channel: HandoverChannel } | undefined;
-  /** Requests under way through the gateway, and tunnels. */
+  /** Requests under way through the gateway. */
   openRequests = 0;
-  openTunnels = 0;
+  readonly tunnels: TunnelCounts;
   retiring = false;
   #reportedOpen = 0;
   /** Connections that the instance has ever had, by its own count, and by ours since this gateway runs. */
@@ -29,14 +31,23 @@ export class AppInstance {
   #firstTotal: number | undefined;
   #handedOver = 0;
 
-  constructor(route: InstanceRoute, onDead: (reason: string) => void) {
+  constructor(
+    route: InstanceRoute,
+    onDead: (reason: string) => void,
+    onTunnels: (counts: ConnectionCounts) => void,
+  ) {
     const { runDirectory, mode, door } = route.endpoint;
     this.id = route.id;
     this.generation = route.generation;
+    this.tunnels = new TunnelCounts(onTunnels);
     this.upstream =
       door === undefined ? hostUpstream(route.endpoint) : doorUpstream(route.id, route.endpoint, door);
     // A socket can not be handed into another machine.
-    if (mode === 'tcp' || door !== undefined) return;
+    if (mode === 'tcp' || door !== undefined) {
+      // An earlier gateway may have told of tunnels that ended with it.
+      this.tellTunnels();
+      return;
+    }
     const channel = new HandoverChannel(join(runDirectory, instanceSockets.handover));
     const link = new InstanceLink(route.id, route.endpoint, {
       onOpen: () => undefined,
@@ -50,7 +61,7 @@ export class AppInstance {
   /** Client connections that go to it, those included that it has not reported yet. */
   get connections(): number {
     const unreported = this.#handedOver - (this.#reportedTotal - (this.#firstTotal ?? 0));
-    return this.#reportedOpen + Math.max(0, unreported) + this.openTunnels;
+    return this.#reportedOpen + Math.max(0, unreported) + this.tunnels.open;
   }
 
   get load(): number {
@@ -63,7 +74,12 @@ export class AppInstance {
     return this.#handedOver;
   }
 
+  tellTunnels(): void {
+    if (this.handover === undefined) this.tunnels.tellSoon();
+  }
+
   close(): void {
+    this.tunnels.close();
     this.upstream.agent.destroy();
     this.handover?.link.close();
     this.handover?.channel.close();

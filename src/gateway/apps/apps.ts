@@ -1,5 +1,6 @@
 // All apps and their instances: makes pools as routes come and go. Owns the map; a pool owns who gets which instance.
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { ConnectionCounts } from '../../model/instance.ts';
 import type { RouteChange } from '../../protocol/routes.ts';
 import type { Gauges } from '../meter.ts';
 import { AppInstance } from './app-instance.ts';
@@ -7,11 +8,16 @@ import { AppPool } from './app-pool.ts';
 
 export class Apps {
   readonly #discard: (id: InstanceId, reason: string) => void;
+  readonly #tunnels: (id: InstanceId, counts: ConnectionCounts) => void;
   readonly #pools = new Map<WorkloadKey, AppPool>();
   readonly #poolOfInstance = new Map<InstanceId, AppPool>();
 
-  constructor(discard: (id: InstanceId, reason: string) => void) {
+  constructor(
+    discard: (id: InstanceId, reason: string) => void,
+    tunnels: (id: InstanceId, counts: ConnectionCounts) => void,
+  ) {
     this.#discard = discard;
+    this.#tunnels = tunnels;
   }
 
   pool(key: WorkloadKey): AppPool | undefined {
@@ -49,10 +55,14 @@ export class Apps {
         if (pool === undefined || this.#poolOfInstance.has(instance.id)) return;
         this.#poolOfInstance.set(instance.id, pool);
         pool.add(
-          new AppInstance(instance, (reason) => {
-            pool.remove(instance.id);
-            this.#discard(instance.id, reason);
-          }),
+          new AppInstance(
+            instance,
+            (reason) => {
+              pool.remove(instance.id);
+              this.#discard(instance.id, reason);
+            },
+            (counts) => this.#tunnels(instance.id, counts),
+          ),
         );
         return;
       }
@@ -63,6 +73,11 @@ export class Apps {
       case 'tenant':
       case 'tenantGone':
     }
+  }
+
+  /** A new agent knows of no tunnels. */
+  tellTunnels(): void {
+    for (const pool of this.#pools.values()) for (const instance of pool.instances) instance.tellTunnels();
   }
 
   retire(id: InstanceId): Promise<void> {

@@ -39,17 +39,24 @@ function join(
   onClose: (client: Socket) => void,
 ): void {
   app.setNoDelay(true);
-  instance.openTunnels += 1;
+  instance.tunnels.opened();
+  // Who ended it: the first side to say that it sends no more, or to go without a word.
+  let endedBy: 'client' | 'server' | undefined;
+  client.once('end', () => (endedBy ??= 'client'));
+  app.once('end', () => (endedBy ??= 'server'));
   for (const chunk of chunks) app.write(chunk);
   // pipe() ends the other side when one side ends, and stops reading when the other is slow.
   client.pipe(app);
   app.pipe(client);
   app.once('close', () => {
-    instance.openTunnels -= 1;
+    instance.tunnels.closed(endedBy ?? 'server');
     onClose(client);
     // An orderly end has been passed on by then; anything else must reach the client, too.
     if (app.errored !== null || !client.writableEnded) client.destroy();
   });
-  client.once('close', () => app.destroy());
+  client.once('close', () => {
+    endedBy ??= 'client';
+    app.destroy();
+  });
   app.on('error', () => app.destroy());
 }

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
+import type { ConnectionCounts } from '../../model/instance.ts';
 import { agentProtocol, type AgentProtocol, type BrokenInvocation } from '../../protocol/agent.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import type { Protocol } from '../../protocol/rpc.ts';
@@ -23,7 +24,8 @@ export class AgentLink {
   readonly #log: Logger;
   #canFreeze = true;
 
-  constructor(socketPath: string, log: Logger) {
+  /** @param onConnect an agent is there, perhaps a new one */
+  constructor(socketPath: string, log: Logger, onConnect: () => void) {
     this.#log = log;
     this.#client = new RpcClient<typeof noProtocol, AgentProtocol>({
       socketPath,
@@ -33,6 +35,7 @@ export class AgentLink {
       onConnect: async (peer) => {
         const { capabilities } = await peer.call('hello', {});
         this.#canFreeze = capabilities.freeze;
+        onConnect();
       },
       onDefect: (error, context) => log.error({ err: error, context }, 'agent link'),
     });
@@ -71,6 +74,15 @@ export class AgentLink {
     } finally {
       waiting.abort();
     }
+  }
+
+  /** Not waited for: counts are told again at the next change, and to the next agent. */
+  tunnels(id: InstanceId, counts: ConnectionCounts): void {
+    this.#client
+      .call('tunnels', { id, gateway: process.pid, counts })
+      .catch((error: unknown) =>
+        this.#log.warn({ err: error, instance: id }, 'the agent was not told of connections'),
+      );
   }
 
   close(): void {

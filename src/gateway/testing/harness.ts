@@ -274,6 +274,8 @@ export class Harness {
       }),
       freeze: ({ id }) => note(`freeze ${id}`),
       thaw: ({ id }) => note(`thaw ${id}`),
+      tunnels: ({ id, counts }) =>
+        note(`tunnels ${id} ${counts.open} ${counts.closedByClient} ${counts.closedByServer}`),
       logBroken: async ({ id, invocation }) => {
         await note(`logBroken ${id} ${invocation.cause.kind}`);
         return { tail: `START RequestId: ${invocation.requestId}\n` };

@@ -85,6 +85,7 @@ export class MockAgent {
       measure: async () => this.#measure(),
       readLogs: async ({ cursor }) => ({ entries: [], cursor: cursor ?? '0' }),
       logBroken: async () => ({ tail: '' }),
+      tunnels: async () => ({}),
       removeLogs: async () => ({}),
       shutdown: async () => {
         for (const id of this.#instances.keys()) this.exit(id, { reason: 'shutdown' });
