@@ -11,6 +11,7 @@ const commandOf = {
   'erofs-utils': 'mkfs.erofs',
   'xz-utils': 'xz',
   e2fsprogs: 'mkfs.ext4',
+  iproute2: 'ip',
 };
 
 function onPath(command) {

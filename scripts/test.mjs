@@ -31,6 +31,7 @@ installSystemPackages([
   'erofs-utils',
   'xz-utils',
   'e2fsprogs',
+  'iproute2',
 ]);
 
 const checks = [
