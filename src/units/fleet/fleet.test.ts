@@ -143,6 +143,19 @@ describe('any size from one pool', () => {
     },
   );
 
+  test('a start takes nothing from itself: what has to be freed first is claimed when it serves', async () => {
+    await open({}, 0);
+    const starting = start('i-1', 128);
+    await expect.poll(() => driver.all.length).toBe(1);
+    const [vm] = driver.all;
+    if (vm === undefined) throw new Error('no unit');
+    vm.freeBytes = 300 * mib;
+    await starting;
+    const done = journalOf(vm);
+    expect(done.slice(0, done.indexOf('start'))).not.toContain(`claimed ${896 * mib}`);
+    await expect.poll(() => vm.claimedBytes).toBe(896 * mib);
+  });
+
   test('more than a unit has is refused, with both amounts', async () => {
     await open();
     await expect(start('i-1', 2048)).rejects.toThrow(/2\.0 GiB.*1\.0 GiB/);

@@ -98,6 +98,7 @@ export class Starts {
       placed.info = result.instance;
       placed.endpoint = { ...result.endpoint, door: unit.vm.door };
       onStarted(unit, placed);
+      unit.settleSoon();
       const durationMs = clock.monotonicMs() - startedMs;
       const inside = { pooledInside: result.pooled, insideMs: Math.round(result.durationMs) };
       log.info({ unit: unit.id, instance: spec.id, ...steps, ...inside }, 'instance started in a unit');
@@ -161,7 +162,7 @@ export class Starts {
       // What is claimed is not to be had inside: the size is right before user code runs.
       step(
         'sizedMs',
-        unit.awake(spec.id).then(() => unit.settle()),
+        unit.awake(spec.id).then(() => unit.settle('free')),
       ),
     ]);
     return fresh;

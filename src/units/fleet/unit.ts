@@ -36,6 +36,15 @@ export interface Settled {
   readonly failures: ReadonlyMap<ResourceKind, string>;
 }
 
+/**
+ * `free`: claims only what nothing inside has, which takes nothing from what is about to start; `all`: also what has to be
+ * freed first, clean page cache above all, that a start would have to read again: three times as slow when emulated.
+ */
+export type Thoroughness = 'free' | 'all';
+
+/** Of the free memory, what is left to whoever allocates meanwhile. */
+const freeMarginBytes = 16 * 1024 * 1024;
+
 /** Claims that miss by less than this are complete: balloons come in pages, and the agent keeps some for itself. */
 const negligibleBytes = 8 * 1024 * 1024;
 
@@ -107,6 +116,11 @@ export class FleetUnit {
     );
   }
 
+  /** What a start left unclaimed is claimed a little later. */
+  settleSoon(): void {
+    this.#later(this.#parts.tuning.settleMs);
+  }
+
   /** Nobody's yet: claimed down to what most who come ask for, so that they need not wait for it. */
   async ready(): Promise<void> {
     if (this.served.size === 0) await this.#settleQuietly();
@@ -116,9 +130,9 @@ export class FleetUnit {
    * Brings what is claimed to what the instances' reservations leave: releases first, then claims. Rounds follow each
    * other. What could not be claimed is tried again later by itself.
    */
-  settle(): Promise<Settled> {
+  settle(thoroughness: Thoroughness = 'all'): Promise<Settled> {
     this.#cutClaim();
-    const round = this.#turn.then(() => this.#settle());
+    const round = this.#turn.then(() => this.#settle(thoroughness));
     this.#turn = round.catch(() => undefined);
     return round;
   }
@@ -171,7 +185,7 @@ export class FleetUnit {
     clearTimeout(this.#idleTimer);
   }
 
-  async #settle(): Promise<Settled> {
+  async #settle(thoroughness: Thoroughness): Promise<Settled> {
     const failures = new Map<ResourceKind, string>();
     if (this.stopping) return { shortBytes: 0, failures };
     const { driver, log } = this.#parts;
@@ -197,18 +211,19 @@ export class FleetUnit {
     ]);
     let shortBytes = 0;
     try {
-      shortBytes = await this.#settleMemory(usable.memory);
+      shortBytes = await this.#settleMemory(usable.memory, thoroughness);
     } catch (thrown) {
       if (!this.stopping)
         log.warn({ err: thrown, unit: this.id }, 'memory of a unit could not be claimed or released');
       failures.set('memory', messageOf(thrown));
     }
-    if ((shortBytes > 0 || failures.size > 0) && !this.stopping) this.#later(this.#parts.tuning.settleMs);
+    const again = failures.size > 0 || (shortBytes > 0 && thoroughness === 'all');
+    if (again && !this.stopping) this.#later(this.#parts.tuning.settleMs);
     return { shortBytes, failures };
   }
 
   /** Answers how much could not be claimed. */
-  async #settleMemory(usableBytes: number): Promise<number> {
+  async #settleMemory(usableBytes: number, thoroughness: Thoroughness): Promise<number> {
     const { driver, clock } = this.#parts;
     const { vm } = this;
     const nowMs = clock.monotonicMs();
@@ -222,14 +237,16 @@ export class FleetUnit {
       await vm.guest.call('setUsable', { memoryBytes: usableBytes });
       this.#applied.set('usable', usableBytes);
     }
-    return this.#claimTo(target);
+    return this.#claimTo(target, thoroughness);
   }
 
   /** Answers how much could not be claimed. */
-  async #claimTo(targetBytes: number): Promise<number> {
+  async #claimTo(targetBytes: number, thoroughness: Thoroughness): Promise<number> {
     const { vm } = this;
-    const bytes = targetBytes - vm.claimed.memory;
-    if (bytes < negligibleBytes) return 0;
+    const missing = targetBytes - vm.claimed.memory;
+    if (missing < negligibleBytes) return 0;
+    const bytes = thoroughness === 'all' ? missing : Math.min(missing, await this.#freeBytes());
+    if (bytes < negligibleBytes) return missing;
     this.#claimingTo = targetBytes;
     try {
       const { claimedBytes, stalled } = await this.#parts.driver.claimMemory(vm, bytes);
@@ -258,7 +275,12 @@ export class FleetUnit {
     const { vm } = this;
     const storage = Math.min(defaultStorage, vm.provisioned.storage);
     await this.#apply('storage', storage, () => this.#parts.driver.setStorage(vm, storage));
-    await this.#claimTo(vm.provisioned.memory - Math.min(defaultMemory, vm.provisioned.memory));
+    await this.#claimTo(vm.provisioned.memory - Math.min(defaultMemory, vm.provisioned.memory), 'free');
+  }
+
+  async #freeBytes(): Promise<number> {
+    const { freeBytes } = await this.vm.guest.call('identify', {});
+    return freeBytes - freeMarginBytes;
   }
 
   async #apply(kind: ResourceKind, amount: number, apply: () => Promise<unknown>): Promise<void> {

@@ -32,6 +32,8 @@ export class MockVm implements VmUnit {
   claimedBytes = 0;
   /** The most that the guest can spare; by default all. */
   spareBytes = Number.POSITIVE_INFINITY;
+  /** What nothing inside has. */
+  freeBytes = Number.MAX_SAFE_INTEGER;
   lines: string[] = [];
   readonly #listeners = new Set<(event: UnitEvent) => void>();
   readonly #guestListeners = new Set<(event: GuestEvent) => void>();
@@ -119,7 +121,15 @@ export class MockVm implements VmUnit {
         return { entries, cursor: String(Math.max(from, this.lines.length)) };
       },
       personalise: unused,
-      identify: unused,
+      identify: async () => ({
+        totalBytes: this.provisioned.memory,
+        freeBytes: this.freeBytes,
+        cleanCacheBytes: 0,
+        garbageBytes: 0,
+        idleStorageBytes: 0,
+        usedBytes: 0,
+        instances: [],
+      }),
       makeClaimable: unused,
       setClock: async () => ({}),
       setUsable: async ({ memoryBytes }) => {
