@@ -7,8 +7,9 @@ import type { Bench, Figure } from './figure.ts';
 import { invoke } from './invoke.ts';
 import { resize } from './resize.ts';
 import { start } from './start.ts';
+import { vm } from './vm.ts';
 
-const benches: Readonly<Record<string, Bench>> = { resize, start, invoke };
+const benches: Readonly<Record<string, Bench>> = { resize, start, invoke, vm };
 
 const args = process.argv.slice(2);
 const jsonAt = args.indexOf('--json');

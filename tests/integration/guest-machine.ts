@@ -264,7 +264,7 @@ async function added({ agent, extra = [] }: GuestMachineOptions): Promise<Buffer
   return entries.length === 0 ? [] : [cpioArchive(entries)];
 }
 
-async function bundledAgent(fixture: string): Promise<CpioEntry> {
+export async function bundledAgent(fixture: string): Promise<CpioEntry> {
   const { output } = await build({
     input: fileURLToPath(new URL(`fixtures/${fixture}`, import.meta.url)),
     platform: 'node',

@@ -8,6 +8,7 @@ import type { Cgroup } from '../../src/agent/cgroup/port.ts';
 import type { UnitId } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import type { Resources } from '../../src/model/resources.ts';
+import type { Accelerator } from '../../src/units/vm/accelerator.ts';
 import { QemuDriver } from '../../src/units/vm/driver.ts';
 import { guestImage } from '../../src/units/vm/image/guest-image.ts';
 import type { GuestImage } from '../../src/units/vm/image/port.ts';
@@ -20,6 +21,13 @@ export const unitSize = {
   bandwidth: 100_000_000,
 } as Resources;
 
+export interface VmPlaceOptions {
+  /** Default: the image that Bellows builds. */
+  readonly image?: GuestImage;
+  /** Default: emulation. */
+  readonly accelerator?: Accelerator;
+}
+
 export class VmPlace {
   readonly data = mkdtempSync(join(tmpdir(), 'bellows-vm-'));
   readonly cgroupRoot = `bellows-test-vm-${process.pid}-${this.data.slice(-6)}`;
@@ -27,14 +35,20 @@ export class VmPlace {
   readonly hash = directoryHash(this.data);
   readonly defects: string[] = [];
   readonly #image: GuestImage;
+  readonly #accelerator: Accelerator;
   #units = 0;
 
-  private constructor(image: GuestImage) {
+  private constructor({ image, accelerator }: Required<VmPlaceOptions>) {
     this.#image = image;
+    this.#accelerator = accelerator;
   }
 
-  static async make(): Promise<VmPlace> {
-    return new VmPlace(await guestImage({ ownDirectory: null }));
+  static async make(options: VmPlaceOptions = {}): Promise<VmPlace> {
+    return new VmPlace({
+      image: options.image ?? (await guestImage({ ownDirectory: null })),
+      // What works everywhere: what is tested is the driver, not the processor.
+      accelerator: options.accelerator ?? { kind: 'tcg', why: 'a test' },
+    });
   }
 
   driver(): Promise<QemuDriver> {
@@ -42,8 +56,7 @@ export class VmPlace {
       image: this.#image,
       dataDirectory: this.data,
       cgroup: this.cgroup,
-      // What works everywhere: what is tested is the driver, not the processor.
-      accelerator: { kind: 'tcg', why: 'a test' },
+      accelerator: this.#accelerator,
       ownPort: null,
       onDefect: (error, context) => this.defects.push(`${context}: ${String(error)}`),
     });
