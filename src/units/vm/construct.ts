@@ -6,6 +6,7 @@ import { BellowsError, messageOf } from '../../base/errors.ts';
 import { identify, isAlive, sendSignal } from '../../sys/process.ts';
 import type { VmHost } from './host.ts';
 import { machineArguments, type MachineMemory } from './machine/arguments.ts';
+import { kernelHead } from './machine/kernel-head.ts';
 import { firstPassedFd, launch } from './machine/launch.ts';
 import { Machine, type MachineOptions } from './machine/machine.ts';
 import { insidePaths } from './machine/sandbox.ts';
@@ -62,6 +63,8 @@ export async function putTogether(
     disk.device === null
       ? ({ kind: 'file', path: disk.file } as const)
       : ({ kind: 'device', path: disk.device } as const);
+  const incoming = beginning.kind === 'clone' || beginning.kind === 'snapshot';
+  const given = { ...image, kernel: incoming ? kernelHead(image.kernel, runDirectory) : image.kernel };
   const { memory, passed, close } = openBeginning(beginning);
   try {
     const processes = await launch({
@@ -72,9 +75,9 @@ export async function putTogether(
         cpus: cpusFor(record.size),
         ramBytes: record.ramBytes,
         memory,
-        incoming: beginning.kind === 'clone' || beginning.kind === 'snapshot',
+        incoming,
         image: bare
-          ? image
+          ? given
           : {
               kernel: insidePaths.kernel,
               initrd: insidePaths.initrd,
@@ -88,7 +91,7 @@ export async function putTogether(
         outMac: macOf(host.hash, slot, 'out'),
         runDirectory: bare ? runDirectory : insidePaths.run,
       }),
-      paths: { ...image, runDirectory, scratch, network, kvm: accelerator.kind === 'kvm' },
+      paths: { ...given, runDirectory, scratch, network, kvm: accelerator.kind === 'kvm' },
       confinement,
       keepHoles: beginning.kind === 'clone',
       passed,

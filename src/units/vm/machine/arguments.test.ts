@@ -40,6 +40,8 @@ describe('QEMU’s command line', () => {
     expect(devices(clone)).toEqual(devices(template));
     for (const option of ['-machine', '-smp', '-m', '-accel', '-cpu', '-kernel', '-append'])
       expect(valuesOf(clone, option)).toEqual(valuesOf(template, option));
+    // It never boots.
+    expect(valuesOf(clone, '-initrd')).toEqual([]);
     expect(valuesOf(clone, '-incoming')).toEqual(['defer']);
     expect(valuesOf(template, '-incoming')).toEqual([]);
   });

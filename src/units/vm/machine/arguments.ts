@@ -74,7 +74,9 @@ export function machineArguments(options: MachineArguments): string[] {
     ['-qmp', `unix:${runDirectory}/${socketNames.monitor},server=on,wait=off`],
     ['-chardev', `ringbuf,id=${qemuNames.console},size=${consoleBytes}`],
     ['-serial', `chardev:${qemuNames.console}`],
-    ['-kernel', image.kernel, '-initrd', image.initrd, '-append', image.commandLine],
+    ['-kernel', image.kernel, '-append', image.commandLine],
+    // See kernel-head.ts: what never boots needs none.
+    options.incoming ? [] : ['-initrd', image.initrd],
     // Shared by all machines: never written, and so never locked.
     [
       '-blockdev',
