@@ -56,6 +56,8 @@ export interface InvokeTuning {
   /** How often waiting requests and idle instances are looked at. */
   readonly recheckMs: number;
   readonly sweepMs: number;
+  /** How long the controller has for one more instance: longer than it lets any start take, so that its answer says why. */
+  readonly acquireTimeoutMs: number;
   /** Pause after the controller could not start an instance: it freed nothing within a few milliseconds, as a rule. */
   readonly acquirePauseMs: number;
 }
@@ -70,6 +72,7 @@ export const defaultInvokeTuning: InvokeTuning = {
   deathReasonMs: 1_000,
   recheckMs: 20,
   sweepMs: 500,
+  acquireTimeoutMs: 70_000,
   acquirePauseMs: 200,
 };
 
@@ -77,7 +80,11 @@ export const defaultInvokeTuning: InvokeTuning = {
  * An emulated machine's processor is ten to twenty times slower than this one's, and so is a cold start: who called gets
  * an answer late rather than none.
  */
-export const virtualInvokeTuning: InvokeTuning = { ...defaultInvokeTuning, maxWaitMs: 120_000 };
+export const virtualInvokeTuning: InvokeTuning = {
+  ...defaultInvokeTuning,
+  maxWaitMs: 120_000,
+  acquireTimeoutMs: 190_000,
+};
 
 export const appLimits = {
   /** An app that restarts after a crash is back within this, as a rule; then the client is told to come again. */

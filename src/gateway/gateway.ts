@@ -62,6 +62,7 @@ export class Gateway {
     this.#controller = new ControllerLink({
       socketPath: layout.controllerSocket,
       table: this.#table,
+      acquireTimeoutMs: tuning.acquireTimeoutMs,
       log,
       onChange: (change) => {
         this.#functions.onChange(change);

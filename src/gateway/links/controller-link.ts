@@ -15,14 +15,14 @@ import type { Logger } from '../../sys/log.ts';
 import type { TrafficLine } from '../meter.ts';
 import type { RouteTable } from '../table.ts';
 
-/** Longer than any start may take: Lambda's init phase is 10 s, an app's start up to a minute. */
-const acquireTimeoutMs = 70_000;
 /** What must reach the controller waits so long for one that restarts. */
 const deliveryTimeoutMs = 15_000;
 
 export interface ControllerLinkOptions {
   readonly socketPath: string;
   readonly table: RouteTable;
+  /** As in the gateway's tuning. */
+  readonly acquireTimeoutMs: number;
   readonly handlers: Handlers<GatewayProtocol>;
   /** Called after the table has the change. */
   readonly onChange: (change: RouteChange) => void;
@@ -76,11 +76,12 @@ export class ControllerLink {
 
   /** Resolves when one more instance is usable. @throws BellowsError as the protocol says */
   async acquire(workload: WorkloadKey, generation: string, waiting: number): Promise<InstanceId> {
-    const deadlineMs = Date.now() + acquireTimeoutMs;
+    const timeoutMs = this.#options.acquireTimeoutMs;
+    const deadlineMs = Date.now() + timeoutMs;
     const { id } = await this.#client.call(
       'acquire',
       { workload, generation, waiting, deadlineMs },
-      { timeoutMs: acquireTimeoutMs },
+      { timeoutMs },
     );
     return id;
   }
