@@ -29,6 +29,7 @@ import type { InstanceControl } from './resize/control.ts';
 import { Resizer } from './resize/transaction.ts';
 import { detectSandbox, type DetectedSandbox } from './sandbox/detect.ts';
 import { removeStaleRuntimes, stageRuntime } from './stage-runtime.ts';
+import { StorageSweep } from './storage-sweep.ts';
 
 export type AgentEvent = EventOf<AgentProtocol>;
 
@@ -54,6 +55,7 @@ export class Agent {
   readonly #logs: LogStore;
   readonly #instances: Instances;
   readonly #resizer: Resizer;
+  readonly #sweep: StorageSweep;
   readonly #runtimeDirectory: string;
   /** Ends that nobody was told of yet: of instances that died while there was no agent. */
   #untold: Exit[] = [];
@@ -75,6 +77,7 @@ export class Agent {
     this.#cgroups = detectCgroup(config.cgroupRoot);
     this.#sandboxes = detectSandbox({
       runDirectory: this.#layout.run,
+      storageDirectory: this.#layout.scratch,
       runtimeDirectory: this.#runtimeDirectory,
     });
     const { cgroup } = this.#cgroups;
@@ -132,6 +135,7 @@ export class Agent {
       groupOfInstance: (id) => groupOfInstance(this.#instances.get(id).spec.tenant, id),
       onApplied: (data) => emit({ event: 'applied', data }),
     });
+    this.#sweep = new StorageSweep({ sandbox, log, instances: () => this.#instances.all() });
     this.handlers = this.#handlers();
   }
 
@@ -166,6 +170,7 @@ export class Agent {
       cgroup.children(tenantsGroup).map((name) => name as TenantId),
     );
     this.#untold = exits;
+    this.#sweep.open();
     removeStaleRuntimes(this.#layout.runtime, runtimes.add(this.#runtimeDirectory));
   }
 
@@ -177,7 +182,7 @@ export class Agent {
 
   async #close(graceMs: number): Promise<void> {
     this.#warmth.close();
-    await Promise.all([this.#pool.close(), this.#instances.close(graceMs)]);
+    await Promise.all([this.#pool.close(), this.#instances.close(graceMs), this.#sweep.close()]);
     this.#resizer.close();
     await this.#cgroups.cgroup.remove(rootGroup);
     this.#sandboxes.sandbox.close();
@@ -232,7 +237,12 @@ export class Agent {
         for (const { id, grant } of request.instances) instances.find(id)?.setDesired(grant);
         return this.#resizer.apply(request);
       },
-      trim: ({ id }) => instances.get(id).trim(),
+      trim: async ({ id }) => {
+        const instance = instances.get(id);
+        const figures = await instance.trim();
+        await this.#sweep.trim(instance);
+        return figures;
+      },
       list: async () => ({
         instances: instances
           .all()
@@ -278,6 +288,16 @@ export class Agent {
       },
       trim: async (id) => {
         await find(id)?.trim();
+      },
+      storageBytes: (id) => {
+        const instance = find(id);
+        return instance === undefined ? null : this.#sandboxes.sandbox.storageBytes(instance.cell.slot);
+      },
+      resizeStorage: (id, storageBytes) => {
+        const instance = find(id);
+        return instance === undefined
+          ? { is: 'applied' }
+          : this.#sandboxes.sandbox.resizeStorage(instance.cell.slot, storageBytes);
       },
       connections: (id) => find(id)?.connections ?? { open: 0, closedByClient: 0, closedByServer: 0 },
     };

@@ -7,6 +7,7 @@ import type { Resources } from '../model/resources.ts';
 import type { AgentCapabilities } from '../protocol/agent.ts';
 import type { Detected } from './cgroup/detect.ts';
 import type { DetectedSandbox } from './sandbox/detect.ts';
+import type { Sandbox } from './sandbox/port.ts';
 
 export function capabilitiesOf(cgroups: Detected, sandboxes: DetectedSandbox): AgentCapabilities {
   const { capabilities } = cgroups.cgroup;
@@ -18,8 +19,32 @@ export function capabilitiesOf(cgroups: Detected, sandboxes: DetectedSandbox): A
     freeze: capabilities.freeze,
     separateUsers: sandboxes.sandbox.separateUsers,
     warmPool: true,
-    notEnforced: [...cgroups.notEnforced, ...sandboxes.notEnforced],
+    notEnforced: [...cgroups.notEnforced, ...sandboxes.notEnforced, ...storageNotes(sandboxes.sandbox)],
   };
+}
+
+function storageNotes({ storage }: Sandbox): AgentCapabilities['notEnforced'] {
+  switch (storage.on) {
+    case 'disk':
+      return [];
+    case 'memory':
+      return [
+        {
+          what: 'scratch space on disk: /tmp of an instance is limited in size, but counts as its memory',
+          why: `File systems can not be made here: ${storage.why.trim()}`,
+          solve:
+            'Run Bellows where there are loop devices (/dev/loop-control) and mkfs.ext4 (the package e2fsprogs).',
+        },
+      ];
+    case 'anything':
+      return [
+        {
+          what: 'the size of what instances store in /tmp',
+          why: 'Without a sandbox it is a directory as any other.',
+          solve: 'Run Bellows as root with bubblewrap installed.',
+        },
+      ];
+  }
 }
 
 export async function capacityOf(dataDirectory: string): Promise<Resources> {

@@ -123,7 +123,17 @@ export async function startController(
     tuning,
     ownUrl: ownUrl(config),
   });
-  const resizer = new Resizer({ link, desired, actual, measures, audit, clock, log, tuning });
+  const resizer = new Resizer({
+    link,
+    desired,
+    actual,
+    measures,
+    audit,
+    clock,
+    log,
+    tuning,
+    syncGateways: () => gateways.sync(),
+  });
   const pool = new WarmPool({ link, actual, clock, log, maximum: config.poolMaximum });
   const reconciler = new Reconciler({
     link,

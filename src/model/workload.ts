@@ -66,6 +66,8 @@ export const defaultMemory = (128 * mib) as Bytes;
 export const defaultCpu = 1000 as Millicores;
 /** Lambda's default size of /tmp. */
 export const defaultStorage = (512 * mib) as Bytes;
+/** Lambda's most: 10,240 MiB. */
+export const maxInstanceStorage = (10_240 * mib) as Bytes;
 /** 1 Gbit/s. */
 export const defaultBandwidth = 125_000_000 as BytesPerSecond;
 

@@ -12,6 +12,8 @@ export const tenantRoute = z.object({
   secretAccessKey: z.string(),
   connectionLimit: z.number().nullable(),
   concurrencyLimit: z.number().nullable(),
+  /** Bytes per second, each way. */
+  bandwidthLimit: z.number().nullable(),
 });
 export type TenantRoute = z.infer<typeof tenantRoute>;
 

@@ -18,6 +18,8 @@ export interface Layout {
   /** The controller's HTTP: /v1, Lambda's management calls, dashboard, metrics; the gateway proxies to it. */
   readonly controllerHttpSocket: string;
   readonly agentSocket: string;
+  /** Images of instances' scratch space. */
+  readonly scratch: string;
   /** The runtime's files as every sandbox sees them. */
   readonly runtime: string;
   instanceRun(id: string): string;
@@ -39,6 +41,7 @@ export function layoutOf(root: string): Layout {
     controllerSocket: join(run, 'controller.sock'),
     controllerHttpSocket: join(run, 'controller-http.sock'),
     agentSocket: join(run, 'agent.sock'),
+    scratch: join(root, 'scratch-images'),
     runtime: join(root, 'runtime'),
     instanceRun: (id) => join(run, 'i', id),
     handle: (id) => join(root, 'instances', `${id}.json`),

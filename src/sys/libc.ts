@@ -27,6 +27,8 @@ const SIGNATURES = {
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
   // Variadic in C as well; every request that is made here takes a pointer.
   ioctl: { arguments: ['int32', 'uint64', 'pointer'], return: 'int32' },
+  fallocate: { arguments: ['int32', 'int32', 'int64', 'int64'], return: 'int32' },
+  lseek: { arguments: ['int32', 'int64', 'int32'], return: 'int64' },
   clock_settime: { arguments: ['int32', 'pointer'], return: 'int32' },
 } as const satisfies FfiModule.FunctionDefinitions;
 

@@ -11,6 +11,8 @@ export const MS_NODEV = 0x4;
 export const MS_NOEXEC = 0x8;
 export const MS_REMOUNT = 0x20;
 export const MS_BIND = 0x1000;
+/** Moves a mount; neither where it was nor where it goes may be shared. */
+export const MS_MOVE = 0x2000;
 export const MS_REC = 0x4000;
 export const MS_PRIVATE = 0x4_0000;
 export const MS_SLAVE = 0x8_0000;

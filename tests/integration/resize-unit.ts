@@ -80,6 +80,8 @@ export function makeUnit() {
       trims += 1;
       await processes.get(id)?.tell('gc');
     },
+    storageBytes: () => null,
+    resizeStorage: () => ({ is: 'applied' }),
     connections: () => ({ open: 0, closedByClient: 0, closedByServer: 0 }),
   };
   const resizer = new Resizer({

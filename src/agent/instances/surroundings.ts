@@ -1,5 +1,6 @@
 // What an instance finds when its code begins: a group with its limits, its code, its memory figures, its user's name,
 // its log, its grant and its environment. Owns what these are. When each is put in place is starter.ts.
+import { BellowsError } from '../../base/errors.ts';
 import type { InstanceSpec } from '../../protocol/agent.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
 import { instancePids } from '../config.ts';
@@ -83,8 +84,9 @@ export class Surroundings {
     cell.log.sink = logs.sinkOf(spec.workload, spec.id);
     this.#show(spec, cell.slot, group);
     if (spec.grant.storage !== cell.storageBytes) {
-      sandbox.resizeStorage(cell.slot, spec.grant.storage);
-      cell.storageBytes = spec.grant.storage;
+      const outcome = sandbox.resizeStorage(cell.slot, spec.grant.storage);
+      if (outcome.is !== 'applied')
+        throw new BellowsError('NotSupportedHere', `Its scratch space can not be made: ${outcome.reason}.`);
     }
     cell.api?.serve({ uid: this.ownerUid(spec), grants: instance.grants });
     instance.grants.write();

@@ -7,7 +7,7 @@ import { formatResource } from '../../model/resources.ts';
 import type { ResizeResult } from '../../protocol/agent.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { InstanceControl } from './control.ts';
-import { changeOf, connectionOutcome, fixedChanges, type Part } from './outcome.ts';
+import { changeOf, connectionOutcome, type Part } from './outcome.ts';
 import type { Concerned, InstanceOwner, Owner } from './owners.ts';
 import { cappedQuantities, type Quantities } from './plan.ts';
 
@@ -22,6 +22,8 @@ export interface Done {
   readonly parts: ReadonlyMap<string, Parts>;
   /** Connections before the change. */
   readonly before: ReadonlyMap<InstanceId, ConnectionCounts>;
+  /** What became of storage and bandwidth, where they were to change. */
+  readonly spaces: (id: InstanceId) => readonly ResourceChange[];
 }
 
 export interface Answer extends ResizeResult {
@@ -31,7 +33,7 @@ export interface Answer extends ResizeResult {
 
 export function resizeAnswer(
   { tenants, instances }: Concerned,
-  { parts, before }: Done,
+  { parts, before, spaces }: Done,
   { cgroup, control }: { readonly cgroup: Cgroup; readonly control: InstanceControl },
 ): Answer {
   const { memoryLimit, cpuLimit } = cgroup.capabilities;
@@ -47,20 +49,19 @@ export function resizeAnswer(
   };
   const enforced = new Map<InstanceId, Quantities>();
   const instanceChange = (owner: InstanceOwner): ResizeResult['instances'][number] => {
-    const { tenant, workload, grant } = owner.instance;
+    const { tenant, workload } = owner.instance;
     const limits = cgroup.limits(owner.group);
     enforced.set(owner.id, limits);
     const wanted =
       owner.asked === null
         ? owner.wanted
         : { memoryBytes: owner.asked.memory, cpuMillicores: owner.asked.cpu };
-    const fixed = owner.asked === null ? [] : fixedChanges(grant, owner.asked);
     const now = control.connections(owner.id);
     return {
       instance: owner.id,
       tenant,
       workload,
-      changes: [...changes(owner, wanted, limits), ...fixed],
+      changes: [...changes(owner, wanted, limits), ...spaces(owner.id)],
       connections: connectionOutcome(before.get(owner.id) ?? now, now),
     };
   };

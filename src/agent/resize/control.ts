@@ -2,6 +2,7 @@
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
 import type { Resources } from '../../model/resources.ts';
+import type { StorageOutcome } from '../sandbox/port.ts';
 
 export interface ResizableInstance {
   readonly tenant: TenantId;
@@ -20,6 +21,10 @@ export interface InstanceControl {
   notify(id: InstanceId, grant: Resources, phase: 'changing' | 'current'): Promise<void>;
   /** Collects garbage inside. A frozen instance is thawed for that, and frozen again unless it was needed meanwhile. */
   trim(id: InstanceId): Promise<void>;
+  /** What its scratch space may hold, by the kernel's word; null where nothing limits it. */
+  storageBytes(id: InstanceId): number | null;
+  /** Another size of its scratch space; never takes what is stored there. */
+  resizeStorage(id: InstanceId, storageBytes: number): StorageOutcome;
   /** As last heard of. */
   connections(id: InstanceId): ConnectionCounts;
 }

@@ -1,4 +1,4 @@
-// Memory shrinks that could not be applied yet: kept as what is desired, tried again until they fit or are superseded.
+// Shrinks that could not be applied yet: kept as what is desired, tried again until they fit or are superseded.
 // Owns when to try; how is the callback's matter.
 //
 //   put ──▶ waiting ──tried, fits──▶ settled

@@ -31,15 +31,20 @@ export class Notices {
   /**
    * Tells every instance that changes, all at once; waited for is only who must free something: what fits already need
    * not be made to.
+   * @param elsewhere who changes in what no group enforces
    */
-  async announce(steps: readonly Step[], ownerOf: (key: string) => Owner | undefined): Promise<void> {
+  async announce(
+    steps: readonly Step[],
+    elsewhere: readonly InstanceOwner[],
+    ownerOf: (key: string) => Owner | undefined,
+  ): Promise<void> {
     const { cgroup, control, log } = this.#options;
     const heard: Promise<void>[] = [];
-    for (const key of new Set(steps.map((step) => step.key))) {
+    for (const key of new Set([...steps, ...elsewhere].map((step) => step.key))) {
       const owner = ownerOf(key);
       if (owner?.kind !== 'instance') continue;
       const notice = control
-        .notify(owner.id, this.#grantOf(owner, cappedQuantities(owner)), 'changing')
+        .notify(owner.id, this.#announced(owner), 'changing')
         .catch((error: unknown) =>
           log.debug(
             { instance: owner.id, error: messageOf(error) },
@@ -74,12 +79,17 @@ export class Notices {
     });
   }
 
+  #announced(owner: InstanceOwner): Resources {
+    const grant = this.#grantOf(owner, cappedQuantities(owner));
+    return owner.asked === null ? grant : { ...grant, storage: owner.asked.storage };
+  }
+
   /** A grant with these limits; what has no limit here is what was asked for. */
   #grantOf(owner: Pick<InstanceOwner, 'id' | 'instance'>, limits: Quantities): Resources {
     const fallback = this.#options.desired(owner.id) ?? owner.instance.grant;
-    const { storage, bandwidth } = owner.instance.grant;
     const memory = (limits.memoryBytes ?? fallback.memory) as Bytes;
     const cpu = (limits.cpuMillicores ?? fallback.cpu) as Millicores;
-    return { memory, cpu, storage, bandwidth };
+    const storage = (this.#options.control.storageBytes(owner.id) ?? fallback.storage) as Bytes;
+    return { memory, cpu, storage, bandwidth: fallback.bandwidth };
   }
 }

@@ -1,8 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { defaultRequest } from '../../model/workload.ts';
-import type { BytesPerSecond } from '../../base/quantity.ts';
-import { connectionOutcome, fixedChanges } from './outcome.ts';
+import { connectionOutcome } from './outcome.ts';
 
 const counts = { open: 10, closedByClient: 3, closedByServer: 2 };
 
@@ -29,18 +27,4 @@ test('connections that came and went meanwhile never make more than were open, n
       expect(kept + dropped).toBeLessThanOrEqual(open);
     }),
   );
-});
-
-test('storage and bandwidth that were asked to change say that they stay', () => {
-  expect(fixedChanges(defaultRequest, defaultRequest)).toEqual([]);
-  const [change] = fixedChanges(defaultRequest, {
-    ...defaultRequest,
-    bandwidth: 10_000_000 as BytesPerSecond,
-  });
-  expect(change).toMatchObject({
-    resource: 'bandwidth',
-    status: 'infeasible',
-    after: 125_000_000,
-    wanted: 10_000_000,
-  });
 });

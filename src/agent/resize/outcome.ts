@@ -1,7 +1,7 @@
 // How the answer to a resize is worded: what became of each resource, and of the connections. Pure.
 import type { ConnectionOutcome, ChangeStatus, ResourceChange } from '../../model/change.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
-import { formatResource, type ResourceKind, type Resources } from '../../model/resources.ts';
+import type { ResourceKind } from '../../model/resources.ts';
 
 /** What is known of one resource of one owner when its step has been taken. */
 export interface Part {
@@ -16,23 +16,6 @@ export function changeOf(
   part: Part,
 ): ResourceChange {
   return { resource, ...amounts, ...part };
-}
-
-/** Resources that nothing changes live; they are in the answer only when something else was asked. */
-export function fixedChanges(before: Resources, wanted: Resources): ResourceChange[] {
-  return (['storage', 'bandwidth'] as const)
-    .filter((resource) => before[resource] !== wanted[resource])
-    .map((resource) =>
-      changeOf(
-        resource,
-        { before: before[resource], after: before[resource], wanted: wanted[resource] },
-        {
-          status: 'infeasible',
-          reason: `stays at ${formatResource(resource, before[resource])}: ${resource} of a running instance is not changed in this unit`,
-          durationMs: 0,
-        },
-      ),
-    );
 }
 
 /** Of the connections that were open before: those that clients ended themselves are neither kept nor dropped. */

@@ -4,10 +4,12 @@
 //                                       │
 //                                       └▶ deferred ──tried again: fits──▶ applied, told through onApplied
 //
-// Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, deferrals.ts retries.
+// Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, deferrals.ts retries,
+// spaces.ts changes what no resource group enforces.
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
+import type { ResourceChange } from '../../model/change.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { ResizeRequest, ResizeResult } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
@@ -20,6 +22,7 @@ import { Notices } from './notices.ts';
 import { changeOf, type Part } from './outcome.ts';
 import { concernedBy, instanceKey, tenantKey, type Groups, type Owner } from './owners.ts';
 import { planSteps, type Quantities, type Step } from './plan.ts';
+import { Spaces, type Space } from './spaces.ts';
 import { Steps } from './steps.ts';
 import { ShrinkWatch } from './watch.ts';
 
@@ -45,6 +48,7 @@ export class Resizer {
   readonly #deferrals: Deferrals;
   readonly #steps: Steps;
   readonly #notices: Notices;
+  readonly #spaces: Spaces;
   /** What each instance was last asked to be. */
   readonly #desired = new Map<InstanceId, Resources>();
   /** The latest owner's record for each key, for what happens after the answer. */
@@ -58,6 +62,7 @@ export class Resizer {
     this.#watch = new ShrinkWatch({ cgroup, clock, log, onStrained: (key) => this.#takenBack(key) });
     this.#steps = new Steps(options, this.#watch);
     this.#notices = new Notices({ ...options, desired: (id) => this.#desired.get(id) });
+    this.#spaces = new Spaces({ ...options, onApplied: (id, change) => this.#reportSpace(id, change) });
     this.#deferrals = new Deferrals({ clock, log, retry: (entry, mayTrim) => this.#retry(entry, mayTrim) });
   }
 
@@ -82,12 +87,30 @@ export class Resizer {
     }
     const before = new Map(concerned.instances.map((owner) => [owner.id, control.connections(owner.id)]));
     const phases = planSteps(concerned.tenants, concerned.instances);
-    await this.#notices.announce(phases.flat(), (key) => progress.get(key)?.owner);
+    const elsewhere = concerned.instances.filter(
+      ({ id, asked, instance }) => asked !== null && this.#spaces.differs(id, instance.grant, asked),
+    );
+    await this.#notices.announce(phases.flat(), elsewhere, (key) => progress.get(key)?.owner);
     for (const phase of phases)
       await Promise.all(phase.map((step) => this.#perform(step, progress, startedMs)));
-    await this.#awaitDeferred(progress, startedMs, request.waitMs);
+    const changed = new Map<InstanceId, Space>();
+    for (const { id, asked, instance } of elsewhere)
+      if (asked !== null) changed.set(id, this.#spaces.begin(id, instance.grant, asked));
+    const leftMs = request.waitMs - (clock.monotonicMs() - startedMs);
+    await Promise.all([
+      this.#awaitDeferred(progress, startedMs, request.waitMs),
+      this.#spaces.wait([...changed.values()], leftMs),
+    ]);
     this.#deferrals.wake();
-    const result = resizeAnswer(concerned, { parts: progress, before }, { cgroup, control });
+    const elsewhereOf = (id: InstanceId): ResourceChange[] => {
+      const space = changed.get(id);
+      return space === undefined ? [] : this.#spaces.changes(space);
+    };
+    const result = resizeAnswer(
+      concerned,
+      { parts: progress, before, spaces: elsewhereOf },
+      { cgroup, control },
+    );
     for (const owner of concerned.instances) {
       const enforced = result.enforced.get(owner.id);
       if (enforced !== undefined) this.#notices.tellCurrent(owner.id, enforced);
@@ -103,6 +126,7 @@ export class Resizer {
   /** The instance is gone, or about to go. What waits for memory in its tenant may fit now. */
   forget(id: InstanceId): void {
     this.#desired.delete(id);
+    this.#spaces.forget(id);
     this.#drop(instanceKey(id));
     this.#deferrals.wake();
   }
@@ -118,6 +142,7 @@ export class Resizer {
 
   /** Ends retries and watches; limits stay as they are. */
   close(): void {
+    this.#spaces.close();
     this.#deferrals.close();
     this.#watch.close();
   }
@@ -210,6 +235,21 @@ export class Resizer {
       });
       return true;
     });
+  }
+
+  /** The same of what an instance may store. */
+  #reportSpace(id: InstanceId, change: ResourceChange): void {
+    const { control, cgroup, groupOfInstance, onApplied } = this.#options;
+    const instance = control.describe(id);
+    if (instance === undefined) return;
+    const { tenant, workload } = instance;
+    const { open } = control.connections(id);
+    const connections = { open, kept: open, dropped: 0 };
+    onApplied({
+      tenants: [],
+      instances: [{ instance: id, tenant, workload, changes: [change], connections }],
+    });
+    this.#notices.tellCurrent(id, cgroup.limits(groupOfInstance(id)));
   }
 
   /** A lowered limit proved too low and the old one stands again. */

@@ -16,6 +16,7 @@ import {
   withoutRights,
 } from './bubblewrap-arguments.ts';
 import { SandboxMounts } from './mounts.ts';
+import { Scratch } from './scratch.ts';
 import {
   slotVariable,
   type InsidePaths,
@@ -25,6 +26,8 @@ import {
   type Sandbox,
   type SandboxCommand,
   type SandboxProcesses,
+  type StorageKeeping,
+  type StorageOutcome,
 } from './port.ts';
 import { seccompProgram } from './seccomp.ts';
 import { spawnDetached } from './spawn.ts';
@@ -38,6 +41,8 @@ const launchTimeoutMs = 10_000;
 
 export interface BubblewrapSandboxOptions {
   readonly runDirectory: string;
+  /** For images of scratch space: on a disk. */
+  readonly storageDirectory: string;
   /** Host path of the node program, and of the staged runtime. */
   readonly nodeBinary: string;
   readonly runtimeDirectory: string;
@@ -49,28 +54,32 @@ export class BubblewrapSandbox implements Sandbox {
   readonly networkNone = true;
   readonly #options: BubblewrapSandboxOptions;
   readonly #mounts: SandboxMounts;
+  readonly #scratch: Scratch;
   readonly #filterFile: string;
 
   constructor(options: BubblewrapSandboxOptions) {
     this.#options = options;
     this.#mounts = new SandboxMounts(options.runDirectory);
+    this.#scratch = new Scratch(this.#mounts.stage, options.storageDirectory);
     this.#filterFile = join(options.runDirectory, 'seccomp.bpf');
   }
 
   open(): void {
     this.#mounts.open();
+    this.#scratch.open();
     writeFileSync(this.#filterFile, seccompProgram(process.arch === 'arm64' ? 'arm64' : 'x64'), {
       mode: 0o600,
     });
   }
 
   close(): void {
+    this.#scratch.close();
     this.#mounts.close();
     rmSync(this.#filterFile, { force: true });
   }
 
   leftovers(): string[] {
-    return this.#mounts.slots();
+    return [...new Set([...this.#mounts.slots(), ...this.#scratch.slots()])];
   }
 
   inside(): InsidePaths {
@@ -91,7 +100,8 @@ export class BubblewrapSandbox implements Sandbox {
     try {
       const monitor = child.pid === undefined ? undefined : identify(child.pid);
       if (monitor === undefined) throw new Error('it ended while it was being set up');
-      this.#mounts.prepare(slot.name, storageBytes);
+      this.#mounts.prepare(slot.name);
+      this.#scratch.prepare(slot.name, storageBytes);
       // One name for the figures, whatever sandbox it is: the run directory's `memory`.
       symlinkSync(insideMemoryDirectory, join(slot.runDirectory, 'memory'));
       await furnish();
@@ -131,8 +141,20 @@ export class BubblewrapSandbox implements Sandbox {
     this.#mounts.adopt(slot.name, codeDirectory);
   }
 
-  resizeStorage(slot: Slot, storageBytes: number): boolean {
-    return this.#mounts.resizeTemporary(slot.name, storageBytes);
+  get storage(): StorageKeeping {
+    return this.#scratch.keeping;
+  }
+
+  storageBytes(slot: Slot): number {
+    return this.#scratch.grantedBytes(slot.name);
+  }
+
+  resizeStorage(slot: Slot, storageBytes: number): StorageOutcome {
+    return this.#scratch.resize(slot.name, storageBytes);
+  }
+
+  trimStorage(slot: Slot): Promise<void> {
+    return this.#scratch.trim(slot.name);
   }
 
   kill(processes: SandboxProcesses): void {
@@ -141,6 +163,7 @@ export class BubblewrapSandbox implements Sandbox {
   }
 
   clear(slot: Slot): void {
+    this.#scratch.clear(slot.name);
     this.#mounts.clear(slot.name);
   }
 
@@ -181,7 +204,7 @@ export class BubblewrapSandbox implements Sandbox {
       runtimeDirectory: this.#options.runtimeDirectory,
       runDirectory: slot.runDirectory,
       sharedDirectory: this.#mounts.shared(slot.name),
-      temporaryDirectory: this.#mounts.temporary(slot.name),
+      temporaryDirectory: this.#scratch.shown(slot.name),
     });
   }
 }

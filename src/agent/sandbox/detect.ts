@@ -13,6 +13,7 @@ export interface DetectedSandbox {
 
 export function detectSandbox(directories: {
   readonly runDirectory: string;
+  readonly storageDirectory: string;
   readonly runtimeDirectory: string;
 }): DetectedSandbox {
   // The program itself: what leads to it may lie where the sandbox does not look.

@@ -1,9 +1,9 @@
-// What appears in running sandboxes: code, memory figures, and the temporary directory. Owns two small file systems of
-// the agent's own and every mount in them; they stand in the machine's mount table, so a new agent finds them again.
+// What appears in running sandboxes: code and memory figures. Owns two small file systems of the agent's own and every
+// mount in them but those of scratch.ts; they stand in the machine's mount table, so a new agent finds them again.
 //
 //   stage/code/HASH ── read-only view of a code directory ──bind──▶ m/SLOT/task ══propagates══▶ /var/task inside
 //   memory group    ── read-only view ─────────────────────bind──▶ m/SLOT/cg   ══propagates══▶ /var/cg inside
-//   stage/tmp/SLOT  ── tmpfs of the instance's size ───────bind at launch────────────────────▶ /tmp inside
+//   stage/tmp/SLOT  ── scratch.ts ─────────────────────────bind at launch────────────────────▶ /tmp inside
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -50,7 +50,7 @@ export class SandboxMounts {
       }
       mount(null, directory, null, propagation, null);
     }
-    for (const name of ['code', 'tmp', 'cg']) mkdirSync(join(this.#stage, name), { recursive: true });
+    for (const name of ['code', 'cg']) mkdirSync(join(this.#stage, name), { recursive: true });
     for (const point of mountPointsAt(join(this.#stage, 'code'))) this.#staged.add(point);
   }
 
@@ -64,25 +64,11 @@ export class SandboxMounts {
   }
 
   slots(): string[] {
-    return [
-      ...new Set(
-        [this.#shared, join(this.#stage, 'tmp')].flatMap((directory) =>
-          existsSync(directory) ? readdirSync(directory) : [],
-        ),
-      ),
-    ];
+    return existsSync(this.#shared) ? readdirSync(this.#shared) : [];
   }
 
-  prepare(slot: string, storageBytes: number): void {
+  prepare(slot: string): void {
     for (const name of ['task', 'cg']) mkdirSync(join(this.#shared, slot, name), { recursive: true });
-    mkdirSync(this.temporary(slot));
-    mount(
-      'bellows-tmp',
-      this.temporary(slot),
-      'tmpfs',
-      MS_NOSUID | MS_NODEV,
-      `mode=1777,size=${storageBytes}`,
-    );
   }
 
   /** The part of the shared file system that a slot's sandbox sees as /var. */
@@ -90,8 +76,9 @@ export class SandboxMounts {
     return join(this.#shared, slot);
   }
 
-  temporary(slot: string): string {
-    return join(this.#stage, 'tmp', slot);
+  /** Of the agent's own, and seen by nobody else: what is mounted here is not in a sandbox's reach. */
+  get stage(): string {
+    return this.#stage;
   }
 
   /** A bind of a read-only mount is read-only at once; made read-only afterwards it would stay writable inside. */
@@ -119,27 +106,15 @@ export class SandboxMounts {
     rmdirSync(staged);
   }
 
-  /** False when more than that is stored there. */
-  resizeTemporary(slot: string, storageBytes: number): boolean {
-    try {
-      mount(null, this.temporary(slot), null, MS_REMOUNT | MS_NOSUID | MS_NODEV, `size=${storageBytes}`);
-      return true;
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'EINVAL') return false;
-      throw error;
-    }
-  }
-
   clear(slot: string): void {
     const staged = join(this.#stage, 'cg', slot);
-    for (const directory of [this.shared(slot), this.temporary(slot), staged]) {
+    for (const directory of [this.shared(slot), staged]) {
       for (const point of mountPointsAt(directory)) umount(point, { detach: true });
     }
     for (const directory of [
       join(this.shared(slot), 'task'),
       join(this.shared(slot), 'cg'),
       this.shared(slot),
-      this.temporary(slot),
       staged,
     ]) {
       if (existsSync(directory)) rmdirSync(directory);

@@ -12,6 +12,7 @@ import {
   type LaunchRequest,
   type Sandbox,
   type SandboxProcesses,
+  type StorageOutcome,
 } from './port.ts';
 import { spawnDetached } from './spawn.ts';
 
@@ -24,6 +25,7 @@ export class NoSandbox implements Sandbox {
   readonly name = 'none';
   readonly separateUsers = false;
   readonly networkNone = false;
+  readonly storage = { on: 'anything' } as const;
   readonly #options: NoSandboxOptions;
 
   constructor(options: NoSandboxOptions) {
@@ -82,9 +84,15 @@ export class NoSandbox implements Sandbox {
 
   adopt(): void {}
 
-  resizeStorage(): boolean {
-    return true;
+  storageBytes(): null {
+    return null;
   }
+
+  resizeStorage(): StorageOutcome {
+    return { is: 'applied' };
+  }
+
+  async trimStorage(): Promise<void> {}
 
   kill(processes: SandboxProcesses): void {
     if (!isAlive(processes.init)) return;

@@ -61,12 +61,26 @@ export interface LaunchRequest {
   admit(pid: number): Promise<void>;
 }
 
+/** Where what instances store temporarily is kept, and so what limits it. */
+export type StorageKeeping =
+  | { readonly on: 'disk' }
+  /** It counts as the instance's memory. */
+  | { readonly on: 'memory'; readonly why: string }
+  /** Nothing limits it. */
+  | { readonly on: 'anything' };
+
+/** `deferred`: more is in use, and nothing was changed. */
+export type StorageOutcome =
+  { readonly is: 'applied' } | { readonly is: 'deferred' | 'infeasible'; readonly reason: string };
+
 export interface Sandbox {
   readonly name: 'bubblewrap' | 'none';
   /** Whether tenants run as different users of the machine, so that they can not reach each other's processes and files. */
   readonly separateUsers: boolean;
   /** Whether network `none` can be given. */
   readonly networkNone: boolean;
+  /** Known once it is open. */
+  readonly storage: StorageKeeping;
   /** Makes what all sandboxes share; finds it again when an earlier agent made it. */
   open(): void;
   /** Ends what all sandboxes share. Every slot was cleared before. */
@@ -85,8 +99,12 @@ export interface Sandbox {
   showMemory(slot: Slot, memoryDirectory: string | null): void;
   /** Tells of a slot that an earlier agent filled. */
   adopt(slot: Slot, codeDirectory: string): void;
-  /** The size of the temporary directory, live. False when more is in use and nothing was changed. */
-  resizeStorage(slot: Slot, storageBytes: number): boolean;
+  /** What the temporary directory may hold, by the kernel's word; null where nothing limits it. */
+  storageBytes(slot: Slot): number | null;
+  /** The size of the temporary directory, live. */
+  resizeStorage(slot: Slot, storageBytes: number): StorageOutcome;
+  /** Gives the machine back what deleted files took. */
+  trimStorage(slot: Slot): Promise<void>;
   /** SIGKILLs everything inside. */
   kill(processes: SandboxProcesses): void;
   /** Takes everything back that was made for the slot. Its processes have ended. */

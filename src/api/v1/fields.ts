@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { BellowsError } from '../../base/errors.ts';
 import { parseTenantId, parseWorkloadName } from '../../base/ids.ts';
 import { formatResource, parseResource, type ResourceKind, type Resources } from '../../model/resources.ts';
-import { maxInstanceMemory, minInstanceMemory } from '../../model/workload.ts';
+import { maxInstanceMemory, maxInstanceStorage, minInstanceMemory } from '../../model/workload.ts';
 import { parsedBy } from './invalid.ts';
 
 export const tenantField = z
@@ -36,7 +36,7 @@ const minBandwidth = 1_000;
 const instanceBounds: Readonly<Record<ResourceKind, { readonly least: number; readonly most: number }>> = {
   memory: { least: minInstanceMemory, most: maxInstanceMemory },
   cpu: { least: 0, most: Number.MAX_SAFE_INTEGER },
-  storage: { least: 0, most: Number.MAX_SAFE_INTEGER },
+  storage: { least: 0, most: maxInstanceStorage },
   bandwidth: { least: minBandwidth, most: Number.MAX_SAFE_INTEGER },
 };
 

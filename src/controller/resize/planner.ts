@@ -9,9 +9,8 @@ import type { Workload } from '../../model/workload.ts';
 import type { AgentLink } from '../agent-link.ts';
 import type { Tuning } from '../config.ts';
 import type { Measures } from '../measures.ts';
-import { knownOf, type ActualState } from '../state/actual.ts';
+import type { ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { keepFixed } from './live-kinds.ts';
 import { phantoms, planInput, type Wish } from './plan-input.ts';
 
 export interface PlannerParts {
@@ -33,12 +32,7 @@ export class Planner {
   }
 
   plan(wish: Wish): ChangePlan {
-    const plan = planChange(this.#input(wish));
-    if (plan.status === 'infeasible') return plan;
-    return keepFixed(plan, (id) => {
-      const tracked = this.#parts.actual.get(id);
-      return tracked === undefined ? undefined : knownOf(tracked)?.info.grant;
-    });
+    return planChange(this.#input(wish));
   }
 
   /** Whether somebody would get less memory than is asked for it. */

@@ -153,28 +153,34 @@ describe('M-A3: a running instance changes its size', () => {
     expect(grantedMemory()).toBe(mebibytes(256));
   });
 
-  test('storage of what runs is refused before anything is stored, and stands in the way of nothing else', async () => {
-    const storage = mebibytes(100);
-    for (const options of [planOnly, now]) {
-      const refused = await harness.control.resizeWorkload(acme, chat.name, { storage }, options);
-      expect(refused.status).toBe('infeasible');
-      expect(refused.reason).toMatch(/scale it to 0/);
-      expect(harness.control.getWorkload(acme, chat.name).request.storage).toBe(chat.request.storage);
+  test('M-A5: all four resources of what runs change in one transaction, and every gateway knows before the answer', async () => {
+    const change = {
+      memory: mebibytes(300),
+      cpu: 500 as Millicores,
+      storage: mebibytes(1024),
+      bandwidth: 10_000_000 as BytesPerSecond,
+    };
+    const gateway = await harness.gateway();
+    const planned = await harness.control.resizeWorkload(acme, chat.name, change, planOnly);
+    const resized = await harness.control.resizeWorkload(acme, chat.name, change, now);
+    for (const { status, instances } of [planned, resized]) {
+      expect(status).toBe('applied');
+      const changes = Object.fromEntries(instances[0]!.changes.map((part) => [part.resource, part.after]));
+      expect(changes).toEqual(change);
     }
-    await harness.control.setLimits(acme, { storage, bandwidth: 1_000_000 as BytesPerSecond }, now);
-    const memory = mebibytes(300);
-    const resized = await harness.control.resizeWorkload(acme, chat.name, { memory }, now);
-    expect(resized.status).toBe('applied');
-    expect(resized.instances[0]?.changes.map(({ resource }) => resource)).toEqual(['memory']);
-    await harness.control.resizeWorkload(acme, chat.name, { scale: 0 }, { plan: false, waitMs: 5_000 });
+    expect(harness.agent.instance(id).grant).toEqual(change);
+    const told = gateway.changes.findLast((route) => route.change === 'instance');
+    expect(told).toMatchObject({ instance: { id, grant: change } });
+    gateway.client.close();
+  });
+
+  test("M-A5: a tenant's storage and bandwidth are divided among what it runs", async () => {
+    const [storage, bandwidth] = [mebibytes(100), 1_000_000 as BytesPerSecond];
+    await harness.control.setLimits(acme, { storage, bandwidth }, now);
+    expect(harness.agent.instance(id).grant).toMatchObject({ storage, bandwidth });
     await harness.control.setLimits(acme, { storage: null, bandwidth: null }, now);
-    expect(await harness.control.resizeWorkload(acme, chat.name, { storage, scale: 1 }, now)).toMatchObject({
-      status: 'deferred',
-    });
-    await eventually(async () => {
-      const [next] = await harness.running();
-      expect(harness.agent.instance(next!).grant).toMatchObject({ memory, storage });
-    });
+    const { storage: wanted, bandwidth: asked } = chat.request;
+    expect(harness.agent.instance(id).grant).toMatchObject({ storage: wanted, bandwidth: asked });
   });
 
   test('a redeployment that only asks for another size resizes what runs', async () => {

@@ -41,6 +41,8 @@ export interface ResizerParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: Tuning;
+  /** Resolves when the gateways know what was published until now. */
+  readonly syncGateways: () => Promise<void>;
 }
 
 export interface Change {
@@ -107,6 +109,7 @@ export class Resizer {
       return transaction;
     }
     const outcome = await begun.outcome;
+    await this.#whenCarried(wish, outcome);
     const started = await this.#whenStarted(starting, options.waitMs - watch.elapsedMs);
     const late = new Set(starting.filter((instance) => !started.some((done) => done.instance === instance)));
     const done = reportedOutcome(
@@ -224,6 +227,14 @@ export class Resizer {
       return { outcome: this.#requests.send([], instances, Math.max(0, leftMs())) };
     });
     return (await outcome).instances;
+  }
+
+  /** Bandwidth is enforced by the gateways: it is applied when they know of it. */
+  async #whenCarried({ limits }: Wish, { instances }: AgentOutcome): Promise<void> {
+    const changes = instances.flatMap((instance) => instance.changes);
+    if (limits?.wanted.bandwidth === undefined && !changes.some(({ resource }) => resource === 'bandwidth'))
+      return;
+    await this.#parts.syncGateways();
   }
 
   async #rebalanceOrLog(everything: boolean): Promise<void> {

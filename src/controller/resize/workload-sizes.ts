@@ -14,7 +14,6 @@ import type { Reconciler } from '../reconcile/reconciler.ts';
 import type { RoutePublisher } from '../routes/publisher.ts';
 import { isLive, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { fixedReason } from './live-kinds.ts';
 import { withChange } from './plan-input.ts';
 import type { Resizer } from './resizer.ts';
 
@@ -60,8 +59,7 @@ export class WorkloadSizes {
       const reason = resizer.infeasibleReason(present, null, wanted, scale);
       if (reason !== '') return this.request(present, change, options, reason);
     }
-    const fixed = present.kind === 'app' && running > 0 ? fixedReason(present.request, wanted) : '';
-    const transaction = await this.request(present, change, options, fixed);
+    const transaction = await this.request(present, change, options);
     if (change.scale === undefined || options.plan || transaction.status === 'infeasible') return transaction;
     return this.#scale(present.key, change.scale, options.waitMs, transaction);
   }

@@ -36,6 +36,7 @@ export const testTenant: TenantRoute = {
   accessKeyId: 'AKIATEST',
   secretAccessKey: 'secret',
   connectionLimit: null,
+  bandwidthLimit: null,
   concurrencyLimit: null,
 };
 

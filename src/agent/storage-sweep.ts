@@ -1,0 +1,59 @@
+// Gives the machine back what instances have deleted: file systems in images keep the blocks until they are trimmed. Owns
+// when that is done; whether it is worth it is the sandbox's to say.
+import { messageOf } from '../base/errors.ts';
+import type { Logger } from '../sys/log.ts';
+import type { Instance } from './instances/instance.ts';
+import type { Sandbox } from './sandbox/port.ts';
+
+/** A look costs some 20 µs for each instance; the disk waits longer for nothing. */
+const sweepEveryMs = 5000;
+
+export class StorageSweep {
+  readonly #sandbox: Sandbox;
+  readonly #log: Logger;
+  readonly #instances: () => readonly Instance[];
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: {
+    readonly sandbox: Sandbox;
+    readonly log: Logger;
+    readonly instances: () => readonly Instance[];
+  }) {
+    this.#sandbox = options.sandbox;
+    this.#log = options.log;
+    this.#instances = options.instances;
+  }
+
+  open(): void {
+    if (this.#sandbox.storage.on === 'disk') this.#sweepLater();
+  }
+
+  /** One instance, now. */
+  async trim({ id, cell }: Pick<Instance, 'id' | 'cell'>): Promise<void> {
+    await this.#sandbox
+      .trimStorage(cell.slot)
+      .catch((error: unknown) =>
+        this.#log.debug({ instance: id, error: messageOf(error) }, 'a scratch space could not be trimmed'),
+      );
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  #sweepLater(): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#running = this.#sweep().finally(() => this.#sweepLater());
+    }, sweepEveryMs).unref();
+  }
+
+  /** One after the other: it is the disk that is waited for. */
+  async #sweep(): Promise<void> {
+    for (const instance of this.#instances()) if (!this.#closed) await this.trim(instance);
+  }
+}
