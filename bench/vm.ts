@@ -41,25 +41,36 @@ export const vm: Bench = {
     const image = await guestImage({ ownDirectory: null });
     const accelerator = await probeAccelerator({ kernel: image.kernel });
     const place = await VmPlace.make({ image, accelerator });
+    const driver = await place.driver();
     const stopped = Promise.withResolvers<never>();
+    stopped.promise.catch(() => undefined);
     const stop = (signal: string): void => stopped.reject(new Error(`stopped by ${signal}`));
     const deadline = setTimeout(() => stop(`its deadline of ${deadlineMs} ms`), deadlineMs);
     process.on('SIGINT', stop).on('SIGTERM', stop);
     const units: VmUnit[] = [];
-    const driver = await place.driver();
+    const figures: Figure[] = [];
+    let left: string[] = [];
+    let measuring: Promise<Figure[]> | undefined;
     try {
-      const qemu = `${accelerator.kind === 'tcg' ? 'emulated (TCG)' : 'KVM'}, QEMU ${await qemuVersionOf('qemu-system-x86_64')}`;
+      const emulated = accelerator.kind === 'tcg' ? 'emulated (TCG)' : 'KVM';
+      const value = `${emulated}, QEMU ${await qemuVersionOf('qemu-system-x86_64')}`;
+      figures.push({ name: 'accelerator', value });
       await driver.open();
-      const figures = await Promise.race([measure(place, driver, units), stopped.promise]);
-      return [{ name: 'accelerator', value: qemu }, ...figures];
+      measuring = measure(place, driver, units);
+      figures.push(...(await Promise.race([measuring, stopped.promise])));
     } finally {
       clearTimeout(deadline);
       process.off('SIGINT', stop).off('SIGTERM', stop);
       await Promise.allSettled(units.map((unit) => driver.destroy(unit)));
+      // What is just being made is in no list; without its process that is over, and taken apart.
+      await place.cgroup.kill([]);
+      await measuring?.catch(() => undefined);
       await driver.close();
-      // Also what was just being made.
+      left = place.leftovers();
       await place.remove();
     }
+    const value = left.length === 0 ? 'nothing' : left.join(', ');
+    return [...figures, { name: 'left on the host', value, aim: 'nothing', met: left.length === 0 }];
   },
 };
 

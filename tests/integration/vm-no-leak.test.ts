@@ -144,7 +144,7 @@ suiteNeeding(
     );
 
     test(
-      'M-A7: a unit that ends with everything in it leaves nothing to the next one, nor on the host, nor in clones made before or after; in both directions',
+      'M-A7: a unit that ends with everything in it leaves nothing to the next one, nor on the host, nor in clones made before or after, also when it was put to rest; in both directions',
       async () => {
         const [first, second] = [new Pattern(), new Pattern()];
         const filled = async (index: number, pattern: Pattern): Promise<VmUnit> => {
@@ -160,9 +160,16 @@ suiteNeeding(
           // Its memory; its disk is among the host's files.
           expect(bytesOf(pattern.inProcess(witness.pid))).toBe(0);
         };
-        await end(await filled(1, first), first);
+        const one = await filled(1, first);
+        // At rest it is a file, its memory in it, which is its own alone and goes with it.
+        const rested = await driver.snapshot(one);
+        units.splice(units.indexOf(one), 1);
+        expect(searchHost(first)).toBeGreaterThanOrEqual(heldBytes);
         const next = await filled(2, second);
         expect(await searchInside(next, first)).toEqual(nothing);
+        const woken = await driver.adopt(rested);
+        units.push(woken);
+        await end(woken, first);
         await end(next, second);
         expect(await searchInside(await clone(), second)).toEqual(nothing);
       },
