@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { pino } from 'pino';
 import { CgroupNone } from '../../agent/cgroup/none.ts';
 import { systemClock } from '../../base/clock.ts';
@@ -37,6 +37,7 @@ const quick: Partial<FleetTuning> = {
 
 let directory: string;
 let driver: MockVmDriver;
+let cgroup: CgroupNone;
 let fleet: Fleet;
 let events: EventOf<AgentProtocol>[];
 let sent: string[];
@@ -85,7 +86,8 @@ async function open(units: Partial<FleetConfig['units']> = {}, pool = 1): Promis
     emit: (event) => events.push(event),
   });
   await fleet.handlers.setPool({ size: pool });
-  await fleet.open({ driver, cgroup: new CgroupNone(), left: await driver.open() });
+  cgroup = new CgroupNone();
+  await fleet.open({ driver, cgroup, left: await driver.open() });
   for (const tenant of [acme, rival]) await fleet.handlers.ensureTenant(tenant);
 }
 
@@ -221,6 +223,29 @@ describe('live resize', () => {
     vm.mock.setInUse('i-1' as InstanceId, 50 * mib);
     await expect.poll(() => vm.claimedBytes).toBe(896 * mib);
     expect(events.some(({ event }) => event === 'applied')).toBe(true);
+  });
+
+  test('a tenant’s CPU limit is that of the group of its machines: raised before theirs, lowered after', async () => {
+    await open();
+    await start('i-1', 256);
+    const quotas: string[] = [];
+    vi.spyOn(driver, 'setCpu').mockImplementation(
+      async (_, millicores) => void quotas.push(`unit ${millicores}`),
+    );
+    cgroup.setLimits = async (group, { cpuMillicores }) => {
+      // As cgroup v1 refuses a quota that is below that of a group inside.
+      if (cpuMillicores === 450 && !quotas.includes('unit 450'))
+        throw new BellowsError('Infeasible', 'above it');
+      quotas.push(`${group.join('/')} ${cpuMillicores}`);
+      return 'applied';
+    };
+    const limited = (cpuMillicores: number | null) =>
+      fleet.handlers.resize({ tenants: [{ ...acme, cpuMillicores }], instances: [], waitMs: 0 });
+    await limited(200);
+    expect(quotas).toEqual(['unit 450', 'tenants/acme 450']);
+    quotas.length = 0;
+    await limited(null);
+    expect(quotas).toEqual(['tenants/acme null', 'unit 750']);
   });
 
   test('beyond what the unit was provisioned with it is infeasible, with the reason, and nothing moves', async () => {

@@ -96,6 +96,7 @@ export class Fleet {
     });
     await running.roster.adopt(machinery.left);
     this.#running = running;
+    for (const spec of this.#tenants.values()) await running.resizer.limitOnHost(spec);
     running.pool.setSize(this.#poolSize);
     this.#opened.resolve(running);
   }
@@ -228,15 +229,10 @@ export class Fleet {
   async #ensureTenant(spec: TenantSpec): Promise<void> {
     this.#tenants.set(spec.tenant, spec);
     if (this.#running === undefined) return;
-    const { residents, cgroup } = this.#running;
-    cgroup.create(groupOfTenant(spec.tenant));
-    await cgroup.setLimits(groupOfTenant(spec.tenant), { cpuWeight: spec.weight });
-    await Promise.all(
-      residents
-        .unitsOf(spec.tenant)
-        .filter(({ connected }) => connected)
-        .map((unit) => unit.vm.guest.call('ensureTenant', spec)),
-    );
+    const { residents, resizer } = this.#running;
+    const units = residents.unitsOf(spec.tenant).filter(({ connected }) => connected);
+    await resizer.limitOnHost(spec);
+    await Promise.all(units.map((unit) => unit.vm.guest.call('ensureTenant', spec)));
   }
 
   async #removeTenant(tenant: TenantId): Promise<void> {

@@ -32,6 +32,8 @@ export interface ResizerParts {
   readonly unitsOf: (tenant: TenantId) => readonly FleetUnit[];
   /** What held of the tenant before; the present one replaces it. */
   readonly replaceTenant: (spec: TenantSpec) => TenantSpec | undefined;
+  /** Enforces the tenant's limit on the group of its machines. @throws when the kernel refuses */
+  readonly limitTenant: (spec: TenantSpec) => Promise<void>;
   readonly hostAvailableBytes: () => number;
   readonly clock: Clock;
   readonly log: Logger;
@@ -65,8 +67,13 @@ export class Resizer {
       if (found !== undefined) of(found.unit).instances.push({ id, placed: found.placed, wanted: grant });
     }
     const before = new Map(request.tenants.map((spec) => [spec.tenant, replaceTenant(spec)]));
+    // What rises does so before the machines in it; what falls below theirs is refused here, and follows them.
+    const early = new Map(await this.#limitAll(request.tenants));
     const results = await Promise.all(
       [...byUnit].map(([unit, part]) => this.#inUnit(unit, part, request.waitMs)),
+    );
+    const late = new Map(
+      await this.#limitAll(request.tenants.filter(({ tenant }) => early.get(tenant) !== '')),
     );
     return {
       tenants: request.tenants.map((spec) =>
@@ -74,10 +81,27 @@ export class Resizer {
           spec,
           before.get(spec.tenant),
           results.flatMap(({ tenants }) => tenants.filter(({ tenant }) => tenant === spec.tenant)),
+          late.get(spec.tenant) ?? '',
         ),
       ),
       instances: results.flatMap(({ instances }) => instances),
     };
+  }
+
+  /** Outside a change of what runs: machines of the tenant's that have more than its limit come first. */
+  async limitOnHost(spec: TenantSpec): Promise<void> {
+    const { limitTenant, unitsOf, log } = this.#parts;
+    try {
+      await limitTenant(spec).catch(async () => {
+        await Promise.all(unitsOf(spec.tenant).map((unit) => unit.settle()));
+        await limitTenant(spec);
+      });
+    } catch (thrown) {
+      log.warn(
+        { err: thrown, tenant: spec.tenant },
+        'a tenant’s limit could not be enforced on its machines',
+      );
+    }
   }
 
   /** The guest has applied later what it had deferred: now the unit can follow. */
@@ -89,6 +113,16 @@ export class Resizer {
       .catch((thrown: unknown) =>
         this.#parts.log.warn({ err: thrown, unit: unit.id }, 'a unit could not follow its guest'),
       );
+  }
+
+  /** Why a tenant's limit could not be enforced on the host; empty where it was. */
+  #limitAll(specs: readonly TenantSpec[]): Promise<[TenantId, string][]> {
+    return Promise.all(
+      specs.map(async (spec): Promise<[TenantId, string]> => {
+        const refusal = await this.#parts.limitTenant(spec).then(() => '', messageOf);
+        return [spec.tenant, refusal];
+      }),
+    );
   }
 
   async #inUnit(unit: FleetUnit, part: UnitRequest, waitMs: number): Promise<ResizeResult> {
@@ -189,11 +223,12 @@ function reserveWhatHolds(placed: Placed | undefined, changes: readonly Resource
   }
 }
 
-/** A tenant's limit holds when it holds in every unit of the tenant's. */
+/** A tenant's limit holds when it holds in every unit of the tenant's, and that of its processors on the host, too. */
 function mergeTenant(
   wanted: TenantSpec,
   before: TenantSpec | undefined,
   inside: ResizeResult['tenants'],
+  hostRefusal: string,
 ): ResizeResult['tenants'][number] {
   const amounts = {
     memory: { before: before?.memoryBytes ?? null, wanted: wanted.memoryBytes },
@@ -202,6 +237,16 @@ function mergeTenant(
   const changes = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
     const parts = inside.flatMap((tenant) => tenant.changes.filter((change) => change.resource === resource));
     const status = worstStatus(parts.map((part) => part.status));
+    if (resource === 'cpu' && hostRefusal !== '')
+      return {
+        resource,
+        before: amounts.cpu.before,
+        after: amounts.cpu.before,
+        wanted: amounts.cpu.wanted,
+        status: 'infeasible',
+        reason: hostRefusal,
+        durationMs: Math.max(0, ...parts.map((part) => part.durationMs)),
+      };
     const late = parts.find((part) => part.status === status && status !== 'applied');
     return {
       resource,

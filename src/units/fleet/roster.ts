@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
-import { newUnitId, type UnitId } from '../../base/ids.ts';
+import { newUnitId, type TenantId, type UnitId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { AgentProtocol } from '../../protocol/agent.ts';
@@ -30,6 +30,8 @@ export interface RosterParts {
   readonly driver: VmDriver;
   readonly size: Resources;
   readonly records: UnitRecords;
+  /** In millicores; null for a tenant without one. */
+  readonly cpuLimitOf: (tenant: TenantId) => number | null;
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: FleetTuning;
@@ -125,8 +127,8 @@ export class Roster {
   }
 
   #enter(vm: VmUnit): FleetUnit {
-    const { driver, clock, log, tuning, listener } = this.#parts;
-    const unit = new FleetUnit({ driver, vm, clock, log, tuning });
+    const { driver, cpuLimitOf, clock, log, tuning, listener } = this.#parts;
+    const unit = new FleetUnit({ driver, vm, cpuLimitOf, clock, log, tuning });
     this.#units.set(unit.id, unit);
     vm.subscribe((event) => this.#onEvent(unit, event));
     vm.subscribeGuest((event) => {

@@ -20,6 +20,7 @@ import { Residents } from './residents.ts';
 import { Resizer } from './resizer.ts';
 import { Roster } from './roster.ts';
 import { Starts } from './starts.ts';
+import { limitTenant } from './tenant-group.ts';
 import type { FleetUnit } from './unit.ts';
 import type { UnitCode } from './unit-code.ts';
 import { WarmPool } from './warm-pool.ts';
@@ -72,6 +73,7 @@ export class Running {
       driver,
       size: config.units.size,
       records,
+      cpuLimitOf: (tenant) => tenants.get(tenant)?.cpuMillicores ?? null,
       clock,
       log,
       tuning,
@@ -129,6 +131,7 @@ export class Running {
         tenants.set(spec.tenant, spec);
         return before;
       },
+      limitTenant: (spec) => limitTenant(cgroup, spec),
       hostAvailableBytes: () => hostMemory().memoryAvailableBytes,
       clock,
       log,

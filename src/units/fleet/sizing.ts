@@ -29,9 +29,18 @@ export function sumOf(amounts: readonly Resources[]): Resources {
   };
 }
 
-/** The quota of QEMU's group: the guest's kernel, its agent and the emulation take from it, too. */
-export function hostQuota(usable: Resources): number {
-  return usable.cpu + unitCpuOverheadMillicores;
+/**
+ * The quota of QEMU's group: the guest's kernel, its agent and the emulation take from it, too. Never above the tenant's,
+ * for that of a group below another's must not be (cgroup v1 refuses it).
+ * @param tenantMillicores the limit of the tenant whose machine it is; null without one
+ */
+export function hostQuota(usable: Resources, tenantMillicores: number | null): number {
+  return Math.min(usable.cpu, tenantMillicores ?? Infinity) + unitCpuOverheadMillicores;
+}
+
+/** The quota of the group of all of a tenant's QEMUs: its limit, and what one of them needs for itself. */
+export function hostQuotaOfTenant(limitMillicores: number | null): number | null {
+  return limitMillicores === null ? null : limitMillicores + unitCpuOverheadMillicores;
 }
 
 /**

@@ -51,6 +51,8 @@ const negligibleBytes = 8 * 1024 * 1024;
 export interface FleetUnitParts {
   readonly driver: VmDriver;
   readonly vm: VmUnit;
+  /** In millicores; null for a tenant without one. */
+  readonly cpuLimitOf: (tenant: TenantId) => number | null;
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: FleetTuning;
@@ -80,9 +82,8 @@ export class FleetUnit {
     this.#parts = parts;
     this.vm = parts.vm;
     this.#calm = new Calm(parts.tuning);
-    const { cpu, storage, bandwidth } = parts.vm.provisioned;
+    const { storage, bandwidth } = parts.vm.provisioned;
     this.#applied = new Map<ResourceKind | 'usable', number>([
-      ['cpu', cpu],
       ['storage', storage],
       ['bandwidth', bandwidth],
     ]);
@@ -204,8 +205,9 @@ export class FleetUnit {
         failures.set(kind, messageOf(thrown));
       }
     };
+    const quota = hostQuota(usable, this.tenant === null ? null : this.#parts.cpuLimitOf(this.tenant));
     await Promise.all([
-      attempt('cpu', usable.cpu, () => driver.setCpu(vm, hostQuota(usable))),
+      attempt('cpu', quota, () => driver.setCpu(vm, quota)),
       attempt('bandwidth', usable.bandwidth, () => driver.setBandwidth(vm, usable.bandwidth)),
       attempt('storage', usable.storage, () => driver.setStorage(vm, usable.storage)),
     ]);

@@ -203,7 +203,7 @@ export class MockVmDriver implements VmDriver {
   resize = async (): Promise<void> => undefined;
   claim = async (): Promise<void> => undefined;
   release = async (): Promise<void> => undefined;
-  setCpu = async (): Promise<void> => undefined;
+  setCpu = async (_unit: Unit, _millicores: number | null): Promise<void> => undefined;
   setBandwidth = async (): Promise<void> => undefined;
   moveToGroup = async (): Promise<void> => undefined;
   close = async (): Promise<void> => undefined;

@@ -1,0 +1,80 @@
+// What tests of virtual machine units look at from outside: whether there can be any here, what Bellows says of one, and
+// what the host has of it. Owns nothing of what tests assert.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import type { Bellows, InstanceAnswer } from './bellows.ts';
+import { groupDirectory, isProcess } from './kernel.ts';
+
+const onPath = (program: string): boolean =>
+  (process.env['PATH'] ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
+
+/** What is missing here for virtual machines; empty when nothing is. */
+export const missingForMachines =
+  process.getuid?.() !== 0
+    ? 'root'
+    : (['qemu-system-x86_64', 'mkfs.erofs', 'bwrap'].find((program) => !onPath(program)) ?? '');
+
+export interface UnitAnswer {
+  readonly id: string;
+  readonly state: string;
+  readonly tenant: string | null;
+  readonly pid: number;
+  readonly instances: number;
+  readonly provisioned: { readonly memory: string };
+  readonly claimed: { readonly memory: string };
+  readonly granted: { readonly memory: string };
+}
+
+export async function unitsOf(bellows: Bellows): Promise<UnitAnswer[]> {
+  return (await bellows.v1<UnitAnswer[]>('GET', '/units')).body;
+}
+
+export async function instanceOf(bellows: Bellows, name: string): Promise<InstanceAnswer> {
+  const found = (await bellows.instances()).find(({ workload }) => workload.endsWith(name));
+  if (found === undefined) throw new Error(`nothing runs of ${name}`);
+  return found;
+}
+
+export async function unitOf(bellows: Bellows, name: string): Promise<UnitAnswer> {
+  const { unit } = await instanceOf(bellows, name);
+  const found = (await unitsOf(bellows)).find(({ id }) => id === unit);
+  if (found === undefined) throw new Error(`there is no unit ${unit}`);
+  return found;
+}
+
+/** Memory of a process that no other shares, by the kernel. */
+export function privateBytesOf(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return [...text.matchAll(/^Private_\w+:\s+(\d+) kB$/gm)].reduce(
+    (sum, [, kib]) => sum + Number(kib) * 1024,
+    0,
+  );
+}
+
+/** What the host has of a machine while it runs; asked again later, what is left of that. */
+export function tracesOf(bellows: Bellows, { id, pid }: UnitAnswer): () => string[] {
+  const groups = (['memory', 'cpu', 'freezer'] as const).map((controller) => groupDirectory(pid, controller));
+  const tap = /\bifname=([\w-]+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.[1];
+  const files = [
+    ...groups,
+    ...(tap === undefined ? [] : [`/sys/class/net/${tap}`]),
+    `${bellows.dataDirectory}/units/${id}.json`,
+    `${bellows.dataDirectory}/run/u/${id}`,
+  ];
+  return () => [
+    ...(isProcess(pid) ? [`process ${pid}`] : []),
+    ...files.filter((file) => existsSync(file)),
+    ...loopDevices().filter((line) => line.includes(id)),
+  ];
+}
+
+/** Every loop device that is in use, with the file behind it. */
+function loopDevices(): string[] {
+  return readdirSync('/sys/block').flatMap((name) => {
+    try {
+      return [`${name} ${readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trim()}`];
+    } catch {
+      // Another kind of device, or a loop device that is free.
+      return [];
+    }
+  });
+}
