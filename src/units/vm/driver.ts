@@ -179,6 +179,7 @@ export class QemuDriver implements VmDriver {
     const { core } = this.#of(unit);
     const { cgroup } = this.#host.options;
     const { group: old, processes, cpuMillicores } = core.record;
+    if (old.join('/') === group.join('/')) return;
     cgroup.create(group);
     // First the record: what is in either group is ours.
     core.update({ group: [...group] });
