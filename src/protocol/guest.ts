@@ -52,8 +52,12 @@ export const guestProtocol = {
     ...agentProtocol.methods,
     /** Makes a clone a unit of its own. Fails with Conflict when it is one already and the identity differs. */
     personalise: method(identity, z.object({ doorPort: z.number().int() })),
-    /** Sets the clock; the owner repeats it, since an emulated guest's drifts. */
-    setClock: method(z.object({ nowMs: z.number() }), nothing),
+    readClock: method(nothing, z.object({ nowMs: z.number() })),
+    /**
+     * Moves the clock; the owner asks and moves again and again, since an emulated guest's drifts. By how much, not to what
+     * time: this may come seconds after it was sent.
+     */
+    shiftClock: method(z.object({ byMs: z.number() }), nothing),
     identify: method(nothing, reclaimable),
     /**
      * Frees what is reclaimable, in the ladder's order, until `bytes` of memory are free for a claim or nothing is left;

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newInstanceId, type InstanceId } from '../../src/base/ids.ts';
 import { kib, mib } from '../../src/base/quantity.ts';
+import { keepClock } from '../../src/units/vm/guest-clock.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import { evalHandler, eventually, functionSpec, mebibytes } from './agent-process.ts';
 import { GuestMachine, missingForGuests, type GuestMachineOptions } from './guest-machine.ts';
@@ -58,7 +59,7 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
       expect(doorPort).toBeGreaterThan(0);
       expect(Number(await machine.shell('date +%s')) * 1000 - nowMs).toBeLessThan(longMs);
       expect(await machine.shell('hostname')).toBe(identity.unit);
-      await machine.link.call('setClock', { nowMs: Date.now() });
+      await keepClock(machine.link, { timeoutMs: longMs });
       expect(Math.abs(Number(await machine.shell('date +%s')) * 1000 - Date.now())).toBeLessThan(longMs);
       await expect(machine.through({ kind: 'port', instance: newInstanceId() }, 'a guess')).rejects.toThrow(
         'token',

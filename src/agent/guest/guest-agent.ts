@@ -119,8 +119,9 @@ export class GuestAgent {
         return done;
       },
       personalise: async (identity) => ({ doorPort: await this.#personaliser.personalise(identity) }),
-      setClock: async ({ nowMs }) => {
-        setClock(nowMs);
+      readClock: async () => ({ nowMs: Date.now() }),
+      shiftClock: async ({ byMs }) => {
+        setClock(Date.now() + byMs);
         return done;
       },
       identify: () => this.#claims.identify(),

@@ -37,10 +37,10 @@ afterEach(() => {
   master.destroy();
 });
 
-const clocks: number[] = [];
+const shifts: number[] = [];
 const handlers = {
-  setClock: async ({ nowMs }: { nowMs: number }) => {
-    clocks.push(nowMs);
+  shiftClock: async ({ byMs }: { byMs: number }) => {
+    shifts.push(byMs);
     return {};
   },
   readLogs: async () => ({ entries: [], cursor: 'x'.repeat(300_000) }),
@@ -72,8 +72,8 @@ test('an owner that begins in the middle of another’s frame is answered, and c
   server.listen(handlers);
   master.write(Buffer.from([200, 0, 0, 0, 1, 9, 9, 9]));
   const peer = await synchronised(17);
-  expect(await peer.call('setClock', { nowMs: 5 })).toEqual({});
-  expect(clocks).toEqual([5]);
+  expect(await peer.call('shiftClock', { byMs: 5 })).toEqual({});
+  expect(shifts).toEqual([5]);
 });
 
 test('an answer larger than the port takes at once comes whole', async () => {

@@ -11,6 +11,7 @@ import type { GuestProtocol } from '../../protocol/guest.ts';
 import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { UnitEvent, UnitHandle } from '../port.ts';
+import { keepClock } from '../vm/guest-clock.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
 import type { FleetTuning } from './config.ts';
 import type { UnitRecords } from './records.ts';
@@ -185,15 +186,14 @@ export class Roster {
 
   /** Whether it still answers; and its clock is set on the way. */
   async #ping(unit: FleetUnit): Promise<void> {
-    const { tuning, clock } = this.#parts;
+    const { tuning } = this.#parts;
     for (;;) {
       await pause(tuning.pingMs, undefined, { ref: false });
       if (unit.stopping) return;
       // While it is away, its coming back has a deadline of its own.
       if (!unit.connected) continue;
       try {
-        const timeoutMs = tuning.hungAfterMs;
-        await unit.vm.guest.call('setClock', { nowMs: clock.nowMs() }, { timeoutMs });
+        await keepClock(unit.vm.guest, { timeoutMs: tuning.hungAfterMs });
       } catch (thrown) {
         if (unit.stopping || !unit.connected) continue;
         this.#loseSoon(

@@ -105,7 +105,7 @@ export class MockVm implements VmUnit {
       await new Promise((resolve) => setTimeout(resolve, Math.min(timeoutMs, defaultTimeoutMs)));
       throw new BellowsError('Unavailable', `No answer to ${name} within ${timeoutMs} ms.`);
     }
-    if (name !== 'readLogs' && name !== 'setClock') this.journal.push(`${this.id} ${name}`);
+    if (name !== 'readLogs' && name !== 'readClock') this.journal.push(`${this.id} ${name}`);
     const handler = this.#handlers()[name] as (params: unknown) => Promise<unknown>;
     return handler(params);
   }
@@ -131,7 +131,8 @@ export class MockVm implements VmUnit {
         instances: [],
       }),
       makeClaimable: unused,
-      setClock: async () => ({}),
+      readClock: async () => ({ nowMs: Date.now() }),
+      shiftClock: async () => ({}),
       setUsable: async ({ memoryBytes }) => {
         this.journal.push(`${this.id} usable ${memoryBytes}`);
         return {};

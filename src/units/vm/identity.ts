@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { BellowsError } from '../../base/errors.ts';
 import { doorPort } from '../../protocol/door.ts';
 import type { UnitCore } from './core.ts';
+import { keepClock } from './guest-clock.ts';
 import type { VmHost } from './host.ts';
 import { qemuNames } from './machine/arguments.ts';
 import type { Door } from './port.ts';
@@ -31,6 +32,8 @@ export async function personalise(host: VmHost, core: UnitCore): Promise<Door> {
     },
     { timeoutMs: personaliseTimeoutMs },
   );
+  // That message may have been seconds under way.
+  await keepClock(core.link, { timeoutMs: personaliseTimeoutMs });
   if (tap !== undefined) await host.network?.connect(slot, mac);
   const door: Door =
     tap === undefined

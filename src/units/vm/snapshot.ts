@@ -9,6 +9,7 @@ import { knownSystemError } from '../../base/errors.ts';
 import { endLeftovers, stateFdOf } from './construct.ts';
 import type { UnitCore } from './core.ts';
 import type { VmHost } from './host.ts';
+import { keepClock } from './guest-clock.ts';
 import { reopenDoor } from './identity.ts';
 import { insidePaths } from './machine/sandbox.ts';
 import { restoreState, saveState } from './migration.ts';
@@ -48,7 +49,7 @@ export async function wake(host: VmHost, record: UnitRecord): Promise<UnitCore> 
     core = await startCore(host, record, { kind: 'snapshot', stateFile });
     await restoreState(core.machine, 'everything', stateFdOf('snapshot'));
     await core.answered(wakeTimeoutMs);
-    await core.link.call('setClock', { nowMs: Date.now() });
+    await keepClock(core.link, { timeoutMs: wakeTimeoutMs });
     await reopenDoor(core);
   } catch (thrown) {
     core?.link.close();
