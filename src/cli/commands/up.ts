@@ -196,7 +196,8 @@ async function greet(
   { env }: Context,
 ): Promise<void> {
   const client = new Client(new Installation({ json: false, url, dataDir: layout.root }, {}), signal);
-  if (virtual) await untilUnitsAreThere(client, signal, say);
+  // Where none is to be kept ready there is none before somebody asks for it.
+  if ((virtual?.poolMaximum ?? 0) > 0) await untilUnitsAreThere(client, signal, say);
   if (examples) await deployExamples(client, layout.root, signal, say);
   await tellWhatIsNotEnforced(client, say, signal);
   const deployed = await deployedNames(client);
