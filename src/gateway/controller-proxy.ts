@@ -23,7 +23,7 @@ export class ControllerProxy {
       origin,
       request.headers['transfer-encoding'] !== undefined,
     );
-    const what = { url: originForm(request.url ?? '/'), headers, expectsContinue };
+    const what = { url: originForm(request.url ?? '/'), headers, expectsContinue, line: undefined };
     const deadlineMs = performance.now() + appLimits.waitForControllerMs;
     for (;;) {
       const end = await forward(request, response, this.#upstream, what);

@@ -161,14 +161,14 @@ export class Dispatcher implements ListenHandlers {
   }
 
   #serveFunction(request: FunctionRequest, response: Answer, { workload, url }: WorkloadWay): void {
-    const { table, functions, meter } = this.#services;
+    const { table, functions, meter, lines } = this.#services;
     const pool = functions.pool(workload.key);
     if (pool === undefined) {
       this.#defect(new Error(`no pool for ${workload.key}`), response);
       return;
     }
     const accountId = table.tenant(workload.tenant)?.accountId ?? '';
-    serveUrl({ request, response, url, pool, accountId, meter });
+    serveUrl({ request, response, url, pool, accountId, meter, line: lines.ofWorkload(workload.key) });
   }
 
   #defect(thrown: unknown, response: Answer): void {

@@ -8,6 +8,7 @@ import { SignatureVerifier } from '../protocol/sigv4.ts';
 import { layoutOf } from '../sys/layout.ts';
 import type { Logger } from '../sys/log.ts';
 import { Apps } from './apps/apps.ts';
+import { Lines } from './bandwidth/lines.ts';
 import { defaultInvokeTuning, virtualInvokeTuning, type GatewayConfig, type InvokeTuning } from './config.ts';
 import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
@@ -44,7 +45,8 @@ export class Gateway {
     this.#log = log;
     const layout = layoutOf(config.dataDirectory);
     const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
-    this.#apps = new Apps(discard, (id, counts) => this.#agent.tunnels(id, counts));
+    const lines = new Lines(() => performance.now());
+    this.#apps = new Apps(discard, (id, counts) => this.#agent.tunnels(id, counts), lines);
     this.#functions = new Functions(
       {
         clock: systemClock,
@@ -65,6 +67,7 @@ export class Gateway {
       acquireTimeoutMs: tuning.acquireTimeoutMs,
       log,
       onChange: (change) => {
+        lines.onChange(change);
         this.#functions.onChange(change);
         this.#apps.onChange(change);
       },
@@ -91,6 +94,7 @@ export class Gateway {
       apps: this.#apps,
       controller: this.#proxy,
       meter: this.#meter,
+      lines,
       log,
       verifier: new SignatureVerifier<TenantRoute>({
         credentialOf: (accessKeyId) => this.#table.tenantByAccessKey(accessKeyId),

@@ -8,6 +8,7 @@ import { frameType, instanceSockets } from '../../protocol/instance.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
 import type { InstanceRoute } from '../../protocol/routes.ts';
 import { connectionCounts } from '../../protocol/schemas.ts';
+import type { Line } from '../bandwidth/line.ts';
 import { InstanceLink } from '../links/instance-link.ts';
 import { doorUpstream, hostUpstream, type AppUpstream } from './upstream.ts';
 import { HandoverChannel } from './handover-channel.ts';
@@ -24,6 +25,8 @@ export class AppInstance {
   /** Requests under way through the gateway. */
   openRequests = 0;
   readonly tunnels: TunnelCounts;
+  /** What all its traffic goes over. */
+  readonly line: Line | undefined;
   retiring = false;
   #reportedOpen = 0;
   /** Connections that the instance has ever had, by its own count, and by ours since this gateway runs. */
@@ -33,12 +36,14 @@ export class AppInstance {
 
   constructor(
     route: InstanceRoute,
+    line: Line | undefined,
     onDead: (reason: string) => void,
     onTunnels: (counts: ConnectionCounts) => void,
   ) {
     const { runDirectory, mode, door } = route.endpoint;
     this.id = route.id;
     this.generation = route.generation;
+    this.line = line;
     this.tunnels = new TunnelCounts(onTunnels);
     this.upstream =
       door === undefined ? hostUpstream(route.endpoint) : doorUpstream(route.id, route.endpoint, door);

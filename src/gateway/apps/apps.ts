@@ -2,6 +2,7 @@
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
 import type { RouteChange } from '../../protocol/routes.ts';
+import type { Lines } from '../bandwidth/lines.ts';
 import type { Gauges } from '../meter.ts';
 import { AppInstance } from './app-instance.ts';
 import { AppPool } from './app-pool.ts';
@@ -9,15 +10,18 @@ import { AppPool } from './app-pool.ts';
 export class Apps {
   readonly #discard: (id: InstanceId, reason: string) => void;
   readonly #tunnels: (id: InstanceId, counts: ConnectionCounts) => void;
+  readonly #lines: Lines;
   readonly #pools = new Map<WorkloadKey, AppPool>();
   readonly #poolOfInstance = new Map<InstanceId, AppPool>();
 
   constructor(
     discard: (id: InstanceId, reason: string) => void,
     tunnels: (id: InstanceId, counts: ConnectionCounts) => void,
+    lines: Lines,
   ) {
     this.#discard = discard;
     this.#tunnels = tunnels;
+    this.#lines = lines;
   }
 
   pool(key: WorkloadKey): AppPool | undefined {
@@ -57,6 +61,7 @@ export class Apps {
         pool.add(
           new AppInstance(
             instance,
+            this.#lines.ofInstance(instance.id),
             (reason) => {
               pool.remove(instance.id);
               this.#discard(instance.id, reason);

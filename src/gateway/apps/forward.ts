@@ -1,6 +1,8 @@
 // Forwards one HTTP request over a kept-open connection and streams the answer back, with back-pressure both ways.
 // Owns the exchange. Does not own whereto (app-pool.ts) nor what to say when it does not work.
 import { type Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { carry, type Carrying } from '../bandwidth/carry.ts';
+import type { Line } from '../bandwidth/line.ts';
 import { hasBody } from '../body.ts';
 import { forwardedResponseHeaders } from './headers.ts';
 
@@ -15,6 +17,8 @@ export interface Forwarded {
   readonly headers: readonly string[];
   /** The client waits for `100 Continue` before it sends its body. */
   readonly expectsContinue: boolean;
+  /** What the bodies go over. */
+  readonly line: Line | undefined;
 }
 
 /** `unreachable`: nothing of the request was used up, it may be sent elsewhere. `failed`: it was, and no answer has begun. */
@@ -33,6 +37,7 @@ export function forward(
     const method = request.method ?? 'GET';
     const withBody = hasBody(request);
     let begun = false;
+    let carrying: Carrying | undefined;
     const outgoing = httpRequest({
       ...upstream.address,
       agent: upstream.agent,
@@ -56,7 +61,7 @@ export function forward(
       // answer, or refuse, without them.
       let bodyBegun = false;
       request.once('data', () => (bodyBegun = true));
-      request.pipe(outgoing);
+      carrying = carry(request, outgoing, what.line, 'in');
       setImmediate(() => {
         if (!bodyBegun && !outgoing.destroyed) outgoing.flushHeaders();
       });
@@ -82,20 +87,27 @@ export function forward(
         incoming.destroy();
         return;
       }
-      answer(request, response, incoming);
+      answer(request, response, incoming, what.line, () => carrying?.stop());
     });
     outgoing.on('error', () => {
       // After the head of the answer, `answer` sees the end of its stream.
       if (response.headersSent || response.destroyed) return;
       response.off('close', onClientClose);
-      request.unpipe(outgoing);
+      carrying?.stop();
       const stale = outgoing.reusedSocket && !withBody && idempotent.has(method);
       resolve(begun && !stale ? 'failed' : 'unreachable');
     });
   });
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, incoming: IncomingMessage): void {
+/** @param stopBody ends the carrying of what the client sends */
+function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  incoming: IncomingMessage,
+  line: Line | undefined,
+  stopBody: () => void,
+): void {
   const chunked = incoming.headers['transfer-encoding'] !== undefined && request.httpVersion === '1.1';
   try {
     response.writeHead(
@@ -120,12 +132,12 @@ function answer(request: IncomingMessage, response: ServerResponse, incoming: In
   response.once('finish', () => {
     // The app answered without reading all: the rest is read and dropped, for the next request comes after it.
     if (request.complete) return;
-    request.unpipe();
+    stopBody();
     request.resume();
   });
   // The head is worth having before the first byte of an answer that comes slowly.
   response.flushHeaders();
-  incoming.pipe(response);
+  carry(incoming, response, line, 'out');
 }
 
 function pairs(rawTrailers: readonly string[]): [string, string][] {

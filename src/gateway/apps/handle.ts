@@ -74,7 +74,12 @@ async function forwardToOne({
     instance.openRequests += 1;
     let end: ForwardEnd;
     try {
-      end = await forward(request, response, instance.upstream, { url, headers, expectsContinue });
+      end = await forward(request, response, instance.upstream, {
+        url,
+        headers,
+        expectsContinue,
+        line: instance.line,
+      });
     } finally {
       pool.requestEnded(instance);
     }

@@ -1,5 +1,6 @@
 // A tunnel between a client and an app behind a plain port: bytes both ways, nothing parsed, half-close kept.
 import type { Socket } from 'node:net';
+import { carry } from '../bandwidth/carry.ts';
 import type { AppInstance } from './app-instance.ts';
 
 /**
@@ -45,9 +46,9 @@ function join(
   client.once('end', () => (endedBy ??= 'client'));
   app.once('end', () => (endedBy ??= 'server'));
   for (const chunk of chunks) app.write(chunk);
-  // pipe() ends the other side when one side ends, and stops reading when the other is slow.
-  client.pipe(app);
-  app.pipe(client);
+  // Ends the other side when one side ends, and stops reading when the other is slow.
+  carry(client, app, instance.line, 'in');
+  carry(app, client, instance.line, 'out');
   app.once('close', () => {
     instance.tunnels.closed(endedBy ?? 'server');
     onClose(client);

@@ -3,10 +3,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connectionShare } from '../../base/bandwidth-share.ts';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { frameType } from '../../protocol/instance.ts';
-import { MAX_PAYLOAD_BYTES } from '../../sys/fd-passing.ts';
+import { MAX_PAYLOAD_BYTES, socketFd } from '../../sys/fd-passing.ts';
+import { setPacing } from '../../sys/pacing.ts';
 import { endWithError } from '../answer.ts';
 import { appLimits } from '../config.ts';
 import type { Meter } from '../meter.ts';
@@ -134,6 +136,7 @@ async function handOver(
     if (payload.length > MAX_PAYLOAD_BYTES) return 'tooMuch';
     let sent: 'sent' | 'again';
     try {
+      pace(instance, socket);
       sent = channel.send(socket, payload);
     } catch {
       channel.close();
@@ -150,6 +153,12 @@ async function handOver(
     if (performance.now() >= deadlineMs) return 'instanceGone';
     await sleep(1);
   }
+}
+
+/** The kernel holds it to its share from its first answer on; the runtime inside divides anew as connections come and go. */
+function pace({ line, connections }: AppInstance, socket: Socket): void {
+  if (line === undefined) return;
+  setPacing(socketFd(socket), connectionShare(line.bytesPerSecond, connections + 1));
 }
 
 /** Node reads a little ahead while nobody asks for it. */

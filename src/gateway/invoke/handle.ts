@@ -9,6 +9,8 @@ import type { TenantRoute } from '../../protocol/routes.ts';
 import type { SignatureVerifier } from '../../protocol/sigv4.ts';
 import { workloadKey, type WorkloadKey } from '../../base/ids.ts';
 import type { Body } from '../body.ts';
+import { paced, type Line } from '../bandwidth/line.ts';
+import type { Lines } from '../bandwidth/lines.ts';
 import { payloadLimits } from '../config.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
 import type { Meter } from '../meter.ts';
@@ -22,6 +24,8 @@ export interface InvokeServices {
   readonly functions: Functions;
   readonly verifier: SignatureVerifier<TenantRoute>;
   readonly meter: Meter;
+  /** What functions' traffic goes over. */
+  readonly lines: Lines;
   enqueue(workload: WorkloadKey, requestId: string, event: string, clientContext: string): Promise<void>;
   /** Told of what is nobody's fault but ours. */
   onDefect(error: unknown): void;
@@ -110,11 +114,13 @@ function invoke(call: Call): void {
       return;
     case 'RequestResponse': {
       const { key } = pool.route;
+      const line = services.lines.ofWorkload(key);
       const wantsLog = request.headers.get('x-amz-log-type') === 'Tail';
       const sink = new InvokeSink(
         response,
         requestId,
         pool,
+        line,
         tenant,
         region,
         (kind) => (services.meter.of(key)[kind] += 1),
@@ -126,7 +132,10 @@ function invoke(call: Call): void {
         extra,
       });
       services.meter.of(key).requests += 1;
-      if (pool.submit(invocation) === 'waiting') response.once('close', () => pool.cancel(invocation));
+      paced(line, 'in', event.length, () => {
+        if (response.destroyed) return;
+        if (pool.submit(invocation) === 'waiting') response.once('close', () => pool.cancel(invocation));
+      });
     }
   }
 }
@@ -228,6 +237,7 @@ class InvokeSink implements Sink {
   readonly #response: Answer;
   readonly #requestId: string;
   readonly #pool: FunctionPool;
+  readonly #line: Line | undefined;
   readonly #tenant: TenantRoute;
   readonly #region: string;
   readonly #count: (kind: 'errors' | 'throttles') => void;
@@ -236,6 +246,7 @@ class InvokeSink implements Sink {
     response: Answer,
     requestId: string,
     pool: FunctionPool,
+    line: Line | undefined,
     tenant: TenantRoute,
     region: string,
     count: (kind: 'errors' | 'throttles') => void,
@@ -243,6 +254,7 @@ class InvokeSink implements Sink {
     this.#response = response;
     this.#requestId = requestId;
     this.#pool = pool;
+    this.#line = line;
     this.#tenant = tenant;
     this.#region = region;
     this.#count = count;
@@ -286,7 +298,6 @@ class InvokeSink implements Sink {
   /** AWS marks every failure in a function `Unhandled` since it left the first runtimes behind. */
   #answer(failed: boolean, payload: string | Buffer, logTail: Buffer | undefined): void {
     if (failed) this.#count('errors');
-    if (this.#response.destroyed) return;
     const bytes = typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length;
     const headers = [
       'Content-Type',
@@ -301,10 +312,13 @@ class InvokeSink implements Sink {
     if (failed) headers.push('X-Amz-Function-Error', 'Unhandled');
     if (logTail !== undefined && logTail.length > 0)
       headers.push('X-Amz-Log-Result', logTail.toString('base64'));
-    this.#response.writeHead(200, headers);
-    // One string goes out with the head in one write; large ones are better left as they are.
-    this.#response.end(
-      typeof payload === 'string' || payload.length > 16_384 ? payload : payload.toString('utf8'),
-    );
+    paced(this.#line, 'out', bytes, () => {
+      if (this.#response.destroyed) return;
+      this.#response.writeHead(200, headers);
+      // One string goes out with the head in one write; large ones are better left as they are.
+      this.#response.end(
+        typeof payload === 'string' || payload.length > 16_384 ? payload : payload.toString('utf8'),
+      );
+    });
   }
 }

@@ -6,6 +6,7 @@ import { invokeFlag, outcome, type Result } from '../../protocol/instance.ts';
 import { sendError, sendJson } from '../answer.ts';
 import { payloadLimits } from '../config.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
+import { paced, type Line } from '../bandwidth/line.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
 import { extraOf, Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
 import type { Meter } from '../meter.ts';
@@ -20,6 +21,8 @@ export interface UrlExchange {
   readonly pool: FunctionPool;
   readonly accountId: string;
   readonly meter: Meter;
+  /** What the function's traffic goes over. */
+  readonly line: Line | undefined;
 }
 
 export function serveUrl(exchange: UrlExchange): void {
@@ -39,7 +42,7 @@ export function serveUrl(exchange: UrlExchange): void {
   request.readBody(payloadLimits.requestBytes, (body) => {
     switch (body.kind) {
       case 'whole':
-        run(exchange, body.bytes);
+        paced(exchange.line, 'in', body.bytes.length, () => run(exchange, body.bytes));
         return;
       case 'tooLarge':
         meter.of(key).errors += 1;
@@ -50,7 +53,8 @@ export function serveUrl(exchange: UrlExchange): void {
   });
 }
 
-function run({ request, response, url, pool, accountId, meter }: UrlExchange, body: Buffer): void {
+function run({ request, response, url, pool, accountId, meter, line }: UrlExchange, body: Buffer): void {
+  if (response.destroyed) return;
   const requestId = randomUUID();
   const { key } = pool.route;
   const event = buildEvent({
@@ -62,7 +66,7 @@ function run({ request, response, url, pool, accountId, meter }: UrlExchange, bo
     key,
     accountId,
   });
-  const sink = new UrlSink(response, requestId, (kind) => (meter.of(key)[kind] += 1));
+  const sink = new UrlSink(response, requestId, line, (kind) => (meter.of(key)[kind] += 1));
   const extra = extraOf('', request.headers.eventHeaders?.traceId);
   const invocation = new Invocation(event, sink, { requestId, flags: invokeFlag.stream, extra });
   meter.of(key).requests += 1;
@@ -73,11 +77,18 @@ function run({ request, response, url, pool, accountId, meter }: UrlExchange, bo
 class UrlSink implements Sink {
   readonly #response: Answer;
   readonly #requestId: string;
+  readonly #line: Line | undefined;
   readonly #count: (kind: 'errors' | 'throttles') => void;
   #streaming = false;
 
-  constructor(response: Answer, requestId: string, count: (kind: 'errors' | 'throttles') => void) {
+  constructor(
+    response: Answer,
+    requestId: string,
+    line: Line | undefined,
+    count: (kind: 'errors' | 'throttles') => void,
+  ) {
     this.#response = response;
+    this.#line = line;
     this.#requestId = requestId;
     this.#count = count;
   }
@@ -94,10 +105,12 @@ class UrlSink implements Sink {
       this.#refuse(502, 'Internal Server Error');
       return;
     }
-    if (this.#response.destroyed) return;
     answer.headers.push('x-amzn-requestid', this.#requestId);
-    this.#response.writeHead(answer.status, answer.headers);
-    this.#response.end(answer.body);
+    paced(this.#line, 'out', answer.body.length, () => {
+      if (this.#response.destroyed) return;
+      this.#response.writeHead(answer.status, answer.headers);
+      this.#response.end(answer.body);
+    });
   }
 
   onFailure(failure: Failure): void {
@@ -145,10 +158,21 @@ class UrlSink implements Sink {
   onStreamChunk(chunk: Buffer, resume: () => void): boolean {
     // A client that left must not hold up the instance, which finishes all the same.
     if (this.#response.destroyed || this.#response.writableEnded) return true;
-    if (this.#response.write(chunk)) return true;
+    const line = this.#line;
+    const drained = this.#response.write(chunk);
+    line?.take('out', chunk.length);
+    const resumeWhenFree = (): void => {
+      if (line === undefined) resume();
+      else line.whenFree('out', resume);
+    };
+    if (drained) {
+      if (line === undefined || line.isFree('out')) return true;
+      resumeWhenFree();
+      return false;
+    }
     const goOn = (): void => {
       this.#response.off('drain', goOn).off('close', goOn);
-      resume();
+      resumeWhenFree();
     };
     this.#response.once('drain', goOn).once('close', goOn);
     return false;

@@ -9,6 +9,7 @@ import { adoptListen, giveConnection, type Adoption } from './adopt-listen.ts';
 import { ConnectionCounter } from './connection-counter.ts';
 import { HandoverReceiver } from './handover.ts';
 import { listenPrivately, type Link, type Links } from './link.ts';
+import { Pacer } from './pacer.ts';
 import { emitOnProcess, exitProcess, monotonicMs, startTimer, stringifyJson } from './primordials.ts';
 
 /** An app that has not listened by now is taken for one that does other work; it may still listen later. */
@@ -29,13 +30,15 @@ export class AppHost {
   readonly #links: Links;
   readonly #handover: HandoverReceiver;
   readonly #counter: ConnectionCounter;
+  readonly #pacer: Pacer;
   readonly #direct = new Set<Socket>();
   #adoption: Adoption | undefined;
   #listening = false;
 
   /** Call while the process may still make sockets that only root can connect to. */
-  constructor(runDirectory: string, links: Links) {
+  constructor(runDirectory: string, links: Links, bytesPerSecond: number) {
     this.#links = links;
+    this.#pacer = new Pacer(bytesPerSecond);
     this.#counter = new ConnectionCounter(() => this.#tellCounts());
     this.#handover = new HandoverReceiver(
       () => this.#allowHalfOpen(),
@@ -77,6 +80,11 @@ export class AppHost {
     link.send(frameType.connections, 0, stringifyJson(this.#counter.counts));
   }
 
+  /** Another grant: what its direct connections may send in a second, together. */
+  setBandwidth(bytesPerSecond: number): void {
+    this.#pacer.setBandwidth(bytesPerSecond);
+  }
+
   handedOver(): void {
     this.#handover.announced();
   }
@@ -89,6 +97,7 @@ export class AppHost {
   /** A client's own socket. */
   #onDirect(socket: Socket, early: Buffer): void {
     this.#counter.add(socket);
+    this.#pacer.add(socket);
     this.#direct.add(socket);
     socket.once('close', () => this.#direct.delete(socket));
     this.#give(socket, early);

@@ -181,7 +181,7 @@ async function startFunction(
 
 async function startApp(request: BindRequest, inPlace: Promise<Proceed>): Promise<void> {
   const { AppHost } = await import('./app-host.ts');
-  const host = new AppHost(runDirectory, links);
+  const host = new AppHost(runDirectory, links, request.grant.bandwidthBytesPerSecond);
   app = host;
   become(request);
   governor.install(request.grant.memoryBytes);
@@ -242,6 +242,7 @@ function onGrant(frame: Frame, link: Link): void {
   const notice = parseJson(frame.payload.toString()) as GrantNotice;
   grant = notice;
   if (state.is !== 'unbound') governor.setGrant(notice.memoryBytes);
+  app?.setBandwidth(notice.bandwidthBytesPerSecond);
   try {
     emitOnProcess('bellows:grant', notice);
   } catch (thrown) {
