@@ -132,30 +132,33 @@ export function appsSuite(units: UnitsUnderTest): void {
     await eventually(async () => (await open()) === 0, { timeoutMs: units.within(10_000) });
   });
 
-  test('M-C3: the gateway is off the path: a WebSocket goes on while no gateway lives', async () => {
-    const socket = new WebSocket(`ws://127.0.0.1:${units.bellows.port}/w/default/stateful/`);
-    await new Promise((resolve) => socket.once('open', resolve));
-    const echo = async (text: string): Promise<string> => {
-      const answer = new Promise<string>((resolve) =>
-        socket.once('message', (data: Buffer) => resolve(data.toString())),
-      );
-      socket.send(text);
-      return answer;
-    };
-    const gateway = units.bellows.pidOf('gateway')!;
-    process.kill(gateway, 'SIGSTOP');
-    try {
-      expect(await echo('while the gateway stands still')).toBe('while the gateway stands still');
-    } finally {
-      process.kill(gateway, 'SIGCONT');
-    }
-    process.kill(gateway, 'SIGKILL');
-    expect(await echo('and after it was killed')).toBe('and after it was killed');
-    socket.terminate();
-    await eventually(async () => (await fetch(`${units.bellows.url}/healthz`)).ok, {
-      timeoutMs: units.within(10_000),
+  // Into a machine no socket can be handed over: there the gateway stays on the path, and its connections end with it.
+  if (units.kind === 'host') {
+    test('M-C3: the gateway is off the path: a WebSocket goes on while no gateway lives', async () => {
+      const socket = new WebSocket(`ws://127.0.0.1:${units.bellows.port}/w/default/stateful/`);
+      await new Promise((resolve) => socket.once('open', resolve));
+      const echo = async (text: string): Promise<string> => {
+        const answer = new Promise<string>((resolve) =>
+          socket.once('message', (data: Buffer) => resolve(data.toString())),
+        );
+        socket.send(text);
+        return answer;
+      };
+      const gateway = units.bellows.pidOf('gateway')!;
+      process.kill(gateway, 'SIGSTOP');
+      try {
+        expect(await echo('while the gateway stands still')).toBe('while the gateway stands still');
+      } finally {
+        process.kill(gateway, 'SIGCONT');
+      }
+      process.kill(gateway, 'SIGKILL');
+      expect(await echo('and after it was killed')).toBe('and after it was killed');
+      socket.terminate();
+      await eventually(async () => (await fetch(`${units.bellows.url}/healthz`)).ok, {
+        timeoutMs: units.within(10_000),
+      });
     });
-  });
+  }
 
   test(
     'M-D2: a server in another language, tunnelled: HTTP and WebSocket bytes',
