@@ -249,7 +249,8 @@ export class Agent {
           .map((instance) => ({ info: instance.info(), endpoint: instance.endpoint, spec: instance.spec })),
         poolReady: this.#pool.ready,
       }),
-      measure: async () => measure(cgroup, instances.all(), this.#pool.ready, clock.nowMs()),
+      measure: async () =>
+        measure(cgroup, this.#sandboxes.sandbox, instances.all(), this.#pool.ready, clock.nowMs()),
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
       logBroken: async ({ id, invocation }) => ({ tail: await instances.logBroken(id, invocation) }),
       tunnels: async ({ id, gateway, counts }) => {

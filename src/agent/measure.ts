@@ -7,11 +7,13 @@ import type { ResultOf } from '../protocol/rpc.ts';
 import type { Cgroup } from './cgroup/port.ts';
 import { groupOfTenant, poolGroup, tenantsGroup } from './groups.ts';
 import type { Instance } from './instances/instance.ts';
+import type { Sandbox } from './sandbox/port.ts';
 
 export type Measurement = ResultOf<AgentProtocol['methods']['measure']>;
 
 export function measure(
   cgroup: Cgroup,
+  sandbox: Sandbox,
   instances: readonly Instance[],
   poolReady: number,
   atMs: number,
@@ -21,7 +23,11 @@ export function measure(
     of.reduce((sum, { cell }) => sum + cell.chargedBeforeBytes, 0);
   return {
     atMs,
-    instances: instances.map((instance) => ({ id: instance.id, usage: instance.usage() })),
+    instances: instances.map((instance) => ({
+      id: instance.id,
+      usage: instance.usage(),
+      ...storageOf(instance, sandbox),
+    })),
     tenants: cgroup.children(tenantsGroup).map((name) => {
       const tenant = name as TenantId;
       const { memoryBytes, cpuUsageMicros } = cgroup.usage(groupOfTenant(tenant));
@@ -39,6 +45,16 @@ export function measure(
     host: hostMemory(),
     units: [],
   };
+}
+
+/** Nothing of one that is being taken apart. */
+function storageOf({ cell }: Instance, sandbox: Sandbox): { storageBytes?: number } {
+  try {
+    const storageBytes = sandbox.storedBytes(cell.slot);
+    return storageBytes === null ? {} : { storageBytes };
+  } catch {
+    return {};
+  }
 }
 
 function hostMemory(): Measurement['host'] {

@@ -47,6 +47,11 @@ export class Measures {
     return this.last?.instances.find((instance) => instance.id === id)?.usage;
   }
 
+  /** What an instance stores; undefined when it is not known. */
+  storageOf(id: InstanceId): number | undefined {
+    return this.last?.instances.find((instance) => instance.id === id)?.storageBytes;
+  }
+
   /** Processor time that an instance used lately, in millicores; 0 until there are two samples of it. */
   cpuRateOf(id: InstanceId): number {
     return this.#rate(

@@ -1,6 +1,6 @@
 // What is shown of instances, units and the ledger, from one measurement, and the check of the ledger against the
 // kernel. Owns gathering; the arithmetic is ./views.ts and ./ledger.ts. While the agent is away the last figures stand.
-import type { TenantId, UnitId } from '../base/ids.ts';
+import type { InstanceId, TenantId, UnitId } from '../base/ids.ts';
 import { humanBytes } from '../base/quantity.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
@@ -39,6 +39,7 @@ export class Observer {
     const figures = {
       usage: measures.usageOf.bind(measures),
       cpuRate: measures.cpuRateOf.bind(measures),
+      storageBytes: (id: InstanceId) => measures.storageOf(id) ?? 0,
       claimedBytes: reclaimer.claimedBytes.bind(reclaimer),
       unitPid: (id: UnitId) => measures.last?.units.find((unit) => unit.id === id)?.pid ?? null,
     };

@@ -13,6 +13,7 @@ export interface Figures {
   readonly usage: (id: InstanceId) => InstanceUsage | undefined;
   /** Millicores used lately. */
   readonly cpuRate: (id: InstanceId) => number;
+  readonly storageBytes: (id: InstanceId) => number;
   /** Bytes taken back by a reclaim and not used again since. */
   readonly claimedBytes: (id: InstanceId) => number;
   /** Null for this machine. */
@@ -46,11 +47,12 @@ export function instanceView(tracked: Tracked, figures: Figures): InstanceView |
   if (info === undefined) return undefined;
   const usage = figures.usage(info.id) ?? noUsage;
   const cpu = figures.cpuRate(info.id);
+  const storage = figures.storageBytes(info.id);
   return {
     ...withPhase(info, tracked),
     usage,
-    demand: resourcesOf(Math.ceil(usage.workingSetBytes * demandMargin), cpu),
-    used: resourcesOf(usage.memoryBytes, cpu),
+    demand: resourcesOf(Math.ceil(usage.workingSetBytes * demandMargin), cpu, storage),
+    used: resourcesOf(usage.memoryBytes, cpu, storage),
     claimed: resourcesOf(figures.claimedBytes(info.id), 0),
     unitPid: figures.unitPid(info.unit),
   };

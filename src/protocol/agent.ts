@@ -190,7 +190,14 @@ export const agentProtocol = {
       nothing,
       z.object({
         atMs: z.number(),
-        instances: z.array(z.object({ id: instanceId, usage: instanceUsage })),
+        instances: z.array(
+          z.object({
+            id: instanceId,
+            usage: instanceUsage,
+            /** What it stores in its scratch space; absent where nobody can tell. */
+            storageBytes: z.number().nonnegative().optional(),
+          }),
+        ),
         tenants: z.array(
           z.object({
             tenant: tenantId,

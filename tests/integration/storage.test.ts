@@ -109,6 +109,10 @@ suiteNeeding('storage of an instance', missing, () => {
       wanted: 160 * mib,
     });
     expect(await writeInside('more', 80)).toEqual([80, 'ok']);
+    const { instances } = await unit.caller.call('measure', {});
+    const stored = (await js(`fs.statSync('/tmp/fill').size + fs.statSync('/tmp/more').size`)) as number;
+    expect(instances[0]?.storageBytes).toBeGreaterThanOrEqual(stored);
+    expect(instances[0]?.storageBytes).toBeLessThanOrEqual(stored + mib);
   });
 
   test('M-A5: less than it holds is deferred, says why, takes nothing away, and is applied by itself when it has deleted enough', async () => {

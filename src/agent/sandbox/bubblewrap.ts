@@ -149,6 +149,10 @@ export class BubblewrapSandbox implements Sandbox {
     return this.#scratch.grantedBytes(slot.name);
   }
 
+  storedBytes(slot: Slot): number {
+    return this.#scratch.usedBytes(slot.name);
+  }
+
   resizeStorage(slot: Slot, storageBytes: number): StorageOutcome {
     return this.#scratch.resize(slot.name, storageBytes);
   }

@@ -88,6 +88,10 @@ export class NoSandbox implements Sandbox {
     return null;
   }
 
+  storedBytes(): null {
+    return null;
+  }
+
   resizeStorage(): StorageOutcome {
     return { is: 'applied' };
   }

@@ -101,6 +101,8 @@ export interface Sandbox {
   adopt(slot: Slot, codeDirectory: string): void;
   /** What the temporary directory may hold, by the kernel's word; null where nothing limits it. */
   storageBytes(slot: Slot): number | null;
+  /** What is stored in the temporary directory; null where that is not known. */
+  storedBytes(slot: Slot): number | null;
   /** The size of the temporary directory, live. */
   resizeStorage(slot: Slot, storageBytes: number): StorageOutcome;
   /** Gives the machine back what deleted files took. */

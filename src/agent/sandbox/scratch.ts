@@ -79,6 +79,11 @@ export class Scratch {
     return blocks * bsize;
   }
 
+  usedBytes(slot: string): number {
+    const place = this.#place(slot);
+    return isImage(place) ? figuresOf(place).usedBytes : tmpfsUsedBytes(place);
+  }
+
   /** Never takes what is in use. */
   resize(slot: string, storageBytes: number): StorageOutcome {
     const place = this.#place(slot);
@@ -119,9 +124,13 @@ function remount(place: string, storageBytes: number): StorageOutcome {
   } catch (error) {
     // The kernel refuses what is less than is stored there.
     if (!(error instanceof Error && 'code' in error && error.code === 'EINVAL')) throw error;
-    const { bsize, blocks, bfree } = statfsSync(place);
-    return { is: 'deferred', reason: inTheWay((blocks - bfree) * bsize, storageBytes) };
+    return { is: 'deferred', reason: inTheWay(tmpfsUsedBytes(place), storageBytes) };
   }
+}
+
+function tmpfsUsedBytes(place: string): number {
+  const { bsize, blocks, bfree } = statfsSync(place);
+  return (blocks - bfree) * bsize;
 }
 
 /** A size of 0 would be no limit. */

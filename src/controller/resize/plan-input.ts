@@ -22,6 +22,7 @@ export interface Present {
   readonly instances: readonly Tracked[];
   readonly record: (key: WorkloadKey) => WorkloadRecord | undefined;
   readonly workingSet: (id: InstanceId) => number | undefined;
+  readonly stored: (id: InstanceId) => number | undefined;
 }
 
 function resourceLimits({ limits }: Pick<Tenant, 'limits'>): ResourceLimits {
@@ -57,7 +58,7 @@ export function planInput(present: Present, wish: Wish): PlanInput {
         grant: knownOf(tracked)?.info.grant ?? spec.grant,
         request,
         wanted: wish.request?.workload === spec.workload ? withChange(request, wish.request.wanted) : request,
-        inUse: inUse(present.workingSet(spec.id)),
+        inUse: inUse(present.workingSet(spec.id), present.stored(spec.id)),
       };
     });
   return {
@@ -101,8 +102,11 @@ function requestOf(record: WorkloadRecord | undefined, { spec }: Tracked): Resou
   return record?.current?.request ?? spec.grant;
 }
 
-function inUse(workingSetBytes: number | undefined): PartialResources {
-  return workingSetBytes === undefined ? {} : { memory: workingSetBytes as Resources['memory'] };
+function inUse(workingSetBytes: number | undefined, storedBytes: number | undefined): PartialResources {
+  return {
+    memory: workingSetBytes as Resources['memory'] | undefined,
+    storage: storedBytes as Resources['storage'] | undefined,
+  };
 }
 
 /** A unit that can not measure a resource says 0, which must not mean that nobody may have any. */

@@ -35,11 +35,13 @@ export class Planner {
     return planChange(this.#input(wish));
   }
 
-  /** Whether somebody would get less memory than is asked for it. */
+  /** Whether somebody would get less than is asked for it, of what can not be taken from who uses it. */
   isScarce(wish: Wish): boolean {
     const input = this.#input(wish);
     const { grants } = planChange(input);
-    return input.instances.some(({ id, wanted }) => (grants.get(id)?.memory ?? 0) < wanted.memory);
+    return input.instances.some(({ id, wanted }) =>
+      (['memory', 'storage'] as const).some((kind) => (grants.get(id)?.[kind] ?? 0) < wanted[kind]),
+    );
   }
 
   /**
@@ -68,6 +70,7 @@ export class Planner {
         instances: actual.all(),
         record: (key) => desired.record(key),
         workingSet: (id) => this.workingSet(id),
+        stored: (id) => this.#parts.measures.storageOf(id),
       },
       wish,
     );
