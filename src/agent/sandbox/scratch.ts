@@ -20,6 +20,8 @@ const worthTrimmingBytes = 8 * mib;
 export class Scratch {
   readonly #places: string;
   readonly #images: ScratchImages;
+  /** As last read or set: nobody else changes it, and every resize of anything asks. */
+  readonly #granted = new Map<string, number>();
   #keeping: StorageKeeping = { on: 'memory', why: 'it was not tried yet' };
 
   /** @param stage a mount of the agent's own, not shared @param imageDirectory on a disk */
@@ -73,10 +75,13 @@ export class Scratch {
   }
 
   grantedBytes(slot: string): number {
+    const known = this.#granted.get(slot);
+    if (known !== undefined) return known;
     const place = this.#place(slot);
-    if (isImage(place)) return figuresOf(place).grantedBytes;
     const { bsize, blocks } = statfsSync(place);
-    return blocks * bsize;
+    const bytes = isImage(place) ? figuresOf(place).grantedBytes : blocks * bsize;
+    this.#granted.set(slot, bytes);
+    return bytes;
   }
 
   usedBytes(slot: string): number {
@@ -86,6 +91,7 @@ export class Scratch {
 
   /** Never takes what is in use. */
   resize(slot: string, storageBytes: number): StorageOutcome {
+    this.#granted.delete(slot);
     const place = this.#place(slot);
     if (!isImage(place)) return remount(place, storageBytes);
     const { ceilingBytes, grantedBytes, usedBytes } = figuresOf(place);
@@ -105,6 +111,7 @@ export class Scratch {
   }
 
   clear(slot: string): void {
+    this.#granted.delete(slot);
     this.#images.remove(slot, this.#place(slot));
   }
 
