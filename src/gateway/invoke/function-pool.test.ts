@@ -47,6 +47,8 @@ class Bench {
   readonly pool: FunctionPool;
   readonly tenant = new TenantConcurrency();
 
+  freeze = async (): Promise<void> => {};
+
   constructor(more: Partial<WorkloadRoute> = {}, tuning: Partial<typeof defaultInvokeTuning> = {}) {
     const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
     this.pool = new FunctionPool(
@@ -58,7 +60,10 @@ class Bench {
           return this.acquire();
         },
         discard: (id) => void this.discarded.push(id),
-        freeze: async (id) => void this.calls.push(`freeze ${id}`),
+        freeze: async (id) => {
+          this.calls.push(`freeze ${id}`);
+          await this.freeze();
+        },
         thaw: async (id) => void this.calls.push(`thaw ${id}`),
         logBroken: async (id, { durationMs, cause }) => {
           this.broken.push(`${id} ${cause.kind} ${Math.round(durationMs)} ms`);
@@ -293,6 +298,26 @@ describe('requests', () => {
 });
 
 describe('instances', () => {
+  test.each([
+    [
+      'a freeze that was asked for and not answered: it is thawed, for it may stand still',
+      'Unavailable',
+      true,
+    ],
+    ['a freeze that was refused: it is sent to as it is', 'NotSupportedHere', false],
+  ] as const)('after %s', async (_what, code, thaws) => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.freeze = () => Promise.reject(new BellowsError(code, 'no'));
+    vi.advanceTimersByTime(defaultInvokeTuning.freezeAfterMs);
+    bench.pool.sweep();
+    await vi.advanceTimersByTimeAsync(1);
+    bench.submit('1');
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.names('a')).toEqual(['1']);
+    expect(bench.calls.includes('thaw a')).toBe(thaws);
+  });
+
   test('that are frozen are thawed first, and nothing is sent meanwhile', async () => {
     const bench = new Bench();
     bench.add('a');

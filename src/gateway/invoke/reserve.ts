@@ -1,5 +1,6 @@
 // The instances of a function that could serve and do not at the moment: idle ones are frozen, frozen ones thawed when
 // somebody waits, missing ones started. Owns these moves and the starter. Does not own who runs what (function-pool.ts).
+import { BellowsError } from '../../base/errors.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure } from './invocation.ts';
@@ -100,7 +101,12 @@ export class Reserve {
     slot.state = 'freezing';
     this.#effects.freeze(slot.id).then(
       () => this.#moved(slot, 'freezing', 'frozen'),
-      () => {
+      (thrown: unknown) => {
+        // Asked and not answered: it may stand still by now or in a moment, and would answer nothing before a thaw.
+        if (thrown instanceof BellowsError && thrown.code === 'Unavailable') {
+          this.#moved(slot, 'freezing', 'frozen');
+          return;
+        }
         // Not tried again before it has idled as long once more.
         slot.freezeRefusedAtMs = this.#effects.clock.monotonicMs();
         this.#moved(slot, 'freezing', 'ready');

@@ -45,9 +45,12 @@ export class AgentLink {
     return this.#client.connected;
   }
 
+  /** @throws BellowsError Unavailable when it was asked for and is not known to be done; else the instance is surely awake */
   async freeze(id: InstanceId): Promise<void> {
     if (!this.#canFreeze)
       throw new BellowsError('NotSupportedHere', 'This machine can not freeze instances.');
+    if (!this.#client.connected)
+      throw new BellowsError('Conflict', 'There is no agent now that could freeze it.');
     await this.#client.call('freeze', { id }, { timeoutMs: freezeTimeoutMs });
   }
 

@@ -160,6 +160,7 @@ export class Fleet {
       },
       freeze: async ({ id }) => {
         const { unit } = this.#resident(id);
+        unit.freezing(id);
         await unit.vm.guest.call('freeze', { id });
         unit.frozen(id);
         return done;

@@ -77,6 +77,8 @@ export class FleetUnit {
   /** What a claim under way goes to; 0 when none is. */
   #claimingTo = 0;
   readonly #frozen = new Set<InstanceId>();
+  /** Being frozen, unless a thaw came meanwhile. */
+  readonly #freezing = new Set<InstanceId>();
 
   constructor(parts: FleetUnitParts) {
     this.#parts = parts;
@@ -151,8 +153,14 @@ export class FleetUnit {
     if (claimedBytes > 0) await driver.releaseMemory(this.vm, claimedBytes);
   }
 
+  /** An instance is about to be frozen: {@link awake} may come before {@link frozen}. */
+  freezing(id: InstanceId): void {
+    this.#freezing.add(id);
+  }
+
   /** An instance has been frozen. When all are, what they do not hold is claimed if that lasts. */
   frozen(id: InstanceId): void {
+    if (!this.#freezing.delete(id)) return;
     this.#frozen.add(id);
     clearTimeout(this.#idleTimer);
     if ([...this.placed.keys()].some((other) => !this.#frozen.has(other))) return;
@@ -164,6 +172,7 @@ export class FleetUnit {
 
   /** Before an instance runs again, or comes: the unit has all that was granted by the time that this resolves. */
   async awake(id: InstanceId): Promise<void> {
+    this.#freezing.delete(id);
     this.#frozen.delete(id);
     clearTimeout(this.#idleTimer);
     if (!this.#idle) return;
