@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LambdaClient, type LambdaClientConfig } from '@aws-sdk/client-lambda';
+import { endLeftovers } from './leftovers.ts';
 
 export const projectRoot = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -210,6 +211,8 @@ export class Bellows {
       await ended;
       clearTimeout(late);
     }
+    // By itself it leaves nothing, which leaves-nothing.test.ts shows; a killed one leaves all that it ran.
+    if (this.process.exitCode !== 0) await endLeftovers(this.dataDirectory);
     if (options.keepData !== true) rmSync(this.dataDirectory, { recursive: true, force: true });
     return this.process.exitCode;
   }
