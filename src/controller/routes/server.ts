@@ -45,6 +45,8 @@ export interface GatewayServerParts {
 export class GatewayServer {
   readonly #parts: GatewayServerParts;
   readonly #server: Server;
+  /** All that are connected; gateways among them are those that have said so. */
+  readonly #links = new Set<GatewayPeer>();
 
   private constructor(parts: GatewayServerParts) {
     this.#parts = parts;
@@ -78,9 +80,13 @@ export class GatewayServer {
           if (event.event === 'traffic') parts.onTraffic(event.data);
           else parts.onIdle(event.data.id, event.data.sinceMs);
         },
-        onClose: () => parts.gateways.remove(peer),
+        onClose: () => {
+          this.#links.delete(peer);
+          parts.gateways.remove(peer);
+        },
         onDefect: (error, context) => parts.log.error({ err: error, context }, 'a gateway link went wrong'),
       });
+      this.#links.add(peer);
     });
   }
 
@@ -99,6 +105,8 @@ export class GatewayServer {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#parts.gateways.close();
+    // Also one that came a moment ago and has not said what it is: it would stay, and its end be waited for in vain.
+    for (const link of this.#links) link.close();
     await closed;
   }
 }
