@@ -1,7 +1,7 @@
 // Virtual machine units from outside, with real guests (emulated where KVM does not work): functions of any size out of one
 // pool of one size, what is claimed seen in the host's own accounting, live resizes, and what becomes of faults.
 import { existsSync, readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   CreateFunctionCommand,
   InvokeCommand,
@@ -10,43 +10,18 @@ import {
 } from '@aws-sdk/client-lambda';
 import { zipOf } from '../support/archives.ts';
 import { amountOf, deployStatefulApp } from '../support/apps.ts';
-import { Bellows, eventually, type InstanceAnswer } from '../support/bellows.ts';
+import { Bellows, eventually } from '../support/bellows.ts';
 import { isProcess } from '../support/kernel.ts';
+import { instanceOf, missingForMachines, privateBytesOf, unitOf, unitsOf } from '../support/machines.ts';
+import { suiteNeeding } from '../support/needs.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
 
 const mib = 1024 * 1024;
 const runtime = 'nodejs26.x' as never;
 const unitMemoryMib = 1024;
-const onPath = (program: string): boolean =>
-  (process.env['PATH'] ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
-const missing =
-  process.getuid?.() !== 0
-    ? 'root'
-    : (['qemu-system-x86_64', 'mkfs.erofs', 'bwrap'].find((program) => !onPath(program)) ?? '');
-
-interface UnitAnswer {
-  readonly id: string;
-  readonly state: string;
-  readonly tenant: string | null;
-  readonly pid: number;
-  readonly instances: number;
-  readonly provisioned: { readonly memory: string };
-  readonly claimed: { readonly memory: string };
-  readonly granted: { readonly memory: string };
-  readonly host: { readonly memory: string };
-}
 interface Transaction {
   readonly status: string;
   readonly connections: { readonly dropped: number };
-}
-
-/** Memory of a process that no other shares, by the kernel. */
-function privateBytesOf(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return [...text.matchAll(/^Private_\w+:\s+(\d+) kB$/gm)].reduce(
-    (sum, [, kib]) => sum + Number(kib) * 1024,
-    0,
-  );
 }
 
 /** Holds as much as it is told, every page of it touched, until it is told to let go. */
@@ -58,202 +33,183 @@ const holder = `
     return { held: held.length * 8, memory: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE };
   };`;
 
-describe.skipIf(missing !== '')(
-  `virtual machine units${missing === '' ? '' : ` [skipped: no ${missing}]`}`,
-  () => {
-    let bellows: Bellows;
-    let sdk: LambdaClient;
+suiteNeeding('virtual machine units', missingForMachines, () => {
+  let bellows: Bellows;
+  let sdk: LambdaClient;
 
-    beforeAll(async () => {
-      const args = ['--no-examples', '--unit', 'vm', '--pool', '2'];
-      bellows = await Bellows.start({ args, readyMs: 400_000 });
-      sdk = bellows.lambda('default', { requestHandler: { requestTimeout: 170_000 } });
-    }, 420_000);
-    afterAll(async () => {
-      await bellows.stop();
-    });
+  beforeAll(async () => {
+    const args = ['--no-examples', '--unit', 'vm', '--pool', '2'];
+    bellows = await Bellows.start({ args, readyMs: 400_000 });
+    sdk = bellows.lambda('default', { requestHandler: { requestTimeout: 170_000 } });
+  }, 420_000);
+  afterAll(async () => {
+    await bellows.stop();
+  });
 
-    const create = async (name: string, memoryMib: number): Promise<void> => {
-      await sdk.send(
-        new CreateFunctionCommand({
-          FunctionName: name,
-          Runtime: runtime,
-          Role: 'arn:aws:iam::000000000000:role/any',
-          Handler: 'index.handler',
-          MemorySize: memoryMib,
-          Timeout: 150,
-          Code: { ZipFile: await zipOf({ 'index.mjs': holder }) },
-        }),
-      );
+  const create = async (name: string, memoryMib: number): Promise<void> => {
+    await sdk.send(
+      new CreateFunctionCommand({
+        FunctionName: name,
+        Runtime: runtime,
+        Role: 'arn:aws:iam::000000000000:role/any',
+        Handler: 'index.handler',
+        MemorySize: memoryMib,
+        Timeout: 150,
+        Code: { ZipFile: await zipOf({ 'index.mjs': holder }) },
+      }),
+    );
+  };
+  const invoke = async (name: string, event: unknown = {}) => {
+    const answer = await sdk.send(new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(event) }));
+    return {
+      error: answer.FunctionError,
+      payload: JSON.parse(new TextDecoder().decode(answer.Payload)) as Record<string, unknown>,
     };
-    const invoke = async (name: string, event: unknown = {}) => {
-      const answer = await sdk.send(
-        new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(event) }),
-      );
-      return {
-        error: answer.FunctionError,
-        payload: JSON.parse(new TextDecoder().decode(answer.Payload)) as Record<string, unknown>,
-      };
-    };
-    const units = async (): Promise<UnitAnswer[]> => (await bellows.v1<UnitAnswer[]>('GET', '/units')).body;
-    const instanceOf = async (name: string): Promise<InstanceAnswer> => {
-      const found = (await bellows.instances()).find(({ workload }) => workload.endsWith(name));
-      if (found === undefined) throw new Error(`nothing runs of ${name}`);
-      return found;
-    };
-    const unitOf = async (name: string): Promise<UnitAnswer> => {
-      const { unit } = await instanceOf(name);
-      const found = (await units()).find(({ id }) => id === unit);
-      if (found === undefined) throw new Error(`there is no unit ${unit}`);
-      return found;
-    };
-    const claimedOf = async (name: string): Promise<number> =>
-      amountOf('memory', (await unitOf(name)).claimed.memory);
+  };
+  const claimedOf = async (name: string): Promise<number> =>
+    amountOf('memory', (await unitOf(bellows, name)).claimed.memory);
 
-    test.each([128, 200, 512, 1024])(
-      'M-A2 M-A6: a function of %d MiB has exactly that, in a machine of 1024 MiB from the one pool',
-      { timeout: 300_000 },
-      async (memoryMib) => {
-        const name = `size-${memoryMib}`;
-        await create(name, memoryMib);
-        // A Node process itself stands at some 45 MiB.
-        const fits = Math.floor((memoryMib - 64) / 8 / 2) * 8;
-        expect((await invoke(name, { hold: fits })).payload).toEqual({
-          held: fits,
-          memory: String(memoryMib),
-        });
-        const unit = await unitOf(name);
-        expect(unit).toMatchObject({ state: 'bound', tenant: 'default', instances: 1 });
-        expect(amountOf('memory', unit.provisioned.memory)).toBe(unitMemoryMib * mib);
-        expect(amountOf('memory', unit.granted.memory)).toBe(memoryMib * mib);
-        const { unitPid } = await instanceOf(name);
-        expect(unitPid).toBe(unit.pid);
-        expect(readFileSync(`/proc/${unitPid}/comm`, 'utf8')).toMatch(/^qemu/);
-        const { error, payload } = await invoke(name, { hold: memoryMib });
-        expect({ error, type: payload['errorType'] }).toEqual({
-          error: 'Unhandled',
-          type: 'Runtime.OutOfMemory',
-        });
-        // The machine was that instance's alone, and goes with it.
-        await eventually(() => !isProcess(unit.pid), { timeoutMs: 30_000 });
-      },
-    );
-
-    test(
-      'M-A3 M-A4: what was touched and is then claimed comes back to the host, by the host’s own accounting; and can be had again',
-      { timeout: 300_000 },
-      async () => {
-        await create('breathes', 1024);
-        const touchedMib = 600;
-        await invoke('breathes', { hold: touchedMib });
-        const { pid } = await unitOf('breathes');
-        const full = privateBytesOf(pid);
-        expect(full).toBeGreaterThan(touchedMib * mib);
-        await invoke('breathes', { drop: true });
-        const resized = async (memoryMib: number): Promise<void> => {
-          await sdk.send(
-            new UpdateFunctionConfigurationCommand({ FunctionName: 'breathes', MemorySize: memoryMib }),
-          );
-        };
-        await resized(256);
-        await eventually(async () => (await claimedOf('breathes')) >= (unitMemoryMib - 256 - 8) * mib, {
-          timeoutMs: 60_000,
-          what: () => 'the claim',
-        });
-        const claimed = privateBytesOf(pid);
-        console.log(
-          `M-A4: ${Math.round(full / mib)} MiB private before the claim, ${Math.round(claimed / mib)} MiB after; ${touchedMib} MiB had been touched`,
-        );
-        // Of what was touched all but what the function may still hold had to be given back.
-        expect(full - claimed).toBeGreaterThanOrEqual(0.9 * (touchedMib - 256) * mib);
-        // The same instance goes on, in the same machine, and gets it all again.
-        await resized(1024);
-        expect((await invoke('breathes', { hold: 400 })).payload).toMatchObject({ held: 400 });
-        expect((await unitOf('breathes')).pid).toBe(pid);
-      },
-    );
-
-    test(
-      'M-C3 M-C5 M-A3: 10 WebSockets into a machine lose no message through 24 resizes',
-      { timeout: 300_000 },
-      async () => {
-        await deployStatefulApp(bellows);
-        const { unitPid } = await instanceOf('stateful');
-        const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 10);
-        clients.start(20);
-        const seen = new Set<string>();
-        for (let change = 0; change < 24; change += 1) {
-          const memory = `${[160, 320, 640, 240, 900, 200][change % 6]}MiB`;
-          const cpu = `${[500, 1000, 1500][change % 3]}m`;
-          const answer = await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', {
-            memory,
-            cpu,
-          });
-          expect([200, 202], JSON.stringify(answer.body)).toContain(answer.status);
-          expect(answer.body.connections.dropped).toBe(0);
-          seen.add(answer.body.status);
-        }
-        const account = await clients.stop();
-        console.log(`M-C5 in a virtual machine: ${JSON.stringify(account)}`);
-        expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
-        expect(account.sent).toBeGreaterThan(50);
-        expect(seen).toContain('applied');
-        expect((await instanceOf('stateful')).unitPid).toBe(unitPid);
-      },
-    );
-
-    test(
-      'a machine whose QEMU is killed is replaced, its app answers again, and nothing of it is left',
-      { timeout: 300_000 },
-      async () => {
-        const before = await unitOf('stateful');
-        process.kill(before.pid, 'SIGKILL');
-        await eventually(async () => (await unitOf('stateful')).id !== before.id, { timeoutMs: 120_000 });
-        const answer = await fetch(`${bellows.url}/w/default/stateful/state`);
-        expect(answer.status).toBe(200);
-        expect((await units()).map(({ id }) => id)).not.toContain(before.id);
-        expect(existsSync(`${bellows.dataDirectory}/units/${before.id}.json`)).toBe(false);
-        expect(existsSync(`${bellows.dataDirectory}/run/u/${before.id}`)).toBe(false);
-      },
-    );
-
-    test(
-      'bellows units shows each machine beside what it takes of the host',
-      { timeout: 60_000 },
-      async () => {
-        const { stdout, code } = await bellows.cli('units');
-        expect(code).toBe(0);
-        const { id, pid } = await unitOf('stateful');
-        expect(stdout).toMatch(new RegExp(`^${id} +vm +bound +default +${pid} `, 'm'));
-      },
-    );
-
-    test('machines and what runs in them outlive a crash of the fleet', { timeout: 120_000 }, async () => {
-      const before = await instanceOf('stateful');
-      const { children } = JSON.parse(
-        readFileSync(`${bellows.dataDirectory}/run/processes.json`, 'utf8'),
-      ) as { children: { agent: { pid: number } } };
-      process.kill(children.agent.pid, 'SIGKILL');
-      await eventually(
-        async () => {
-          const { status } = (await (await fetch(`${bellows.url}/healthz`)).json()) as { status: string };
-          return status === 'ok' && (await instanceOf('stateful')).unitPid === before.unitPid;
-        },
-        { timeoutMs: 60_000 },
-      );
-      expect((await fetch(`${bellows.url}/w/default/stateful/state`)).status).toBe(200);
-      expect(await instanceOf('stateful')).toMatchObject({
-        id: before.id,
-        unit: before.unit,
-        pid: before.pid,
+  test.each([128, 200, 512, 1024])(
+    'M-A2 M-A6: a function of %d MiB has exactly that, in a machine of 1024 MiB from the one pool',
+    { timeout: 300_000 },
+    async (memoryMib) => {
+      const name = `size-${memoryMib}`;
+      await create(name, memoryMib);
+      // A Node process itself stands at some 45 MiB.
+      const fits = Math.floor((memoryMib - 64) / 8 / 2) * 8;
+      expect((await invoke(name, { hold: fits })).payload).toEqual({
+        held: fits,
+        memory: String(memoryMib),
       });
-    });
+      const unit = await unitOf(bellows, name);
+      expect(unit).toMatchObject({ state: 'bound', tenant: 'default', instances: 1 });
+      expect(amountOf('memory', unit.provisioned.memory)).toBe(unitMemoryMib * mib);
+      expect(amountOf('memory', unit.granted.memory)).toBe(memoryMib * mib);
+      const { unitPid } = await instanceOf(bellows, name);
+      expect(unitPid).toBe(unit.pid);
+      expect(readFileSync(`/proc/${unitPid}/comm`, 'utf8')).toMatch(/^qemu/);
+      const { error, payload } = await invoke(name, { hold: memoryMib });
+      expect({ error, type: payload['errorType'] }).toEqual({
+        error: 'Unhandled',
+        type: 'Runtime.OutOfMemory',
+      });
+      // The machine was that instance's alone, and goes with it.
+      await eventually(() => !isProcess(unit.pid), { timeoutMs: 30_000 });
+    },
+  );
 
-    test('a stop ends every machine and leaves nothing', { timeout: 120_000 }, async () => {
-      const pids = (await units()).map(({ pid }) => pid);
-      expect(pids.length).toBeGreaterThan(0);
-      expect(await bellows.stop({ keepData: true })).toBe(0);
-      for (const pid of pids) expect(isProcess(pid)).toBe(false);
+  test(
+    'M-A3 M-A4: what was touched and is then claimed comes back to the host, by the host’s own accounting; and can be had again',
+    { timeout: 300_000 },
+    async () => {
+      await create('breathes', 1024);
+      const touchedMib = 600;
+      await invoke('breathes', { hold: touchedMib });
+      const { pid } = await unitOf(bellows, 'breathes');
+      const full = privateBytesOf(pid);
+      expect(full).toBeGreaterThan(touchedMib * mib);
+      await invoke('breathes', { drop: true });
+      const resized = async (memoryMib: number): Promise<void> => {
+        await sdk.send(
+          new UpdateFunctionConfigurationCommand({ FunctionName: 'breathes', MemorySize: memoryMib }),
+        );
+      };
+      await resized(256);
+      await eventually(async () => (await claimedOf('breathes')) >= (unitMemoryMib - 256 - 8) * mib, {
+        timeoutMs: 60_000,
+        what: () => 'the claim',
+      });
+      const claimed = privateBytesOf(pid);
+      console.log(
+        `M-A4: ${Math.round(full / mib)} MiB private before the claim, ${Math.round(claimed / mib)} MiB after; ${touchedMib} MiB had been touched`,
+      );
+      // Of what was touched all but what the function may still hold had to be given back.
+      expect(full - claimed).toBeGreaterThanOrEqual(0.9 * (touchedMib - 256) * mib);
+      // The same instance goes on, in the same machine, and gets it all again.
+      await resized(1024);
+      expect((await invoke('breathes', { hold: 400 })).payload).toMatchObject({ held: 400 });
+      expect((await unitOf(bellows, 'breathes')).pid).toBe(pid);
+    },
+  );
+
+  test(
+    'M-C3 M-C5 M-A3: 10 WebSockets into a machine lose no message through 24 resizes',
+    { timeout: 300_000 },
+    async () => {
+      await deployStatefulApp(bellows);
+      const { unitPid } = await instanceOf(bellows, 'stateful');
+      const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 10);
+      clients.start(20);
+      const seen = new Set<string>();
+      for (let change = 0; change < 24; change += 1) {
+        const memory = `${[160, 320, 640, 240, 900, 200][change % 6]}MiB`;
+        const cpu = `${[500, 1000, 1500][change % 3]}m`;
+        const answer = await bellows.v1<Transaction>('PATCH', '/workloads/default/stateful', {
+          memory,
+          cpu,
+        });
+        expect([200, 202], JSON.stringify(answer.body)).toContain(answer.status);
+        expect(answer.body.connections.dropped).toBe(0);
+        seen.add(answer.body.status);
+      }
+      const account = await clients.stop();
+      console.log(`M-C5 in a virtual machine: ${JSON.stringify(account)}`);
+      expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+      expect(account.sent).toBeGreaterThan(50);
+      expect(seen).toContain('applied');
+      expect((await instanceOf(bellows, 'stateful')).unitPid).toBe(unitPid);
+    },
+  );
+
+  test(
+    'a machine whose QEMU is killed is replaced, its app answers again, and nothing of it is left',
+    { timeout: 300_000 },
+    async () => {
+      const before = await unitOf(bellows, 'stateful');
+      process.kill(before.pid, 'SIGKILL');
+      await eventually(async () => (await unitOf(bellows, 'stateful')).id !== before.id, {
+        timeoutMs: 120_000,
+      });
+      const answer = await fetch(`${bellows.url}/w/default/stateful/state`);
+      expect(answer.status).toBe(200);
+      expect((await unitsOf(bellows)).map(({ id }) => id)).not.toContain(before.id);
+      expect(existsSync(`${bellows.dataDirectory}/units/${before.id}.json`)).toBe(false);
+      expect(existsSync(`${bellows.dataDirectory}/run/u/${before.id}`)).toBe(false);
+    },
+  );
+
+  test('bellows units shows each machine beside what it takes of the host', { timeout: 60_000 }, async () => {
+    const { stdout, code } = await bellows.cli('units');
+    expect(code).toBe(0);
+    const { id, pid } = await unitOf(bellows, 'stateful');
+    expect(stdout).toMatch(new RegExp(`^${id} +vm +bound +default +${pid} `, 'm'));
+  });
+
+  test('machines and what runs in them outlive a crash of the fleet', { timeout: 120_000 }, async () => {
+    const before = await instanceOf(bellows, 'stateful');
+    const { children } = JSON.parse(readFileSync(`${bellows.dataDirectory}/run/processes.json`, 'utf8')) as {
+      children: { agent: { pid: number } };
+    };
+    process.kill(children.agent.pid, 'SIGKILL');
+    await eventually(
+      async () => {
+        const { status } = (await (await fetch(`${bellows.url}/healthz`)).json()) as { status: string };
+        return status === 'ok' && (await instanceOf(bellows, 'stateful')).unitPid === before.unitPid;
+      },
+      { timeoutMs: 60_000 },
+    );
+    expect((await fetch(`${bellows.url}/w/default/stateful/state`)).status).toBe(200);
+    expect(await instanceOf(bellows, 'stateful')).toMatchObject({
+      id: before.id,
+      unit: before.unit,
+      pid: before.pid,
     });
-  },
-);
+  });
+
+  test('a stop ends every machine and leaves nothing', { timeout: 120_000 }, async () => {
+    const pids = (await unitsOf(bellows)).map(({ pid }) => pid);
+    expect(pids.length).toBeGreaterThan(0);
+    expect(await bellows.stop({ keepData: true })).toBe(0);
+    for (const pid of pids) expect(isProcess(pid)).toBe(false);
+  });
+});

@@ -1,12 +1,13 @@
 // What instances store, on the real kernel: an image with a claim, its size changed both ways while code writes to it, and
 // what the machine's disk has of it. The code inside plays a tenant that wants more than it is granted.
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { ResourceChange } from '../../src/model/change.ts';
 import type { Resources } from '../../src/model/resources.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
 import { mib } from '../../src/base/quantity.ts';
+import { loopDevices } from '../support/kernel.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import {
   evalHandler,
@@ -48,10 +49,9 @@ const images = (unit: TestUnit): string[] => {
   return existsSync(directory) ? readdirSync(directory).filter((name) => name.startsWith('s-')) : [];
 };
 const devices = (unit: TestUnit): string[] =>
-  readdirSync('/sys/block').filter((name) => {
-    const file = `/sys/block/${name}/loop/backing_file`;
-    return existsSync(file) && readFileSync(file, 'utf8').startsWith(`${unit.data}/`);
-  });
+  loopDevices()
+    .filter(({ file }) => file.startsWith(`${unit.data}/`))
+    .map(({ name }) => name);
 
 suiteNeeding('storage of an instance', missing, () => {
   let unit: TestUnit;

@@ -82,3 +82,15 @@ export function processesMentioning(text: string): number[] {
 export function isProcess(pid: number): boolean {
   return existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 }
+
+/** Every loop device that is in use, with the file behind it. */
+export function loopDevices(): { readonly name: string; readonly file: string }[] {
+  return readdirSync('/sys/block').flatMap((name) => {
+    try {
+      return [{ name, file: readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trim() }];
+    } catch {
+      // Another kind of device, or a loop device that is free.
+      return [];
+    }
+  });
+}

@@ -2,10 +2,10 @@
 // it by design, and would take memory and CPU from all tests after it. Does nothing where nothing is left.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { groupsNamed } from './kernel.ts';
+import { groupsNamed, loopDevices } from './kernel.ts';
 
 /** A killed QEMU frees a gigabyte first; groups can be removed only after that. */
 const attempts = 50;
@@ -27,11 +27,8 @@ export async function endLeftovers(dataDirectory: string): Promise<void> {
     const [, at = ''] = mount.split(' ');
     if (at.startsWith(`${dataDirectory}/`)) quietly(() => run('umount', '--lazy', at));
   }
-  for (const device of readdirSync('/sys/block').filter((block) => block.startsWith('loop'))) {
-    const backing = `/sys/block/${device}/loop/backing_file`;
-    if (existsSync(backing) && readFileSync(backing, 'utf8').startsWith(`${dataDirectory}/`))
-      quietly(() => run('losetup', '--detach', `/dev/${device}`));
-  }
+  for (const { name: device, file } of loopDevices())
+    if (file.startsWith(`${dataDirectory}/`)) quietly(() => run('losetup', '--detach', `/dev/${device}`));
 }
 
 /** Controller, gateway and agent go on without their supervisor, and would start anew what is ended below. */

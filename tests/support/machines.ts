@@ -1,17 +1,18 @@
 // What tests of virtual machine units look at from outside: whether there can be any here, what Bellows says of one, and
 // what the host has of it. Owns nothing of what tests assert.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { Bellows, InstanceAnswer } from './bellows.ts';
-import { groupDirectory, isProcess } from './kernel.ts';
+import { groupDirectory, isProcess, loopDevices } from './kernel.ts';
 
 const onPath = (program: string): boolean =>
   (process.env['PATH'] ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
 
-/** What is missing here for virtual machines; empty when nothing is. */
-export const missingForMachines =
+const absent =
   process.getuid?.() !== 0
     ? 'root'
-    : (['qemu-system-x86_64', 'mkfs.erofs', 'bwrap'].find((program) => !onPath(program)) ?? '');
+    : ['qemu-system-x86_64', 'mkfs.erofs', 'bwrap'].find((program) => !onPath(program));
+/** Why there can be no virtual machines here, for suiteNeeding; undefined where there can. */
+export const missingForMachines = absent === undefined ? undefined : `no ${absent}`;
 
 export interface UnitAnswer {
   readonly id: string;
@@ -63,18 +64,8 @@ export function tracesOf(bellows: Bellows, { id, pid }: UnitAnswer): () => strin
   return () => [
     ...(isProcess(pid) ? [`process ${pid}`] : []),
     ...files.filter((file) => existsSync(file)),
-    ...loopDevices().filter((line) => line.includes(id)),
+    ...loopDevices()
+      .filter(({ file }) => file.includes(id))
+      .map(({ name, file }) => `${name} ${file}`),
   ];
-}
-
-/** Every loop device that is in use, with the file behind it. */
-function loopDevices(): string[] {
-  return readdirSync('/sys/block').flatMap((name) => {
-    try {
-      return [`${name} ${readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trim()}`];
-    } catch {
-      // Another kind of device, or a loop device that is free.
-      return [];
-    }
-  });
 }

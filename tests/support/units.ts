@@ -102,6 +102,5 @@ class VirtualMachines extends UnitsUnderTest {
 
 /** A suite on virtual machines, where there can be some. */
 export function onVirtualMachines(name: string, suite: (units: UnitsUnderTest) => void): void {
-  const missing = missingForMachines === '' ? undefined : `no ${missingForMachines}`;
-  suiteNeeding(name, missing, () => suite(new VirtualMachines()));
+  suiteNeeding(name, missingForMachines, () => suite(new VirtualMachines()));
 }
