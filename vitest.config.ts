@@ -6,7 +6,7 @@ const execArgv = ['--disable-warning=ExperimentalWarning'];
 
 export default defineConfig({
   test: {
-    reporters: [process.env['CI'] ? 'verbose' : 'default', './tests/support/reporter.ts'],
+    reporters: ['default', './tests/support/reporter.ts'],
     teardownTimeout: 30_000,
     passWithNoTests: false,
     allowOnly: !process.env['CI'],

@@ -8,8 +8,8 @@ const runner = fileURLToPath(new URL('../../node_modules/vitest/vitest.mjs', imp
 const reporter = fileURLToPath(new URL('reporter.ts', import.meta.url));
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-/** What a run of these tests ends with. Beside this file, so that `vitest` is found. */
-function closingLineOf(tests: string): string | undefined {
+/** What our reporter prints of a run of these tests. Beside this file, so that `vitest` is found. */
+function closingLinesOf(tests: string): string[] {
   const root = mkdtempSync(join(here, '.reporter-'));
   onTestFinished(() => rmSync(root, { recursive: true }));
   writeFileSync(
@@ -24,7 +24,7 @@ function closingLineOf(tests: string): string | undefined {
     env,
     cwd: root,
   });
-  return stdout.trim().split('\n').at(-1);
+  return stdout.trim().split('\n');
 }
 
 test.each([
@@ -52,5 +52,17 @@ test.each([
   ],
   ['a file that did not load, once', `throw new Error('no');`, '0 passed, 1 failed'],
 ])('counts %s', (_, tests, line) => {
-  expect(closingLineOf(tests)).toBe(line);
+  expect(closingLinesOf(tests).at(-1)).toBe(line);
+});
+
+test('names all that failed at the end, with the reason', () => {
+  const lines = closingLinesOf(`
+    describe('a', () => { beforeAll(() => { throw new Error('hook\\nmore'); }); test('x', () => {}); });
+    describe('b', () => { test('y', () => expect(1).toBe(2)); test('z', () => {}); });
+    test('late', () => { Promise.reject(new Error('stray')); });`);
+  expect(lines.slice(lines.indexOf('Failed:') + 1, -2)).toEqual([
+    expect.stringMatching(/a\.test\.ts > a: hook$/),
+    expect.stringMatching(/a\.test\.ts > b > y: expected 1 to be 2/),
+    '  outside of tests: stray',
+  ]);
 });
