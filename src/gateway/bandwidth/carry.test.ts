@@ -20,6 +20,15 @@ test('everything arrives, in order, and ends, over a slow line as over none', as
   }
 });
 
+test('a source that its last reader paused is carried, over a line as over none', async () => {
+  for (const line of [lineOf(2_000_000), undefined]) {
+    const source = Readable.from(chunks).pause();
+    const sink = new PassThrough();
+    carry(source, sink, line, 'out');
+    expect((await buffer(sink)).equals(Buffer.concat(chunks))).toBe(true);
+  }
+});
+
 test('a line of a fourth of the rate takes about four times as long', async () => {
   const took: number[] = [];
   for (const rate of [2_000_000, 500_000]) {

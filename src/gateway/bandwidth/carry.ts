@@ -55,5 +55,7 @@ export function carry(
   };
   sink.on('drain', onDrain).once('close', stop);
   source.on('data', onData).once('end', onEnd);
+  // As `pipe` does: a source that its last reader left paused (links/door.ts) would stand still for ever.
+  goOn();
   return { stop };
 }
