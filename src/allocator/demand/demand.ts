@@ -1,0 +1,63 @@
+// What an instance demands: what the kernel says it uses, what its workload is expected to need, and what it asked for,
+// weighed. Pure. How the expectation comes about is ./prediction.ts.
+import { mib } from '../../base/quantity.ts';
+import type { ResourceKind } from '../../model/resources.ts';
+
+/** Counters and levels at one moment. Counters only grow while the instance lives. */
+export interface UsageSample {
+  readonly atMs: number;
+  readonly workingSetBytes: number;
+  readonly cpuUsageMicros: number;
+  readonly cpuThrottledMicros: number;
+  readonly storageBytes: number;
+  /** Bytes that went through the gateway or the instance's own sockets, both ways. */
+  readonly bandwidthBytes: number;
+}
+
+/**
+ * What an instance used between two samples, in base units: levels as they are, counters as rates. Time that it was
+ * throttled counts as processor time: that is what it would have used.
+ */
+export function measuredUse(before: UsageSample, after: UsageSample): Readonly<Record<ResourceKind, number>> {
+  const elapsedMs = after.atMs - before.atMs;
+  const grown = (counter: 'cpuUsageMicros' | 'cpuThrottledMicros' | 'bandwidthBytes'): number =>
+    Math.max(0, after[counter] - before[counter]);
+  // Microseconds per millisecond are millicores.
+  const cpuMicros = grown('cpuUsageMicros') + grown('cpuThrottledMicros');
+  return {
+    memory: after.workingSetBytes,
+    cpu: elapsedMs <= 0 ? 0 : Math.round(cpuMicros / elapsedMs),
+    storage: after.storageBytes,
+    bandwidth: elapsedMs <= 0 ? 0 : Math.round((grown('bandwidthBytes') * 1_000) / elapsedMs),
+  };
+}
+
+/** What the agent wants free above a working set before it writes a limit: see headroomBytes in src/agent/resize/plan.ts. */
+const memoryHeadroom = { least: 8 * mib, share: 0.06 } as const;
+/** Where more than is used is only slower to be had, a tenth more is enough to see that more is wanted. */
+const otherHeadroom = { least: 0, share: 0.1 } as const;
+
+/** What is to be free above what is used, so that growth is seen before it is stopped. */
+export function headroomOf(resource: ResourceKind, used: number): number {
+  const { least, share } = resource === 'memory' ? memoryHeadroom : otherHeadroom;
+  return Math.max(least, Math.ceil(used * share));
+}
+
+export interface DemandInput {
+  readonly resource: ResourceKind;
+  readonly used: number;
+  /** See WorkloadPrediction.predict. */
+  readonly predicted: number;
+  readonly request: number;
+  /** What it needs in any case. */
+  readonly floor: number;
+  /** Whether it runs code, or is about to: then it is to have what it is expected to need, before it needs it. */
+  readonly active: boolean;
+}
+
+/** At least the floor, at most the request, and a floor above the request counts as the request. */
+export function demandOf({ resource, used, predicted, request, floor, active }: DemandInput): number {
+  const now = used + headroomOf(resource, used);
+  const wanted = active ? Math.max(now, predicted) : now;
+  return Math.min(request, Math.max(floor, wanted));
+}
