@@ -132,22 +132,25 @@ const requestIdBytes = 36;
 const invokeFixedBytes = 8 + 1 + requestIdBytes + 2;
 
 export interface InvokeHeader {
-  /** When the handler must have ended, ms since the epoch. */
-  readonly deadlineMs: number;
+  /**
+   * How long the handler may take from its start. No point in time: a virtual machine's clock is milliseconds off its host's,
+   * and who waits in the instance for another to end has not started.
+   */
+  readonly timeoutMs: number;
   readonly flags: number;
   readonly requestId: string;
   /** JSON of `{clientContext?, identity?, traceId?}`, or empty. */
   readonly extra: string;
 }
 
-/** Payload of `invoke`: f64 deadline, u8 flags, request id, u16 length of extra, extra, event. The event is the rest. */
+/** Payload of `invoke`: f64 time-out, u8 flags, request id, u16 length of extra, extra, event. The event is the rest. */
 export function invokePrefixBytes(extra: string): number {
   return invokeFixedBytes + Buffer.byteLength(extra);
 }
 
 /** Writes everything but the event; returns the offset where the event goes. */
 export function writeInvokePrefix(target: Buffer, offset: number, header: InvokeHeader): number {
-  target.writeDoubleLE(header.deadlineMs, offset);
+  target.writeDoubleLE(header.timeoutMs, offset);
   target.writeUInt8(header.flags, offset + 8);
   target.write(header.requestId, offset + 9, requestIdBytes, 'latin1');
   const extraBytes = header.extra === '' ? 0 : target.write(header.extra, offset + invokeFixedBytes, 'utf8');
@@ -165,7 +168,7 @@ export function decodeInvoke(payload: Buffer): Invoke {
   const eventAt = invokeFixedBytes + extraBytes;
   if (eventAt > payload.length) throw new RangeError('an invoke frame is shorter than it says');
   return {
-    deadlineMs: payload.readDoubleLE(0),
+    timeoutMs: payload.readDoubleLE(0),
     flags: payload.readUInt8(8),
     requestId: payload.toString('latin1', 9, 9 + requestIdBytes),
     extra: extraBytes === 0 ? '' : payload.toString('utf8', invokeFixedBytes, eventAt),

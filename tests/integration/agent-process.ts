@@ -197,7 +197,7 @@ export function invoke(endpoint: Endpoint, event: unknown): Promise<unknown> {
     const payload = Buffer.from(JSON.stringify(event));
     const prefix = Buffer.alloc(invokePrefixBytes(''));
     writeInvokePrefix(prefix, 0, {
-      deadlineMs: Date.now() + 60_000,
+      timeoutMs: 60_000,
       flags: 0,
       requestId: '00000000-0000-4000-8000-000000000000',
       extra: '',

@@ -241,8 +241,8 @@ export class FunctionPool {
   #send(slot: Slot, invocation: Invocation): void {
     invocation.frameId = slot.nextFrameId();
     slot.inflight.push(invocation);
-    const deadlineMs = this.#effects.clock.nowMs() + this.#route.timeoutMs;
-    slot.link.sendWritten((batch) => invocation.write(batch, deadlineMs));
+    const { timeoutMs } = this.#route;
+    slot.link.sendWritten((batch) => invocation.write(batch, timeoutMs));
     if (slot.inflight.length === 1) this.#headStarts(slot);
   }
 

@@ -79,12 +79,12 @@ export class Invocation implements Queued {
       typeof this.event === 'string' ? Buffer.byteLength(this.event) : this.event.length);
   }
 
-  /** Writes the whole frame, the event into it once. @param deadlineMs wall-clock time */
-  write(batch: FrameBatch, deadlineMs: number): void {
+  /** Writes the whole frame, the event into it once. @param timeoutMs from the handler's start */
+  write(batch: FrameBatch, timeoutMs: number): void {
     const { event } = this;
     const at = batch.begin(invokePrefixBytes(this.extra) + this.#mostEventBytes());
     const eventAt = writeInvokePrefix(batch.buffer, at, {
-      deadlineMs,
+      timeoutMs,
       flags: this.flags,
       requestId: this.requestId,
       extra: this.extra,

@@ -1,6 +1,6 @@
 // The context object that a handler gets. Owns its fields as Lambda documents them. Does not own the invocation's end.
 import type { FunctionIdentity, Invoke } from '../../protocol/instance.ts';
-import { nowMs, parseJson } from './primordials.ts';
+import { monotonicMs, parseJson } from './primordials.ts';
 
 export type Callback = (error?: unknown, result?: unknown) => void;
 
@@ -39,10 +39,12 @@ export function parseExtra(extra: string): InvokeExtra {
   }
 }
 
+/** @param startedMs monotonic */
 export function makeContext(
   identity: FunctionIdentity,
   memoryMb: number,
   invoke: Invoke,
+  startedMs: number,
   extra: InvokeExtra,
   callback: Callback,
 ): Context {
@@ -57,7 +59,7 @@ export function makeContext(
     logStreamName: identity.logStream,
     identity: extra.identity,
     clientContext: extra.clientContext,
-    getRemainingTimeInMillis: () => Math.max(0, invoke.deadlineMs - nowMs()),
+    getRemainingTimeInMillis: () => Math.max(0, Math.floor(startedMs + invoke.timeoutMs - monotonicMs())),
     done: callback,
     succeed: (result) => callback(null, result),
     // A failure without a reason is still one.

@@ -159,7 +159,14 @@ export class FunctionHost {
     const extra = parseExtra(invoke.extra);
     this.#setTraceId(typeof extra.traceId === 'string' ? extra.traceId : '');
     const callback: Callback = (error, result) => this.#calledBack(invocation, error, result);
-    const context = makeContext(identity, this.#options.memoryMb(), invoke, extra, callback);
+    const context = makeContext(
+      identity,
+      this.#options.memoryMb(),
+      invoke,
+      invocation.startedMs,
+      extra,
+      callback,
+    );
     invocation.context = context;
     try {
       const event: unknown = invoke.event.length === 0 ? {} : parseJson(invoke.event.toString());

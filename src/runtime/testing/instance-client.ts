@@ -97,7 +97,7 @@ export class FrameClient {
     const extra = options.extra ?? '';
     const payload = Buffer.alloc(invokePrefixBytes(extra) + body.length);
     const at = writeInvokePrefix(payload, 0, {
-      deadlineMs: Date.now() + (options.timeoutMs ?? 3000),
+      timeoutMs: options.timeoutMs ?? 3000,
       flags: options.flags ?? 0,
       requestId: options.requestId ?? newRequestId(),
       extra,
