@@ -1,5 +1,6 @@
 // What every instance may use of one resource: capacity is divided among tenants first, then within each tenant
-// among its instances. Owns the hierarchy; the division itself is fair-share.ts. Pure; alike for all four resources.
+// among its instances. Owns the hierarchy; the division itself is fair-share.ts, and who is served first of what others lend
+// is credits/lend.ts, a step between the two here. Pure; alike for all four resources.
 import type { InstanceId, TenantId } from '../base/ids.ts';
 import { fairShare, type Claim } from './fair-share.ts';
 
@@ -25,8 +26,8 @@ export interface Grants {
   readonly instances: ReadonlyMap<InstanceId, number>;
 }
 
-/** Which instance gets the odd unit must not depend on the order the caller happens to list them in. */
-function inOrder<T>(items: readonly T[], idOf: (item: T) => string): T[] {
+/** Which one gets the odd unit must not depend on the order the caller happens to list them in. */
+export function inOrder<T>(items: readonly T[], idOf: (item: T) => string): T[] {
   return items.toSorted((a, b) => (idOf(a) < idOf(b) ? -1 : idOf(a) > idOf(b) ? 1 : 0));
 }
 
@@ -37,25 +38,38 @@ function inOrder<T>(items: readonly T[], idOf: (item: T) => string): T[] {
  * everything at once; Infinity makes every grant a mere upper limit.
  */
 export function divide(capacity: number, oversubscription: number, tenants: readonly TenantClaim[]): Grants {
+  return divideWithin(tenants, divideAmong(grantable(capacity, oversubscription), tenants));
+}
+
+/** How much may be granted in all. */
+export function grantable(capacity: number, oversubscription: number): number {
+  return capacity === 0 ? 0 : capacity * oversubscription;
+}
+
+/** The first step: what each tenant has for all its instances, of `room`. */
+export function divideAmong(room: number, tenants: readonly TenantClaim[]): ReadonlyMap<TenantId, number> {
   const ordered = inOrder(tenants, ({ tenant }) => tenant);
-  const shares = fairShare(capacity === 0 ? 0 : capacity * oversubscription, ordered.map(claimOfTenant));
-  const tenantSums = new Map<TenantId, number>();
+  const shares = fairShare(room, ordered.map(claimOfTenant));
+  return new Map(ordered.map(({ tenant }, index) => [tenant, shares[index] ?? 0]));
+}
+
+/** The second step: each tenant's share among its instances, however the share came about. */
+export function divideWithin(tenants: readonly TenantClaim[], shares: ReadonlyMap<TenantId, number>): Grants {
   const instances = new Map<InstanceId, number>();
-  for (const [index, { tenant, instances: claims }] of ordered.entries()) {
-    const share = shares[index] ?? 0;
-    tenantSums.set(tenant, share);
-    const orderedClaims = inOrder(claims, ({ id }) => id);
-    const grants = fairShare(share, orderedClaims.map(claimOfInstance));
-    for (const [at, { id }] of orderedClaims.entries()) instances.set(id, grants[at] ?? 0);
+  for (const { tenant, instances: claims } of tenants) {
+    const ordered = inOrder(claims, ({ id }) => id);
+    const grants = fairShare(shares.get(tenant) ?? 0, ordered.map(claimOfInstance));
+    for (const [at, { id }] of ordered.entries()) instances.set(id, grants[at] ?? 0);
   }
-  return { tenants: tenantSums, instances };
+  return { tenants: shares, instances };
 }
 
 function claimOfInstance({ request, floor }: InstanceClaim): Claim {
   return { demand: request, floor, limit: request, weight: 1 };
 }
 
-function claimOfTenant({ limit, weight, instances }: TenantClaim): Claim {
+/** All its instances together, as one claim. */
+export function claimOfTenant({ limit, weight, instances }: TenantClaim): Claim {
   let demand = 0;
   let floor = 0;
   for (const instance of instances) {
