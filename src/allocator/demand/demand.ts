@@ -43,6 +43,9 @@ export function headroomOf(resource: ResourceKind, used: number): number {
   return Math.max(least, Math.ceil(used * share));
 }
 
+/** `frozen` stands still until it is thawed; `idle` runs, but no code of a call; `active` runs code, or is about to. */
+export type Activity = 'frozen' | 'idle' | 'active';
+
 export interface DemandInput {
   readonly resource: ResourceKind;
   readonly used: number;
@@ -51,13 +54,15 @@ export interface DemandInput {
   readonly request: number;
   /** What it needs in any case. */
   readonly floor: number;
-  /** Whether it runs code, or is about to: then it is to have what it is expected to need, before it needs it. */
-  readonly active: boolean;
+  readonly activity: Activity;
 }
 
-/** At least the floor, at most the request, and a floor above the request counts as the request. */
-export function demandOf({ resource, used, predicted, request, floor, active }: DemandInput): number {
-  const now = used + headroomOf(resource, used);
-  const wanted = active ? Math.max(now, predicted) : now;
+/**
+ * What is active is to have what it is expected to need before it needs it; what is idle has room to grow in; what stands
+ * still can not grow. At least the floor, at most the request, and a floor above the request counts as the request.
+ */
+export function demandOf({ resource, used, predicted, request, floor, activity }: DemandInput): number {
+  const grown = activity === 'frozen' ? used : used + headroomOf(resource, used);
+  const wanted = activity === 'active' ? Math.max(grown, predicted) : grown;
   return Math.min(request, Math.max(floor, wanted));
 }

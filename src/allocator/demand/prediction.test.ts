@@ -124,8 +124,9 @@ describe('demand', () => {
       request,
       floor: 32 * mib,
     } as const;
-    expect(demandOf({ ...input, active: false })).toBe(58 * mib);
-    expect(demandOf({ ...input, active: true })).toBe(120 * mib);
+    expect(demandOf({ ...input, activity: 'frozen' })).toBe(50 * mib);
+    expect(demandOf({ ...input, activity: 'idle' })).toBe(58 * mib);
+    expect(demandOf({ ...input, activity: 'active' })).toBe(120 * mib);
   });
 
   test('between floor and request, never below what is used with its headroom unless the request is', () => {
@@ -136,7 +137,7 @@ describe('demand', () => {
       predicted: amount,
       request: amount,
       floor: amount,
-      active: fc.boolean(),
+      activity: fc.constantFrom('frozen' as const, 'idle' as const, 'active' as const),
     });
     fc.assert(
       fc.property(input, (given) => {
@@ -144,7 +145,10 @@ describe('demand', () => {
         expect(demand).toBeLessThanOrEqual(given.request);
         expect(demand).toBeGreaterThanOrEqual(Math.min(given.floor, given.request));
         expect(demand).toBeGreaterThanOrEqual(
-          Math.min(given.used + headroomOf(given.resource, given.used), given.request),
+          Math.min(
+            given.used + (given.activity === 'frozen' ? 0 : headroomOf(given.resource, given.used)),
+            given.request,
+          ),
         );
       }),
       runs,
