@@ -38,8 +38,10 @@ export interface FleetTuning {
   readonly hostReserveBytes: number;
   /** What a clone costs before it serves anybody: 40 MiB of its own were measured, and QEMU. */
   readonly cloneBytes: number;
-  /** How long a start waits for a unit; less than the controller gives a start in all. */
+  /** How long a start waits for its turn and a unit; less than the controller gives a start in all. */
   readonly acquireTimeoutMs: number;
+  /** A start that takes longer than most do does not keep others from beginning. */
+  readonly startTurnMs: number;
   /** Longer than an agent lets any start take, translated as its clock may be. */
   readonly guestStartTimeoutMs: number;
   /** A guest that says nothing for so long hangs. An emulated one, busy with a start on a loaded machine, takes seconds. */
@@ -67,7 +69,8 @@ export interface FleetTuning {
 export const defaultTuning: FleetTuning = {
   hostReserveBytes: 512 * mib,
   cloneBytes: 96 * mib,
-  acquireTimeoutMs: 60_000,
+  acquireTimeoutMs: 90_000,
+  startTurnMs: 30_000,
   guestStartTimeoutMs: 120_000,
   hungAfterMs: 45_000,
   pingMs: 10_000,
@@ -90,6 +93,12 @@ export const defaultUnitStorageBytes = 1 * gib;
 export const mostUnitCpus = 4;
 /** Clones that are kept ready at most: each costs what 40 MiB of memory of its own do. */
 export const defaultPoolMaximum = 2;
+
+/**
+ * Instances that start at once, for each of the host's processors. Under emulation a start keeps one busy for seconds; with KVM
+ * it mostly waits for the guest's kernel and disk.
+ */
+export const startsAtOncePerCpu = { tcg: 1, kvm: 4 } as const;
 
 /** Of the processor, what QEMU itself and the agent inside need beside what instances are granted. */
 export const unitCpuOverheadMillicores = 250;

@@ -87,7 +87,7 @@ async function open(units: Partial<FleetConfig['units']> = {}, pool = 1): Promis
   });
   await fleet.handlers.setPool({ size: pool });
   cgroup = new CgroupNone();
-  await fleet.open({ driver, cgroup, left: await driver.open() });
+  await fleet.open({ driver, cgroup, left: await driver.open(), startsAtOnce: 2 });
   for (const tenant of [acme, rival]) await fleet.handlers.ensureTenant(tenant);
 }
 
@@ -186,6 +186,68 @@ describe('any size from one pool', () => {
     expect(sent).toHaveLength(2);
     const { units } = await fleet.handlers.measure({});
     expect(units.find(({ id }) => id === vm.id)).toMatchObject({ tenant: null, state: 'bound' });
+  });
+});
+
+describe('a guest is slow, and is not asked for more than is needed', () => {
+  const asked = (vm: MockVm, what: string): number => journalOf(vm).filter((entry) => entry === what).length;
+
+  test('of starts that come at once two are under way, and all come to serve', async () => {
+    await open({}, 5);
+    await expect.poll(() => driver.all.length).toBe(5);
+    for (const { mock } of driver.all) mock.script.always('start', { do: 'delay', ms: 30 });
+    const all = Promise.all(['i-1', 'i-2', 'i-3', 'i-4', 'i-5'].map((id) => start(id, 128)));
+    const begun = (): number => driver.all.filter((vm) => asked(vm, 'start') > 0).length;
+    await expect.poll(begun, { interval: 2 }).toBe(2);
+    await all;
+    expect(begun()).toBe(5);
+    expect((await fleet.handlers.list({})).instances).toHaveLength(5);
+  });
+
+  test('a unit that stands still is measured once, and again when it runs', async () => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    const measured = async (): Promise<number> => {
+      driver.journal.length = 0;
+      for (let round = 0; round < 3; round += 1)
+        expect((await fleet.handlers.measure({})).instances).toHaveLength(1);
+      return asked(vm, 'measure');
+    };
+    expect(await measured()).toBe(3);
+    await fleet.handlers.freeze({ id: 'i-1' as InstanceId });
+    expect(await measured()).toBe(1);
+    expect(await measured()).toBe(0);
+    await fleet.handlers.thaw({ id: 'i-1' as InstanceId });
+    expect(await measured()).toBe(3);
+  });
+
+  test('a guest that has not answered yet is not asked a second time', async () => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    await fleet.handlers.measure({});
+    driver.journal.length = 0;
+    vm.mock.script.next('measure', { do: 'delay', ms: 50 });
+    const slow = fleet.handlers.measure({});
+    expect((await fleet.handlers.measure({})).instances).toHaveLength(1);
+    expect((await slow).instances).toHaveLength(1);
+    expect(asked(vm, 'measure')).toBe(1);
+  });
+
+  test('what holds of a tenant is told once, and again when it changed or a resize told otherwise', async () => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    driver.journal.length = 0;
+    await fleet.handlers.ensureTenant(acme);
+    expect(asked(vm, 'ensureTenant')).toBe(0);
+    await fleet.handlers.ensureTenant({ ...acme, weight: 2 });
+    await fleet.handlers.ensureTenant({ ...acme, weight: 2 });
+    expect(asked(vm, 'ensureTenant')).toBe(1);
+    await fleet.handlers.resize({ tenants: [acme], instances: [], waitMs: 0 });
+    await fleet.handlers.ensureTenant({ ...acme, weight: 2 });
+    expect(asked(vm, 'ensureTenant')).toBe(2);
   });
 });
 

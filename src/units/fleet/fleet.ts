@@ -233,7 +233,7 @@ export class Fleet {
     const { residents, resizer } = this.#running;
     const units = residents.unitsOf(spec.tenant).filter(({ connected }) => connected);
     await resizer.limitOnHost(spec);
-    await Promise.all(units.map((unit) => unit.vm.guest.call('ensureTenant', spec)));
+    await Promise.all(units.map((unit) => unit.tenants.ensure(spec)));
   }
 
   async #removeTenant(tenant: TenantId): Promise<void> {

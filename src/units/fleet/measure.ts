@@ -1,5 +1,7 @@
 // What is used now, over all units: instances by their guests' kernels, units by the host's own accounting. Reads, decides
-// nothing. A guest that does not answer in time is shown as it was.
+// nothing. A guest that does not answer in time is shown as it was, and
+// so is one that stands still.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
 import type { TenantId } from '../../base/ids.ts';
 import type { AgentProtocol, UnitMeasure } from '../../protocol/agent.ts';
@@ -13,10 +15,26 @@ type Measurement = ResultOf<AgentProtocol['methods']['measure']>;
 /** Within the controller's own 2 s for all of it. */
 const guestTimeoutMs = 1_200;
 
+/** An answer that comes after that is kept for the next measurement, within this; a guest that hangs is not ours to notice. */
+const lateAnswerMs = 30_000;
+
+/**
+ * A unit in which everything is frozen is asked so seldom: under emulation an answer costs 3 % of a processor a second, and
+ * there may be hundreds. As often as it is pinged.
+ */
+const stillForMs = 10_000;
+
+interface Asked {
+  readonly atMs: number;
+  readonly measured: Measurement;
+}
+
 export class Meter {
   readonly #driver: VmDriver;
   readonly #clock: Clock;
-  readonly #last = new WeakMap<FleetUnit, Measurement>();
+  readonly #last = new WeakMap<FleetUnit, Asked>();
+  /** Units whose answer is awaited, maybe since an earlier measurement: a slow guest is not asked twice. */
+  readonly #awaited = new WeakSet<FleetUnit>();
 
   constructor(driver: VmDriver, clock: Clock) {
     this.#driver = driver;
@@ -42,17 +60,27 @@ export class Meter {
   }
 
   async #ask(unit: FleetUnit): Promise<Measurement | undefined> {
-    try {
-      const measured = await unit.vm.guest.call('measure', {}, { timeoutMs: guestTimeoutMs });
-      this.#last.set(unit, measured);
-      for (const { id, usage } of measured.instances) {
-        const placed = unit.placed.get(id);
-        if (placed !== undefined) placed.usage = usage;
-      }
-      return measured;
-    } catch {
-      return this.#last.get(unit);
+    const last = this.#last.get(unit);
+    const isFresh = last !== undefined && unit.still && this.#clock.monotonicMs() - last.atMs < stillForMs;
+    if (isFresh || this.#awaited.has(unit)) return last?.measured;
+    this.#awaited.add(unit);
+    const answer = this.#answerOf(unit).finally(() => this.#awaited.delete(unit));
+    const late = sleep(guestTimeoutMs, last?.measured, { ref: false });
+    return Promise.race([answer.catch(() => last?.measured), late]);
+  }
+
+  /** What comes late is for the next measurement. @throws BellowsError when the guest does not answer */
+  async #answerOf(unit: FleetUnit): Promise<Measurement> {
+    const wasStill = unit.still;
+    const measured = await unit.vm.guest.call('measure', {}, { timeoutMs: lateAnswerMs });
+    // One that froze meanwhile was measured while it ran, and is measured once more.
+    const atMs = wasStill ? this.#clock.monotonicMs() : -Infinity;
+    this.#last.set(unit, { atMs, measured });
+    for (const { id, usage } of measured.instances) {
+      const placed = unit.placed.get(id);
+      if (placed !== undefined) placed.usage = usage;
     }
+    return measured;
   }
 
   /** Undefined for one whose process ended this moment. */

@@ -1,6 +1,7 @@
 // What there must be before the first virtual machine: an accelerator, an image, a driver, and a template. Says how far it
 // is, and tries again when it can not be had yet. Owns the order; each part makes itself.
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { detectCgroup } from '../../agent/cgroup/detect.ts';
@@ -9,7 +10,7 @@ import type { Logger } from '../../sys/log.ts';
 import { QemuDriver } from '../vm/driver.ts';
 import { guestImage } from '../vm/image/guest-image.ts';
 import type { GuestImage } from '../vm/image/port.ts';
-import type { FleetConfig } from './config.ts';
+import { startsAtOncePerCpu, type FleetConfig } from './config.ts';
 import type { Fleet } from './fleet.ts';
 import { chooseAccelerator } from './accelerator.ts';
 
@@ -57,7 +58,8 @@ async function prepare(config: FleetConfig, fleet: Fleet, log: Logger): Promise<
     onDefect: (error, context) =>
       log.error({ err: error, context }, 'a virtual machine is not as it should be'),
   });
-  await fleet.open({ driver, cgroup, left: await driver.open() });
+  const startsAtOnce = startsAtOncePerCpu[accelerator.kind] * availableParallelism();
+  await fleet.open({ driver, cgroup, left: await driver.open(), startsAtOnce });
   tell('Booting a virtual machine once, to make clones of it', 0.98);
   // Not waited for: the pool's first clone asks for it, too, and says what is wrong when it can not be made.
   driver.prepareTemplate(config.units.size).then(

@@ -178,6 +178,7 @@ export class Resizer {
         memory: stays && grant.memory > present.memory ? present.memory : grant.memory,
       } as Resources,
     }));
+    for (const { tenant } of part.tenants) unit.tenants.forget(tenant);
     return unit.vm.guest.call(
       'resize',
       { tenants: part.tenants, instances, waitMs },

@@ -21,6 +21,7 @@ import { Resizer } from './resizer.ts';
 import { Roster } from './roster.ts';
 import { Starts } from './starts.ts';
 import { limitTenant } from './tenant-group.ts';
+import { Turns } from './turns.ts';
 import type { FleetUnit } from './unit.ts';
 import type { UnitCode } from './unit-code.ts';
 import { WarmPool } from './warm-pool.ts';
@@ -30,6 +31,8 @@ export interface Machinery {
   readonly driver: VmDriver;
   readonly cgroup: Cgroup;
   readonly left: readonly UnitHandle[];
+  /** How many instances start at once without making each other late. */
+  readonly startsAtOnce: number;
 }
 
 export interface RunningContext {
@@ -62,7 +65,7 @@ export class Running {
   readonly meter: Meter;
   readonly #context: RunningContext;
 
-  constructor({ driver, cgroup }: Machinery, context: RunningContext) {
+  constructor({ driver, cgroup, startsAtOnce }: Machinery, context: RunningContext) {
     this.#context = context;
     this.driver = driver;
     this.cgroup = cgroup;
@@ -115,6 +118,7 @@ export class Running {
       records,
       sharing: config.units.sharing,
       size: config.units.size,
+      turns: new Turns(startsAtOnce, tuning.startTurnMs),
       tenant: (id) => tenants.get(id),
       clock,
       log,

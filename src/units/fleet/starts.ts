@@ -14,6 +14,7 @@ import type { FleetTuning, Sharing } from './config.ts';
 import { place } from './placement.ts';
 import type { UnitRecords } from './records.ts';
 import type { FleetUnit, Placed } from './unit.ts';
+import type { Turns } from './turns.ts';
 import type { UnitCode } from './unit-code.ts';
 import type { WarmPool } from './warm-pool.ts';
 
@@ -37,6 +38,7 @@ export interface StartsParts {
   readonly tuning: FleetTuning;
   /** It serves. */
   readonly onStarted: (unit: FleetUnit, placed: Placed) => void;
+  readonly turns: Turns;
   /** No start is under way any more. */
   readonly onIdle: () => void;
   /** It did not come to serve: the unit is to be looked at, for it may have nobody left. */
@@ -55,7 +57,18 @@ export class Starts {
   start(spec: InstanceSpec): Promise<StartResult> {
     const known = this.#underWay.get(spec.id);
     if (known !== undefined) return known;
-    const result = this.#start(spec).finally(() => {
+    const deadlineMs = this.#parts.clock.monotonicMs() + this.#parts.tuning.acquireTimeoutMs;
+    const patience = {
+      waitMs: this.#parts.tuning.acquireTimeoutMs,
+      giveUp: (taken: number) =>
+        new BellowsError(
+          'NoRoom',
+          `It was not this start's turn in time: ${taken} others are under way in virtual machines.`,
+          'Try again in a moment, or keep instances running (scale.min) instead of starting many at once.',
+        ),
+    };
+    const begun = this.#parts.turns.during(spec.tenant, patience, () => this.#start(spec, deadlineMs));
+    const result = begun.finally(() => {
       this.#underWay.delete(spec.id);
       if (!this.busy) this.#parts.onIdle();
     });
@@ -72,7 +85,8 @@ export class Starts {
     return this.#underWay.has(id);
   }
 
-  async #start(spec: InstanceSpec): Promise<StartResult> {
+  /** @param deadlineMs until when it may wait for a unit */
+  async #start(spec: InstanceSpec, deadlineMs: number): Promise<StartResult> {
     const { clock, pool, tuning, log, onStarted, onFailed } = this.#parts;
     const startedMs = clock.monotonicMs();
     const steps: Record<string, number> = {};
@@ -81,7 +95,7 @@ export class Starts {
       steps[name] = Math.round(clock.monotonicMs() - startedMs);
       return result;
     };
-    const found = pool.take(() => this.#find(spec), startedMs + tuning.acquireTimeoutMs);
+    const found = pool.take(() => this.#find(spec), deadlineMs);
     const unit = await step('foundMs', found);
     const placed = unit.placed.get(spec.id);
     if (placed === undefined) throw new BellowsError('Unavailable', 'The unit was lost before the start.');
@@ -158,7 +172,7 @@ export class Starts {
     await Promise.all([
       fresh || unit.tenant === null ? step('movedMs', driver.moveToGroup(unit.vm, group)) : Promise.resolve(),
       step('codeMs', code.ensure(unit.vm, spec)),
-      step('tenantMs', unit.vm.guest.call('ensureTenant', known)),
+      step('tenantMs', unit.tenants.ensure(known)),
       // What is claimed is not to be had inside: the size is right before user code runs.
       step(
         'sizedMs',

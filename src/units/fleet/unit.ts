@@ -15,6 +15,7 @@ import type { VmDriver, VmUnit } from '../vm/port.ts';
 import { Calm } from './calm.ts';
 import type { FleetTuning } from './config.ts';
 import { hostQuota, sumOf, usableFor, usableWhileIdle } from './sizing.ts';
+import { ToldTenants } from './told-tenants.ts';
 
 /** An instance in the unit, from the moment that it was placed there. */
 export interface Placed {
@@ -63,6 +64,7 @@ export class FleetUnit {
   readonly placed = new Map<InstanceId, Placed>();
   /** Every tenant that it has ever served: what it may be used for next depends on it. */
   readonly served = new Set<TenantId>();
+  readonly tenants: ToldTenants;
   connected = true;
   stopping = false;
   readonly #parts: FleetUnitParts;
@@ -83,6 +85,7 @@ export class FleetUnit {
   constructor(parts: FleetUnitParts) {
     this.#parts = parts;
     this.vm = parts.vm;
+    this.tenants = new ToldTenants(parts.vm.guest);
     this.#calm = new Calm(parts.tuning);
     const { storage, bandwidth } = parts.vm.provisioned;
     this.#applied = new Map<ResourceKind | 'usable', number>([
@@ -109,6 +112,11 @@ export class FleetUnit {
   get tenant(): TenantId | null {
     const [only, ...others] = this.served;
     return only !== undefined && others.length === 0 ? only : null;
+  }
+
+  /** Whether everything in it stands still: then what it uses changes only by what is claimed. */
+  get still(): boolean {
+    return this.placed.size > 0 && [...this.placed.keys()].every((id) => this.#frozen.has(id));
   }
 
   /** What it leaves to its instances. */
@@ -163,7 +171,7 @@ export class FleetUnit {
     if (!this.#freezing.delete(id)) return;
     this.#frozen.add(id);
     clearTimeout(this.#idleTimer);
-    if ([...this.placed.keys()].some((other) => !this.#frozen.has(other))) return;
+    if (!this.still) return;
     this.#idleTimer = setTimeout(() => {
       this.#idle = true;
       void this.#settleQuietly();
@@ -187,6 +195,7 @@ export class FleetUnit {
   /** Who looks after the unit, or the agent inside, is another: nothing is known to hold. */
   forgetApplied(): void {
     this.#applied.clear();
+    this.tenants.forget();
   }
 
   close(): void {
