@@ -13,13 +13,18 @@ import type { Door } from '../vm/port.ts';
 /** Nothing moved for so long: the guest, or the way to it, is gone. */
 const stalledMs = 20_000;
 
-/** @throws BellowsError Unavailable when the door does not answer or says no */
+/** @throws BellowsError CodeNotDelivered when the door does not answer, says no, or takes nothing more */
 export async function sendCode(
   door: Door,
   code: { readonly tenant: string; readonly sha256: string; readonly directory: string },
+  patienceMs: number = stalledMs,
 ): Promise<void> {
   const socket = connect({ host: door.host, port: door.port, allowHalfOpen: true });
-  socket.setTimeout(stalledMs, () => socket.destroy(new Error(`nothing moved for ${stalledMs} ms`)));
+  socket.setTimeout(patienceMs, () =>
+    socket.destroy(
+      new Error(`nothing moved for ${patienceMs / 1000} s; the machine, or the way to it, hangs`),
+    ),
+  );
   try {
     const lines = readLines(socket);
     const { tenant, sha256 } = code;
@@ -38,8 +43,9 @@ export async function sendCode(
   } catch (thrown) {
     if (thrown instanceof BellowsError) throw thrown;
     throw new BellowsError(
-      'Unavailable',
+      'CodeNotDelivered',
       `Code could not be brought into the virtual machine: ${messageOf(thrown)}.`,
+      'Try again: the next start gets another machine.',
     );
   } finally {
     socket.destroy();
