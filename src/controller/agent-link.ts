@@ -3,7 +3,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import type { z } from 'zod';
-import type { agentHello, AgentProtocol, TenantSpec } from '../protocol/agent.ts';
+import type { agentHello, AgentProtocol, TenantSpec, UnitEvent } from '../protocol/agent.ts';
 import type { Caller, EventOf, ResultOf } from '../protocol/rpc.ts';
 import type { InstanceInfo } from '../model/instance.ts';
 import type { Tenant } from '../model/tenant.ts';
@@ -26,6 +26,8 @@ export interface AgentLinkParts {
   readonly log: Logger;
   /** The actual state is what the agent has: compare it with what is wanted. */
   readonly onSynced: () => void;
+  /** Something happened to a virtual machine. */
+  readonly onUnit: (event: UnitEvent) => void;
   /** Deferred parts of a change were applied after all. */
   readonly onApplied: (result: Extract<EventOf<AgentProtocol>, { event: 'applied' }>['data']) => void;
 }
@@ -169,6 +171,9 @@ export class AgentLink {
         return;
       case 'applied':
         onApplied(event.data);
+        return;
+      case 'unit':
+        this.#parts.onUnit(event.data);
         return;
       case 'poolChanged':
         return;

@@ -38,6 +38,7 @@ import { DesiredState } from './state/desired.ts';
 import { keys } from './state/records.ts';
 import { Tenants } from './tenants.ts';
 import { WarmPool } from './warm-pool.ts';
+import { unitAudit } from './unit-events.ts';
 import { Workloads } from './workloads.ts';
 
 const unitRetryMs = 500;
@@ -108,6 +109,7 @@ export async function startController(
       synced.resolve();
     },
     onApplied: (outcome) => resizer.onApplied(outcome),
+    onUnit: (event) => audit.note(unitAudit(event)),
   });
   const measures = new Measures(() => link.agent, clock);
   const stopper = new Stopper({ link, actual, gateways, clock, log, tuning });

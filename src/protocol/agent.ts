@@ -157,6 +157,36 @@ export const unitMeasure = z.object({
 });
 export type UnitMeasure = z.infer<typeof unitMeasure>;
 
+/** What happened to a virtual machine, for the audit log: not each move of its balloon, but where a claim came to. */
+export const unitEvent = z.object({
+  unit: unitId,
+  /** Null while it is nobody's, or several tenants'. */
+  tenant: tenantId.nullable(),
+  happened: z.discriminatedUnion('what', [
+    z.object({
+      what: z.literal('provisioned'),
+      pid: z.number().int(),
+      from: z.enum(['boot', 'template', 'snapshot']).nullable(),
+      durationMs: z.number(),
+    }),
+    /** Memory, as a whole before and after; `why` is empty for what follows from grants. */
+    z.object({
+      what: z.enum(['claimed', 'released']),
+      beforeBytes: z.number(),
+      afterBytes: z.number(),
+      why: z.string(),
+    }),
+    z.object({
+      what: z.literal('lost'),
+      instances: z.array(instanceId),
+      code: z.string(),
+      reason: z.string(),
+    }),
+    z.object({ what: z.literal('stopped'), reason: z.string() }),
+  ]),
+});
+export type UnitEvent = z.infer<typeof unitEvent>;
+
 export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
 
 export const agentProtocol = {
@@ -257,6 +287,7 @@ export const agentProtocol = {
     /** A deferred change was applied after all. */
     applied: resizeResult,
     poolChanged: z.object({ ready: z.number() }),
+    unit: unitEvent,
   },
 } satisfies Protocol;
 export type AgentProtocol = typeof agentProtocol;

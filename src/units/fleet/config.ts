@@ -46,6 +46,15 @@ export interface FleetTuning {
   readonly guestStartTimeoutMs: number;
   /** A guest that says nothing for so long hangs. An emulated one, busy with a start on a loaded machine, takes seconds. */
   readonly hungAfterMs: number;
+  /**
+   * A process that was asked something and did nothing at all for so long is hung, however loaded the machine is: a starved
+   * one is seen waiting for the processor (pulse.ts).
+   */
+  readonly standstillMs: number;
+  /** Beyond an instance's grace: its agent kills it and removes its groups. */
+  readonly stopAnswerMs: number;
+  /** What a guest that answers other things has beyond that: at a load of ten a processor, stops took half a minute. */
+  readonly stopSlowMs: number;
   /** Between two pings of a unit, which also set its clock: an emulated guest's drifts by some ms a second. */
   readonly pingMs: number;
   /** An agent that was killed inside is back within this: it starts anew in 5 to 8 s under emulation. */
@@ -73,6 +82,9 @@ export const defaultTuning: FleetTuning = {
   startTurnMs: 30_000,
   guestStartTimeoutMs: 120_000,
   hungAfterMs: 45_000,
+  standstillMs: 15_000,
+  stopAnswerMs: 15_000,
+  stopSlowMs: 75_000,
   pingMs: 10_000,
   reconnectMs: 60_000,
   cloneRetryFirstMs: 1_000,

@@ -12,6 +12,7 @@ import { gib, mib } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { AgentProtocol, InstanceSpec } from '../../protocol/agent.ts';
 import type { EventOf } from '../../protocol/rpc.ts';
+import type { ProcessActivity } from '../../sys/process-activity.ts';
 import { MockVmDriver, type MockVm } from '../mock/mock-vm-driver.ts';
 import type { FleetConfig, FleetTuning } from './config.ts';
 import { Fleet } from './fleet.ts';
@@ -26,6 +27,9 @@ const quick: Partial<FleetTuning> = {
   hostReserveBytes: 0,
   acquireTimeoutMs: 300,
   hungAfterMs: 60,
+  standstillMs: 1_000,
+  stopAnswerMs: 40,
+  stopSlowMs: 400,
   pingMs: 20,
   reconnectMs: 80,
   cloneRetryFirstMs: 10,
@@ -41,6 +45,8 @@ let cgroup: CgroupNone;
 let fleet: Fleet;
 let events: EventOf<AgentProtocol>[];
 let sent: string[];
+/** What the kernel is made to say of every unit's process. */
+let activity: ProcessActivity | undefined;
 
 function specOf(id: string, memoryMib: number, of = acme): InstanceSpec {
   return {
@@ -62,7 +68,11 @@ function specOf(id: string, memoryMib: number, of = acme): InstanceSpec {
   };
 }
 
-async function open(units: Partial<FleetConfig['units']> = {}, pool = 1): Promise<void> {
+async function open(
+  units: Partial<FleetConfig['units']> = {},
+  pool = 1,
+  tuning: Partial<FleetTuning> = {},
+): Promise<void> {
   const config = {
     dataDirectory: directory,
     units: {
@@ -81,8 +91,9 @@ async function open(units: Partial<FleetConfig['units']> = {}, pool = 1): Promis
     capacity: size,
     clock: systemClock,
     log: pino({ level: 'silent' }),
-    tuning: quick,
+    tuning: { ...quick, ...tuning },
     code,
+    activityOf: () => activity,
     emit: (event) => events.push(event),
   });
   await fleet.handlers.setPool({ size: pool });
@@ -113,6 +124,10 @@ const resize = (id: string, memoryMib: number) =>
     instances: [{ id: id as InstanceId, grant: grantOf(memoryMib) }],
     waitMs: 0,
   });
+const told = (what: string) =>
+  events.flatMap((event) =>
+    event.event === 'unit' && event.data.happened.what === what ? [event.data] : [],
+  );
 const exits = () => events.flatMap((event) => (event.event === 'exited' ? [event.data] : []));
 /** What was done to a unit, from the first entry that names `from` on. */
 const journalOf = (vm: MockVm): string[] =>
@@ -123,6 +138,7 @@ beforeEach(() => {
   driver = new MockVmDriver();
   events = [];
   sent = [];
+  activity = undefined;
 });
 afterEach(async () => {
   await fleet.close(0);
@@ -394,6 +410,37 @@ describe('faults', () => {
       .toEqual([
         expect.objectContaining({ id: 'i-1', reason: expect.stringMatching(/did not answer within/) }),
       ]);
+    expect(told('lost')).toMatchObject([{ happened: { code: 'GuestHung', instances: ['i-1'] } }]);
+  });
+
+  test.each([
+    ['used none and asked for none', { cpuTicks: 7, wants: false }, true],
+    ['waits for the processor', { cpuTicks: 7, wants: true }, false],
+  ])('a guest that is silent while its process %s: hung before the deadline is %s', async (_, seen, hung) => {
+    activity = seen;
+    await open({}, 1, { hungAfterMs: 1_500, standstillMs: 50 });
+    await start('i-1', 128);
+    vmOf('i-1').hung = true;
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(exits().map(({ reason }) => reason)).toEqual(
+      hung ? [expect.stringMatching(/did not answer and its process stood still/)] : [],
+    );
+  });
+
+  test('a guest that answers others is slow, not hung', async () => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    vi.spyOn(vm.guest, 'call').mockImplementation(async (name) => {
+      if (name === 'readClock') await new Promise((resolve) => setTimeout(resolve, 60));
+      throw new BellowsError('Unavailable', 'No answer to readClock.');
+    });
+    const talking = setInterval(() => vm.emitGuest({ event: 'poolChanged', data: { ready: 1 } }), 5);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    clearInterval(talking);
+    expect(exits()).toEqual([]);
+    expect(driver.vms.has(vm.id)).toBe(true);
+    vi.restoreAllMocks();
   });
 
   test('an agent that is killed inside and comes back has its instances; one that is gone is told of', async () => {
@@ -430,14 +477,53 @@ describe('faults', () => {
     await expect(waiting).resolves.toMatchObject({ outcome: 'started' });
   });
 
-  test('an instance that does not end in time takes its unit with it', async () => {
+  test('an instance that its guest does not end in time ends with its machine, which is no fault', async () => {
     await open();
     await start('i-1', 128);
     const vm = vmOf('i-1');
     vm.mock.script.next('stop', { do: 'fail', error: new BellowsError('Unavailable', 'No answer.') });
-    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'it timed out' });
     expect(driver.vms.has(vm.id)).toBe(false);
-    expect(exits()).toHaveLength(1);
+    expect(exits()).toEqual([expect.objectContaining({ reason: 'it timed out' })]);
+    expect(told('lost')).toEqual([]);
+    expect(told('stopped')).toMatchObject([{ unit: vm.id, happened: { reason: 'its last instance ended' } }]);
+  });
+
+  test('a guest that is slow to end one of several keeps the others: it answers, so it lives', async () => {
+    await open({ sharing: 'tenant' });
+    await start('i-1', 128);
+    await start('i-2', 128);
+    const vm = vmOf('i-1');
+    const call = vm.guest.call.bind(vm.guest);
+    vi.spyOn(vm.guest, 'call').mockImplementation(async (name, params, options) => {
+      if (name === 'stop') await new Promise((resolve) => setTimeout(resolve, 200));
+      return call(name, params, options);
+    });
+    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+    expect(exits().map(({ id }) => id)).toEqual(['i-1']);
+    expect((await fleet.handlers.list({})).instances.map(({ info }) => info.id)).toEqual(['i-2']);
+    expect(told('lost')).toEqual([]);
+  });
+
+  test('a guest that neither ends one of several nor answers anything is lost as hung', async () => {
+    await open({ sharing: 'tenant' }, 1, { hungAfterMs: 300 });
+    await start('i-1', 128);
+    await start('i-2', 128);
+    vmOf('i-1').hung = true;
+    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+    await expect.poll(() => exits().map(({ id }) => id)).toEqual(['i-1', 'i-2']);
+    expect(told('lost')).toMatchObject([{ happened: { code: 'GuestHung' } }]);
+  });
+
+  test('a start whose unit is lost meanwhile is answered with the code of that', async () => {
+    await open();
+    const starting = start('i-1', 128);
+    await expect.poll(() => driver.journal.some((entry) => entry.endsWith('ensureTenant'))).toBe(true);
+    for (const vm of driver.all) vm.lose('QEMU was ended by SIGKILL');
+    await expect(starting).rejects.toMatchObject({
+      code: 'UnitLost',
+      message: expect.stringMatching(/SIGKILL/),
+    });
   });
 
   test('user code that fails while it loads leaves nothing, and its error is answered', async () => {
@@ -489,10 +575,27 @@ test('what an instance printed outlives its unit', async () => {
   expect(entries.map(({ line }) => line)).toEqual(['one', 'two']);
 });
 
+test('what becomes of units is told: made, claimed, ended with the reason', async () => {
+  await open();
+  await start('i-1', 128);
+  const { id } = vmOf('i-1');
+  await expect.poll(() => told('claimed').length).toBeGreaterThan(0);
+  await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+  const of = events.flatMap((event) =>
+    event.event === 'unit' && event.data.unit === id ? [event.data] : [],
+  );
+  expect(of.map(({ happened }) => happened.what)).toEqual(['provisioned', 'claimed', 'stopped']);
+  expect(of.map(({ tenant }) => tenant)).toEqual([null, expect.anything(), 'acme']);
+});
+
 test('a shutdown leaves no unit', async () => {
   await open({}, 2);
   await start('i-1', 128);
   await fleet.handlers.shutdown({ graceMs: 0 });
+  expect(told('stopped').map(({ happened }) => happened)).toContainEqual({
+    what: 'stopped',
+    reason: 'the agent is stopping',
+  });
   expect(driver.vms.size).toBe(0);
   await expect(start('i-2', 128)).rejects.toThrow(/stopping/);
 });

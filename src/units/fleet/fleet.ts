@@ -3,6 +3,7 @@
 import { BrokenInvocations } from '../../agent/instances/broken-invocations.ts';
 import { LogStore } from '../../agent/logs/log-store.ts';
 import { groupOfTenant, rootGroup } from '../../agent/groups.ts';
+import { within } from '../../agent/resize/within.ts';
 import type { Clock } from '../../base/clock.ts';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
@@ -16,6 +17,7 @@ import {
 import type { EventOf, Handlers } from '../../protocol/rpc.ts';
 import { layoutOf, type Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
+import { processActivity } from '../../sys/process-activity.ts';
 import { assumedCapabilities } from './capabilities.ts';
 import { defaultTuning, type FleetConfig, type FleetTuning } from './config.ts';
 import { GuestLogs } from './guest-logs.ts';
@@ -24,6 +26,7 @@ import { UnitRecords } from './records.ts';
 import type { Resident } from './residents.ts';
 import { Running, type Machinery } from './running.ts';
 import type { StartResult } from './starts.ts';
+import { stopInside } from './stop-inside.ts';
 import { UnitCode } from './unit-code.ts';
 
 export interface FleetOptions {
@@ -34,11 +37,10 @@ export interface FleetOptions {
   readonly log: Logger;
   readonly tuning?: Partial<FleetTuning>;
   readonly code?: UnitCode;
+  readonly activityOf?: typeof processActivity;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
 }
 
-/** Beyond an instance's grace: its agent kills it and removes its groups. */
-const stopMarginMs = 15_000;
 const thawTimeoutMs = 4_000;
 
 export class Fleet {
@@ -55,6 +57,7 @@ export class Fleet {
   #capabilities: AgentCapabilities = assumedCapabilities;
   #poolSize = 0;
   #preparing = 'they are being prepared';
+  readonly #stops = new Map<InstanceId, Promise<void>>();
   #closing: Promise<void> | undefined;
 
   constructor(options: FleetOptions) {
@@ -79,7 +82,7 @@ export class Fleet {
 
   /** Takes over what an earlier fleet left, and begins to make units. */
   async open(machinery: Machinery): Promise<void> {
-    const { config, clock, log, emit, code = new UnitCode() } = this.#options;
+    const { config, clock, log, emit, code = new UnitCode(), activityOf = processActivity } = this.#options;
     const running = new Running(machinery, {
       config,
       layout: this.#layout,
@@ -91,6 +94,7 @@ export class Fleet {
       clock,
       log,
       tuning: this.#tuning,
+      activityOf,
       emit,
       onCapabilities: (capabilities) => (this.#capabilities = capabilities),
     });
@@ -116,12 +120,13 @@ export class Fleet {
     const { roster, residents, pool, cgroup, driver } = running;
     pool.close();
     const reason = 'the agent is stopping';
+    const end = (): Promise<unknown> => Promise.all(roster.all().map((unit) => roster.destroy(unit, reason)));
     await Promise.all(residents.list().map(({ info }) => this.#stop(info.id, graceMs, reason)));
-    await Promise.all(roster.all().map((unit) => roster.destroy(unit)));
+    await end();
     // What is just being made, a template for example, may take long: without its processes it ends at once.
     await cgroup.kill(rootGroup);
     await pool.idle();
-    await Promise.all(roster.all().map((unit) => roster.destroy(unit)));
+    await end();
     await driver.close();
     await cgroup.remove(rootGroup);
   }
@@ -161,7 +166,7 @@ export class Fleet {
       freeze: async ({ id }) => {
         const { unit } = this.#resident(id);
         unit.freezing(id);
-        await unit.vm.guest.call('freeze', { id });
+        await unit.guest.call('freeze', { id });
         unit.frozen(id);
         return done;
       },
@@ -169,7 +174,7 @@ export class Fleet {
         const { unit } = this.#resident(id);
         // First the memory, then the code that needs it.
         await unit.awake(id);
-        await unit.vm.guest.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
+        await unit.guest.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
         return done;
       },
       resize: async (request) => {
@@ -177,7 +182,7 @@ export class Fleet {
         for (const spec of request.tenants) this.#tenants.set(spec.tenant, spec);
         return { tenants: [], instances: [] };
       },
-      trim: async ({ id }) => this.#resident(id).unit.vm.guest.call('trim', { id }),
+      trim: async ({ id }) => this.#resident(id).unit.guest.call('trim', { id }),
       list: async () => ({
         instances: this.#running?.residents.list() ?? [],
         poolReady: this.#running?.pool.ready ?? 0,
@@ -194,7 +199,7 @@ export class Fleet {
         return { tail: await this.#broken.tell(id, invocation, exists) };
       },
       tunnels: async ({ id, ...told }) => {
-        await this.#running?.residents.find(id)?.unit.vm.guest.call('tunnels', { id, ...told });
+        await this.#running?.residents.find(id)?.unit.guest.call('tunnels', { id, ...told });
         return done;
       },
       removeLogs: async ({ workload }) => {
@@ -209,16 +214,33 @@ export class Fleet {
     };
   }
 
-  async #stop(id: InstanceId, graceMs: number, reason: string): Promise<void> {
+  /** Asking again joins: who asks may be willing to wait for less time than a slow guest takes. */
+  #stop(id: InstanceId, graceMs: number, reason: string): Promise<void> {
+    const known = this.#stops.get(id);
+    if (known !== undefined) return known;
+    const stop = this.#stopOnce(id, graceMs, reason).finally(() => this.#stops.delete(id));
+    this.#stops.set(id, stop);
+    return stop;
+  }
+
+  async #stopOnce(id: InstanceId, graceMs: number, reason: string): Promise<void> {
     const running = this.#running;
     const found = running?.residents.find(id);
     if (running === undefined || found === undefined) return;
     const { unit, placed } = found;
+    const isAlone = (): boolean => unit.placed.size === 1;
     try {
-      await unit.awake(id);
-      await unit.vm.guest.call('stop', { id, graceMs, reason }, { timeoutMs: graceMs + stopMarginMs });
+      // What it holds is given back, but its end does not wait long for that.
+      await within(this.#tuning.stopAnswerMs, unit.awake(id));
+      const by = await stopInside(unit.guest, { id, graceMs, reason }, isAlone, this.#tuning);
+      if (by === 'machine')
+        this.#options.log.warn(
+          { unit: unit.id, instance: id },
+          'a guest was slow to end its instance: the unit ends with it',
+        );
     } catch (thrown) {
-      await running.roster.lose(unit, `it did not end an instance in time (${messageOf(thrown)})`);
+      const loss = thrown instanceof BellowsError ? thrown : new BellowsError('UnitLost', messageOf(thrown));
+      await running.roster.lose(unit, loss);
       return;
     }
     // One that is still on its way in is ended by whoever began it, once that is answered.

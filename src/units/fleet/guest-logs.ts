@@ -74,7 +74,7 @@ export class GuestLogs {
   ): Promise<number> {
     const cursors = this.#of(unit);
     const asked = cursors.get(workload) ?? beginning;
-    const page = await unit.vm.guest.call(
+    const page = await unit.guest.call(
       'readLogs',
       { workload, cursor: asked, limit: pageLines, waitMs: patienceMs },
       { timeoutMs },

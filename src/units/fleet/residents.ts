@@ -1,6 +1,7 @@
 // Who is in which unit, and how one ends: its last lines are read, whoever asks is told once, and a unit that nobody is
 // left in goes, for it is passed on to nobody. Owns the way out; the way in is starts.ts.
 import type { BrokenInvocations } from '../../agent/instances/broken-invocations.ts';
+import type { BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
 import type { AgentProtocol } from '../../protocol/agent.ts';
@@ -117,7 +118,7 @@ export class Residents {
   }
 
   /** The unit is gone with all of them. */
-  async lost(unit: FleetUnit, reason: string): Promise<void> {
+  async lost(unit: FleetUnit, { message: reason }: BellowsError): Promise<void> {
     for (const [id, { spec }] of [...unit.placed]) {
       const exit = { id, workload: spec.workload, code: null, signal: null, oomKilled: false };
       this.#forget(unit, { ...exit, reason: `its unit ${unit.id} was lost: ${reason}` });

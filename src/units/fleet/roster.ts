@@ -2,18 +2,20 @@
 // a fault is noticed. What is in them, and what follows for that, is its listener's matter.
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
-import { messageOf } from '../../base/errors.ts';
+import { BellowsError, messageOf, type ErrorCode } from '../../base/errors.ts';
 import { newUnitId, type TenantId, type UnitId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
-import type { AgentProtocol } from '../../protocol/agent.ts';
+import type { AgentProtocol, UnitEvent } from '../../protocol/agent.ts';
 import type { GuestProtocol } from '../../protocol/guest.ts';
 import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { UnitEvent, UnitHandle } from '../port.ts';
-import { keepClock } from '../vm/guest-clock.ts';
+import type { ProcessActivity } from '../../sys/process-activity.ts';
+import type { UnitEvent as DriverEvent, UnitHandle } from '../port.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
+import type { ClaimNote } from './claim-notes.ts';
 import type { FleetTuning } from './config.ts';
+import { takePulse } from './pulse.ts';
 import type { UnitRecords } from './records.ts';
 import { FleetUnit } from './unit.ts';
 
@@ -24,7 +26,7 @@ export interface RosterListener {
   /** Its agent is there, at first or again: this is what it has. */
   readonly onListed: (unit: FleetUnit, listed: Listed) => void;
   /** It is gone with all that was in it, or is about to be; said once. */
-  readonly onLost: (unit: FleetUnit, reason: string) => Promise<void>;
+  readonly onLost: (unit: FleetUnit, loss: BellowsError) => Promise<void>;
 }
 
 export interface RosterParts {
@@ -37,6 +39,9 @@ export interface RosterParts {
   readonly log: Logger;
   readonly tuning: FleetTuning;
   readonly listener: RosterListener;
+  /** What the kernel knows of a unit's process. */
+  readonly activityOf: (pid: number) => ProcessActivity | undefined;
+  readonly tell: (event: UnitEvent) => void;
 }
 
 /** A link that is back is listed in seconds; an emulated guest on a loaded machine takes longer than its owner thinks. */
@@ -71,27 +76,32 @@ export class Roster {
     const { from, firstAnswerMs } = driver.provisionReport(vm) ?? {};
     const durationMs = clock.monotonicMs() - startedMs;
     log.info({ unit: unit.id, pid: vm.pid, from, firstAnswerMs, durationMs }, 'a unit is warm');
+    this.#tell(unit, { what: 'provisioned', pid: vm.pid, from: from ?? null, durationMs });
     return unit;
   }
 
   /** Ends the unit and removes all that was made for it. Resolves when nothing is left; asking again joins. */
-  destroy(unit: FleetUnit): Promise<void> {
+  destroy(unit: FleetUnit, reason: string): Promise<void> {
     const known = this.#ending.get(unit.id);
     if (known !== undefined) return known;
+    if (unit.loss === undefined) this.#tell(unit, { what: 'stopped', reason });
     const ending = this.#destroy(unit).finally(() => this.#ending.delete(unit.id));
     this.#ending.set(unit.id, ending);
     return ending;
   }
 
   /** A fault: whoever was in it is told, and the unit is destroyed. */
-  async lose(unit: FleetUnit, reason: string): Promise<void> {
+  async lose(unit: FleetUnit, loss: BellowsError): Promise<void> {
     if (unit.stopping) return;
+    unit.loss = loss;
     unit.close();
     const { log, listener } = this.#parts;
     const instances = [...unit.placed.keys()];
-    log.error({ unit: unit.id, pid: unit.vm.pid, instances, reason }, 'a unit was lost');
-    await listener.onLost(unit, reason);
-    await this.destroy(unit);
+    const { code, message: reason } = loss;
+    log.error({ unit: unit.id, pid: unit.vm.pid, instances, code, reason }, 'a unit was lost');
+    this.#tell(unit, { what: 'lost', instances, code, reason });
+    await listener.onLost(unit, loss);
+    await this.destroy(unit, reason);
   }
 
   /** Leaves every unit as it is, for the next fleet. */
@@ -121,25 +131,28 @@ export class Roster {
       listener.onListed(unit, instances);
       log.info({ unit: unit.id, pid: vm.pid, instances: instances.length }, 'unit adopted');
       // Whom it served is gone, and it is passed on to nobody.
-      if (unit.served.size > 0 && unit.placed.size === 0) await this.destroy(unit);
+      if (unit.served.size > 0 && unit.placed.size === 0)
+        await this.destroy(unit, 'what ran in it had ended when it was found');
     } catch (thrown) {
-      await this.lose(unit, `it could not be adopted: ${messageOf(thrown)}`);
+      await this.lose(unit, new BellowsError('UnitLost', `it could not be adopted: ${messageOf(thrown)}`));
     }
   }
 
   #enter(vm: VmUnit): FleetUnit {
     const { driver, cpuLimitOf, clock, log, tuning, listener } = this.#parts;
-    const unit = new FleetUnit({ driver, vm, cpuLimitOf, clock, log, tuning });
+    const onClaim = (note: ClaimNote): void => this.#tell(unit, note);
+    const unit: FleetUnit = new FleetUnit({ driver, vm, cpuLimitOf, clock, log, tuning, onClaim });
     this.#units.set(unit.id, unit);
     vm.subscribe((event) => this.#onEvent(unit, event));
     vm.subscribeGuest((event) => {
+      unit.guest.heard();
       if (!unit.stopping) listener.onGuestEvent(unit, event);
     });
     void this.#ping(unit);
     return unit;
   }
 
-  #onEvent(unit: FleetUnit, event: UnitEvent): void {
+  #onEvent(unit: FleetUnit, event: DriverEvent): void {
     if (unit.stopping) return;
     switch (event.type) {
       case 'agent':
@@ -172,7 +185,7 @@ export class Roster {
     const { listener, log } = this.#parts;
     clearTimeout(this.#disconnections.get(unit.id));
     try {
-      const { instances } = await unit.vm.guest.call('list', {}, { timeoutMs: listTimeoutMs });
+      const { instances } = await unit.guest.call('list', {}, { timeoutMs: listTimeoutMs });
       if (unit.stopping) return;
       unit.connected = true;
       unit.forgetApplied();
@@ -186,29 +199,28 @@ export class Roster {
 
   /** Whether it still answers; and its clock is set on the way. */
   async #ping(unit: FleetUnit): Promise<void> {
-    const { tuning } = this.#parts;
+    const { tuning, clock, activityOf } = this.#parts;
+    const activity = (): ProcessActivity | undefined => activityOf(unit.vm.pid);
     for (;;) {
       await pause(tuning.pingMs, undefined, { ref: false });
       if (unit.stopping) return;
       // While it is away, its coming back has a deadline of its own.
       if (!unit.connected) continue;
-      try {
-        await keepClock(unit.vm.guest, { timeoutMs: tuning.hungAfterMs });
-      } catch (thrown) {
-        if (unit.stopping || !unit.connected) continue;
-        this.#loseSoon(
-          unit,
-          `its guest did not answer within ${tuning.hungAfterMs / 1000} s (${messageOf(thrown)})`,
-        );
-        return;
-      }
+      const hung = await takePulse({ guest: unit.guest, activity, clock, tuning });
+      if (hung === undefined || unit.stopping || !unit.connected) continue;
+      this.#loseSoon(unit, hung, 'GuestHung');
+      return;
     }
   }
 
-  #loseSoon(unit: FleetUnit, reason: string): void {
-    this.lose(unit, reason).catch((thrown: unknown) =>
+  #loseSoon(unit: FleetUnit, reason: string, code: ErrorCode = 'UnitLost'): void {
+    this.lose(unit, new BellowsError(code, reason)).catch((thrown: unknown) =>
       this.#parts.log.error({ err: thrown, unit: unit.id }, 'a lost unit could not be cleaned up'),
     );
+  }
+
+  #tell({ id, tenant }: FleetUnit, happened: UnitEvent['happened']): void {
+    this.#parts.tell({ unit: id, tenant, happened });
   }
 
   async #destroy(unit: FleetUnit): Promise<void> {

@@ -9,6 +9,7 @@ import type { GuestProtocol } from '../../protocol/guest.ts';
 import type { EventOf } from '../../protocol/rpc.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
+import type { ProcessActivity } from '../../sys/process-activity.ts';
 import type { UnitHandle } from '../port.ts';
 import type { VmDriver } from '../vm/port.ts';
 import type { FleetConfig, FleetTuning } from './config.ts';
@@ -46,6 +47,8 @@ export interface RunningContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: FleetTuning;
+  /** What the kernel knows of a unit's process. */
+  readonly activityOf: (pid: number) => ProcessActivity | undefined;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
   /** What a new unit's agent says that it enforces. */
   readonly onCapabilities: (capabilities: AgentCapabilities) => void;
@@ -70,6 +73,7 @@ export class Running {
     this.driver = driver;
     this.cgroup = cgroup;
     const { config, layout, records, logs, broken, code, tenants, clock, log, tuning, emit } = context;
+    const { activityOf } = context;
     const units = (): FleetUnit[] => this.roster.all();
     this.meter = new Meter(driver, clock);
     this.roster = new Roster({
@@ -83,8 +87,10 @@ export class Running {
       listener: {
         onGuestEvent: (unit, event) => this.#onGuestEvent(unit, event),
         onListed: (unit, listed) => this.residents.listed(unit, listed),
-        onLost: (unit, reason) => this.residents.lost(unit, reason),
+        onLost: (unit, loss) => this.residents.lost(unit, loss),
       },
+      activityOf,
+      tell: (event) => emit({ event: 'unit', data: event }),
     });
     this.pool = new WarmPool({
       provision: () => this.#provision(),
@@ -104,7 +110,7 @@ export class Running {
       tuning,
       isStarting: (id) => this.starts.isUnderWay(id),
       destroy: async (unit) => {
-        await this.roster.destroy(unit);
+        await this.roster.destroy(unit, 'its last instance ended');
         this.pool.wake();
       },
       emit,
@@ -146,9 +152,9 @@ export class Running {
   /** One more warm unit, with a process that waits in it. */
   async #provision(): Promise<FleetUnit> {
     const unit = await this.roster.provision();
-    const { capabilities } = await unit.vm.guest.call('hello', {});
+    const { capabilities } = await unit.guest.call('hello', {});
     this.#context.onCapabilities(capabilities);
-    await unit.vm.guest.call('setPool', { size: warmProcesses });
+    await unit.guest.call('setPool', { size: warmProcesses });
     // Not waited for: whoever comes before that is served all the same.
     void unit.ready();
     return unit;
@@ -172,7 +178,8 @@ export class Running {
         emit({ event: 'applied', data: event.data });
         return;
       case 'poolChanged':
-        // Of the processes inside; how many units are warm is the fleet's own.
+      case 'unit':
+        // Of the processes inside; how many units are warm, and what becomes of them, is the fleet's own to tell.
         return;
       case 'pressure':
         unit

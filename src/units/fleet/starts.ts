@@ -98,17 +98,17 @@ export class Starts {
     const found = pool.take(() => this.#find(spec), deadlineMs);
     const unit = await step('foundMs', found);
     const placed = unit.placed.get(spec.id);
-    if (placed === undefined) throw new BellowsError('Unavailable', 'The unit was lost before the start.');
+    if (placed === undefined) throw lost(unit);
     try {
       const pooled = await this.#prepare(unit, spec, step);
-      const starting = unit.vm.guest.call('start', spec, { timeoutMs: tuning.guestStartTimeoutMs });
+      const starting = unit.guest.call('start', spec, { timeoutMs: tuning.guestStartTimeoutMs });
       const result = await step('startedMs', starting);
       if (result.outcome === 'failed') {
         log.info({ unit: unit.id, instance: spec.id, ...steps }, 'user code did not come to serve in a unit');
         await onFailed(unit, spec);
         return result;
       }
-      if (unit.stopping) throw new BellowsError('Unavailable', 'The unit was lost during the start.');
+      if (unit.stopping) throw lost(unit);
       placed.info = result.instance;
       placed.endpoint = { ...result.endpoint, door: unit.vm.door };
       onStarted(unit, placed);
@@ -126,7 +126,8 @@ export class Starts {
     } catch (thrown) {
       log.warn({ err: thrown, unit: unit.id, instance: spec.id, ...steps }, 'an instance could not start');
       await onFailed(unit, spec);
-      throw thrown;
+      // Every call into a unit that is lost fails with that; why it was is the cause.
+      throw unit.loss === undefined ? thrown : lost(unit);
     }
   }
 
@@ -181,4 +182,13 @@ export class Starts {
     ]);
     return fresh;
   }
+}
+
+/** With the code of the loss: for whoever asked for the start there is no instance. */
+function lost({ id, loss }: FleetUnit): BellowsError {
+  return new BellowsError(
+    loss?.code ?? 'UnitLost',
+    `The virtual machine ${id} was lost during the start: ${loss?.message ?? 'it was ended'}.`,
+    'Try again: the next start gets another machine.',
+  );
 }

@@ -4,7 +4,7 @@
 //   warm ──served──▶ bound ◀──link lost, back──▶ disconnected
 //    └───────────────┴──────────────────────────────┴──▶ stopping
 import type { Clock } from '../../base/clock.ts';
-import { messageOf } from '../../base/errors.ts';
+import { messageOf, type BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId, UnitId } from '../../base/ids.ts';
 import type { InstanceInfo, InstanceUsage } from '../../model/instance.ts';
 import type { ResourceKind, Resources } from '../../model/resources.ts';
@@ -13,7 +13,9 @@ import type { Endpoint, InstanceSpec, UnitMeasure } from '../../protocol/agent.t
 import type { Logger } from '../../sys/log.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
 import { Calm } from './calm.ts';
+import { ClaimNotes, type ClaimNote } from './claim-notes.ts';
 import type { FleetTuning } from './config.ts';
+import { GuestCalls } from './guest-calls.ts';
 import { hostQuota, sumOf, usableFor, usableWhileIdle } from './sizing.ts';
 import { ToldTenants } from './told-tenants.ts';
 
@@ -57,18 +59,24 @@ export interface FleetUnitParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: FleetTuning;
+  /** Its claim has moved far. */
+  readonly onClaim: (note: ClaimNote) => void;
 }
 
 export class FleetUnit {
   readonly vm: VmUnit;
+  readonly guest: GuestCalls;
   readonly placed = new Map<InstanceId, Placed>();
   /** Every tenant that it has ever served: what it may be used for next depends on it. */
   readonly served = new Set<TenantId>();
   readonly tenants: ToldTenants;
   connected = true;
   stopping = false;
+  /** Why it was lost; undefined for one that was not. */
+  loss: BellowsError | undefined;
   readonly #parts: FleetUnitParts;
   readonly #calm: Calm;
+  readonly #notes: ClaimNotes;
   /** What was last asked for; a unit is made without claims. */
   readonly #applied: Map<ResourceKind | 'usable', number>;
   #turn: Promise<unknown> = Promise.resolve();
@@ -87,11 +95,13 @@ export class FleetUnit {
     this.vm = parts.vm;
     this.tenants = new ToldTenants(parts.vm.guest);
     this.#calm = new Calm(parts.tuning);
+    this.#notes = new ClaimNotes(parts.vm.claimed.memory);
     const { storage, bandwidth } = parts.vm.provisioned;
     this.#applied = new Map<ResourceKind | 'usable', number>([
       ['storage', storage],
       ['bandwidth', bandwidth],
     ]);
+    this.guest = new GuestCalls(parts.vm.guest, parts.clock);
   }
 
   get id(): UnitId {
@@ -159,6 +169,7 @@ export class FleetUnit {
     );
     this.#later(quietMs);
     if (claimedBytes > 0) await driver.releaseMemory(this.vm, claimedBytes);
+    this.#noteClaim(why);
   }
 
   /** An instance is about to be frozen: {@link awake} may come before {@link frozen}. */
@@ -211,6 +222,7 @@ export class FleetUnit {
     const { vm } = this;
     if (this.placed.size === 0) {
       if (this.served.size === 0) await this.#settleWarm();
+      this.#noteClaim();
       return { shortBytes: 0, failures };
     }
     const usable = this.usable();
@@ -232,6 +244,7 @@ export class FleetUnit {
     let shortBytes = 0;
     try {
       shortBytes = await this.#settleMemory(usable.memory, thoroughness);
+      this.#noteClaim();
     } catch (thrown) {
       if (!this.stopping)
         log.warn({ err: thrown, unit: this.id }, 'memory of a unit could not be claimed or released');
@@ -254,7 +267,7 @@ export class FleetUnit {
     const over = vm.claimed.memory - target;
     if (over > 0) await driver.releaseMemory(vm, over);
     if (this.#applied.get('usable') !== usableBytes) {
-      await vm.guest.call('setUsable', { memoryBytes: usableBytes });
+      await this.guest.call('setUsable', { memoryBytes: usableBytes });
       this.#applied.set('usable', usableBytes);
     }
     return this.#claimTo(target, thoroughness);
@@ -299,7 +312,7 @@ export class FleetUnit {
   }
 
   async #freeBytes(): Promise<number> {
-    const { freeBytes } = await this.vm.guest.call('identify', {});
+    const { freeBytes } = await this.guest.call('identify', {});
     return freeBytes - freeMarginBytes;
   }
 
@@ -307,6 +320,12 @@ export class FleetUnit {
     if (this.#applied.get(kind) === amount) return;
     await apply();
     this.#applied.set(kind, amount);
+  }
+
+  #noteClaim(why = ''): void {
+    const { clock, onClaim } = this.#parts;
+    const note = this.#notes.note(this.vm.claimed.memory, why, clock.monotonicMs());
+    if (note !== undefined) onClaim(note);
   }
 
   #idleBytes(usableBytes: number): number {

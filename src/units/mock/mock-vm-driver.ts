@@ -101,7 +101,8 @@ export class MockVm implements VmUnit {
   }
 
   async #call(name: GuestMethod, params: unknown, timeoutMs = defaultTimeoutMs): Promise<unknown> {
-    if (this.hung || !this.connected || this.lost) {
+    if (this.lost) throw new BellowsError('Unavailable', `The unit ${this.id} is lost.`);
+    if (this.hung || !this.connected) {
       await new Promise((resolve) => setTimeout(resolve, Math.min(timeoutMs, defaultTimeoutMs)));
       throw new BellowsError('Unavailable', `No answer to ${name} within ${timeoutMs} ms.`);
     }

@@ -1,0 +1,37 @@
+// Which moves of a unit's claim are told to the audit log: not each of the balloon's, but where it has come to when that is
+// far from what was told last. Pure but for its state, with time passed in.
+
+/** Half of Lambda's smallest function: what is less changes nothing for anybody. */
+const notableBytes = 64 * 1024 * 1024;
+/**
+ * Between two notes of one unit that follow from what its instances do, above all from being frozen and thawed: at a hundred
+ * units the log's 10,000 entries still go back for hours. What somebody asked for, and emergencies, are always told.
+ */
+const pauseMs = 300_000;
+
+export interface ClaimNote {
+  readonly what: 'claimed' | 'released';
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
+  readonly why: string;
+}
+
+export class ClaimNotes {
+  #toldBytes: number;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(claimedBytes: number) {
+    this.#toldBytes = claimedBytes;
+  }
+
+  /** @param why empty for what follows from grants and from instances at rest */
+  note(claimedBytes: number, why: string, nowMs: number): ClaimNote | undefined {
+    const beforeBytes = this.#toldBytes;
+    if (Math.abs(claimedBytes - beforeBytes) < notableBytes) return undefined;
+    if (why === '' && nowMs - this.#toldAtMs < pauseMs) return undefined;
+    this.#toldBytes = claimedBytes;
+    this.#toldAtMs = nowMs;
+    const what = claimedBytes > beforeBytes ? 'claimed' : 'released';
+    return { what, beforeBytes, afterBytes: claimedBytes, why };
+  }
+}
