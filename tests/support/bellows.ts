@@ -184,6 +184,11 @@ export class Bellows {
     return Array.isArray(body) ? body : body.instances;
   }
 
+  async removeWorkloads(): Promise<void> {
+    const { body } = await this.v1<{ tenant: string; name: string }[]>('GET', '/workloads');
+    await Promise.all(body.map(({ tenant, name }) => this.v1('DELETE', `/workloads/${tenant}/${name}`)));
+  }
+
   /** Runs the command line against this Bellows. */
   async cli(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
     return runCli(args, { BELLOWS_DATA: this.dataDirectory });
