@@ -10,8 +10,11 @@ import { BellowsError, messageOf } from '../../base/errors.ts';
 import { doorAnswer, doorLineBytes, type DoorRequest } from '../../protocol/door.ts';
 import type { Door } from '../vm/port.ts';
 
-/** Nothing moved for so long: the guest, or the way to it, is gone. */
-const stalledMs = 20_000;
+/**
+ * Nothing moved for so long: the way to the guest is gone. Longer than a guest that hangs is given before it is noticed for itself
+ * (hungAfterMs): one that still answers, on a loaded machine, was seen to take no byte for twenty seconds.
+ */
+const stalledMs = 60_000;
 
 /** @throws BellowsError CodeNotDelivered when the door does not answer, says no, or takes nothing more */
 export async function sendCode(
