@@ -15,7 +15,7 @@ import type { CodeStore } from './code-store.ts';
 import { relay } from './relay.ts';
 
 /** The other side is a program of ours on the same machine; an emulated guest under load may be slow to read it. */
-const lineTimeoutMs = 10_000;
+const lineTimeoutMs = 30_000;
 /** Connections whose line is awaited. Instances can connect too, and must not use up the agent's descriptors. */
 const maxUnopened = 256;
 const endOfLine = 0x0a;

@@ -7,8 +7,8 @@ import { doorAnswer, doorLineBytes, type DoorRequest } from '../../protocol/door
 
 export type Door = NonNullable<Endpoint['door']>;
 
-/** An emulated guest that does much else takes a second; one that hangs is noticed by its unit's owner. */
-const answerTimeoutMs = 10_000;
+/** An emulated guest on a loaded machine was seen to take 16 s; one that hangs is noticed by its unit’s owner, after 45. */
+const answerTimeoutMs = 30_000;
 const endOfLine = 0x0a;
 
 /**
