@@ -51,6 +51,10 @@ export const up = command({
     },
     { flags: '--unit-memory <size>', description: 'memory of each virtual machine (default: 1GiB)' },
     {
+      flags: '--unit-storage <size>',
+      description: 'scratch disk of each virtual machine (default: 1GiB)',
+    },
+    {
       flags: '--share <who>',
       description: 'who may share a virtual machine: none, tenant (its instances) or all (default: none)',
     },
@@ -71,6 +75,7 @@ export const up = command({
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
     unitMemory: parsedField(parseBytes).optional(),
+    unitStorage: parsedField(parseBytes).optional(),
     share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
     accelerator: z.enum(['auto', 'kvm', 'tcg'], 'expected kvm, tcg or auto').default('auto'),
     guestImage: z.string().min(1).optional(),
@@ -114,6 +119,7 @@ export const up = command({
 interface UnitArgs {
   readonly unit: 'host' | 'vm' | 'auto';
   readonly unitMemory?: number | undefined;
+  readonly unitStorage?: number | undefined;
   readonly share: (typeof sharingModes)[number];
   readonly accelerator: 'auto' | 'kvm' | 'tcg';
   readonly guestImage?: string | undefined;
@@ -122,7 +128,7 @@ interface UnitArgs {
 
 /** What virtual machines are to be like; null for none. @throws CommandError when they are asked for and can not be */
 async function unitsOf(
-  { unit, unitMemory, share, accelerator, guestImage, pool }: UnitArgs,
+  { unit, unitMemory, unitStorage, share, accelerator, guestImage, pool }: UnitArgs,
   say: (text: string) => void,
 ): Promise<NonNullable<SupervisorOptions['units']> | null> {
   if (unit === 'host') return null;
@@ -137,7 +143,7 @@ async function unitsOf(
     );
   }
   return {
-    size: defaultUnitSize(unitMemory),
+    size: defaultUnitSize(unitMemory, unitStorage),
     accelerator,
     image: guestImage === undefined ? null : resolve(guestImage),
     sharing: share,

@@ -68,6 +68,8 @@ export interface FleetTuning {
   readonly idleClaimMs: number;
   /** A claim that was not complete is tried again after this. */
   readonly settleMs: number;
+  /** Growth for which there is no room looks for some after this: reading the host's memory costs nothing. */
+  readonly growthRetryMs: number;
   /** After an emergency release nothing is claimed for so long, doubling with each that follows, up to the longest. */
   readonly calmFirstMs: number;
   readonly calmLongestMs: number;
@@ -92,6 +94,7 @@ export const defaultTuning: FleetTuning = {
   idleSpareBytes: 16 * mib,
   idleClaimMs: 10_000,
   settleMs: 5_000,
+  growthRetryMs: 500,
   calmFirstMs: 10_000,
   calmLongestMs: 300_000,
   lastLogsMs: 3_000,

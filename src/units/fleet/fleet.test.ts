@@ -35,6 +35,7 @@ const quick: Partial<FleetTuning> = {
   cloneRetryFirstMs: 10,
   idleClaimMs: 10,
   settleMs: 20,
+  growthRetryMs: 10,
   calmFirstMs: 60,
   lastLogsMs: 200,
 };
@@ -47,6 +48,7 @@ let events: EventOf<AgentProtocol>[];
 let sent: string[];
 /** What the kernel is made to say of every unit's process. */
 let activity: ProcessActivity | undefined;
+let hostAvailableBytes: number;
 
 function specOf(id: string, memoryMib: number, of = acme): InstanceSpec {
   return {
@@ -94,6 +96,7 @@ async function open(
     tuning: { ...quick, ...tuning },
     code,
     activityOf: () => activity,
+    hostAvailableBytes: () => hostAvailableBytes,
     emit: (event) => events.push(event),
   });
   await fleet.handlers.setPool({ size: pool });
@@ -139,6 +142,7 @@ beforeEach(() => {
   events = [];
   sent = [];
   activity = undefined;
+  hostAvailableBytes = 64 * gib;
 });
 afterEach(async () => {
   await fleet.close(0);
@@ -339,6 +343,71 @@ describe('live resize', () => {
     expect(vmOf('i-1').claimedBytes).toBe(768 * mib);
   });
 
+  test('E1: growth that the host has no memory for waits, and is applied and told when there is some', async () => {
+    await open();
+    await start('i-1', 256);
+    const vm = vmOf('i-1');
+    hostAvailableBytes = 100 * mib;
+    const [change] = (await resize('i-1', 512)).instances[0]?.changes ?? [];
+    expect(change).toMatchObject({
+      resource: 'memory',
+      status: 'deferred',
+      after: 256 * mib,
+      wanted: 512 * mib,
+      reason: expect.stringMatching(/the host has only 100 MiB/),
+    });
+    expect(vm.claimedBytes).toBe(768 * mib);
+    hostAvailableBytes = gib;
+    await expect.poll(() => vm.claimedBytes).toBe(512 * mib);
+    const applied = events.flatMap((event) => (event.event === 'applied' ? event.data.instances : []));
+    expect(applied).toMatchObject([
+      { instance: 'i-1', changes: [{ resource: 'memory', status: 'applied', after: 512 * mib }] },
+    ]);
+  });
+
+  test('what waits is forgotten when something else is wanted', async () => {
+    await open();
+    await start('i-1', 256);
+    hostAvailableBytes = 0;
+    await resize('i-1', 512);
+    await resize('i-1', 128);
+    hostAvailableBytes = gib;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(vmOf('i-1').claimedBytes).toBe(896 * mib);
+  });
+
+  test('who is willing to wait is answered when there is room', async () => {
+    await open();
+    await start('i-1', 256);
+    hostAvailableBytes = 0;
+    setTimeout(() => (hostAvailableBytes = gib), 50);
+    const { instances } = await fleet.handlers.resize({
+      tenants: [],
+      instances: [{ id: 'i-1' as InstanceId, grant: grantOf(512) }],
+      waitMs: 5_000,
+    });
+    expect(instances[0]?.changes).toContainEqual(
+      expect.objectContaining({ resource: 'memory', status: 'applied', after: 512 * mib }),
+    );
+  });
+
+  test('in a shared unit what one leaves another grows into', async () => {
+    await open({ sharing: 'all' });
+    await start('i-1', 600);
+    await start('i-2', 256, rival);
+    const [change] = (await resize('i-2', 700)).instances[0]?.changes ?? [];
+    expect(change).toMatchObject({ status: 'deferred', reason: expect.stringMatching(/others in its unit/) });
+    await resize('i-1', 200);
+    await expect
+      .poll(async () =>
+        (await fleet.handlers.list({})).instances.map(({ info }) => [info.id, info.grant.memory / mib]),
+      )
+      .toEqual([
+        ['i-1', 200],
+        ['i-2', 700],
+      ]);
+  });
+
   test('storage and bandwidth change live, in the same answer', async () => {
     await open();
     await start('i-1', 256);
@@ -517,10 +586,10 @@ describe('faults', () => {
 
   test('a start whose unit is lost meanwhile is answered with the code of that', async () => {
     await open();
-    const starting = start('i-1', 128);
-    await expect.poll(() => driver.journal.some((entry) => entry.endsWith('ensureTenant'))).toBe(true);
-    for (const vm of driver.all) vm.lose('QEMU was ended by SIGKILL');
-    await expect(starting).rejects.toMatchObject({
+    driver.moveToGroup = async () => {
+      for (const vm of driver.all) vm.lose('QEMU was ended by SIGKILL');
+    };
+    await expect(start('i-1', 128)).rejects.toMatchObject({
       code: 'UnitLost',
       message: expect.stringMatching(/SIGKILL/),
     });

@@ -38,6 +38,7 @@ export interface FleetOptions {
   readonly tuning?: Partial<FleetTuning>;
   readonly code?: UnitCode;
   readonly activityOf?: typeof processActivity;
+  readonly hostAvailableBytes?: () => number;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
 }
 
@@ -83,6 +84,7 @@ export class Fleet {
   /** Takes over what an earlier fleet left, and begins to make units. */
   async open(machinery: Machinery): Promise<void> {
     const { config, clock, log, emit, code = new UnitCode(), activityOf = processActivity } = this.#options;
+    const { hostAvailableBytes = () => hostMemory().memoryAvailableBytes } = this.#options;
     const running = new Running(machinery, {
       config,
       layout: this.#layout,
@@ -95,6 +97,7 @@ export class Fleet {
       log,
       tuning: this.#tuning,
       activityOf,
+      hostAvailableBytes,
       emit,
       onCapabilities: (capabilities) => (this.#capabilities = capabilities),
     });
@@ -117,8 +120,9 @@ export class Fleet {
       this.#opened.reject(stopping());
       return;
     }
-    const { roster, residents, pool, cgroup, driver } = running;
+    const { roster, residents, pool, resizer, cgroup, driver } = running;
     pool.close();
+    resizer.close();
     const reason = 'the agent is stopping';
     const end = (): Promise<unknown> => Promise.all(roster.all().map((unit) => roster.destroy(unit, reason)));
     await Promise.all(residents.list().map(({ info }) => this.#stop(info.id, graceMs, reason)));

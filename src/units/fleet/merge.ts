@@ -13,6 +13,8 @@ export interface InstanceParts {
   readonly inside: InstanceChange | undefined;
   /** Why the unit could not even be asked for a resource. */
   readonly refused: ReadonlyMap<ResourceKind, string>;
+  /** Why a resource has to wait, for there is no room for it now. */
+  readonly waits: ReadonlyMap<ResourceKind, string>;
   /** What went wrong with the unit's own part. */
   readonly failures: ReadonlyMap<ResourceKind, string>;
   /** Memory that is free inside but not back at the host yet. */
@@ -25,14 +27,15 @@ export function mergeChanges(parts: InstanceParts): ResourceChange[] {
   const memoryAndCpu = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
     const inside = parts.inside?.changes.find((change) => change.resource === resource);
     const refusal = parts.refused.get(resource);
-    if (refusal !== undefined)
+    const wait = parts.waits.get(resource);
+    if (refusal !== undefined || wait !== undefined)
       return {
         resource,
         before: inside?.before ?? before[resource],
         after: inside?.after ?? before[resource],
         wanted: wanted[resource],
-        status: 'infeasible',
-        reason: refusal,
+        status: refusal === undefined ? 'deferred' : 'infeasible',
+        reason: refusal ?? wait ?? '',
         durationMs,
       };
     if (inside === undefined) return gone(resource, before, wanted, durationMs);
@@ -43,14 +46,15 @@ export function mergeChanges(parts: InstanceParts): ResourceChange[] {
   const unitsOwn = (['storage', 'bandwidth'] as const)
     .filter((resource) => before[resource] !== wanted[resource])
     .map((resource): ResourceChange => {
-      const why = parts.refused.get(resource) ?? parts.failures.get(resource) ?? '';
+      const wait = parts.waits.get(resource);
+      const why = parts.refused.get(resource) ?? wait ?? parts.failures.get(resource) ?? '';
       const done = why === '';
       return {
         resource,
         before: before[resource],
         after: done ? wanted[resource] : before[resource],
         wanted: wanted[resource],
-        status: done ? 'applied' : 'infeasible',
+        status: done ? 'applied' : wait === undefined ? 'infeasible' : 'deferred',
         reason: why,
         durationMs,
       };

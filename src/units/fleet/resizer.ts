@@ -1,9 +1,11 @@
 // A change of what runs, as one transaction over units and the agents inside them (MISSION E1):
 //
 //   admit ─▶ grow the units ─▶ the guest's own transaction ─▶ shrink the units ─▶ one answer
+//     └─ no room now ─▶ deferred ──room came──▶ admitted, told as applied
 //
 // So what grows has room in its unit before its limit rises, and what shrinks has a lower limit before its unit is claimed
 // from. Owns the order; the arithmetic is room.ts and merge.ts, claiming is unit.ts.
+import { setTimeout as pause } from 'node:timers/promises';
 import { within } from '../../agent/resize/within.ts';
 import type { Clock } from '../../base/clock.ts';
 import { BellowsError, messageOf } from '../../base/errors.ts';
@@ -17,6 +19,7 @@ import { mergeChanges } from './merge.ts';
 import { admit, type Admitted } from './room.ts';
 import { sumOf } from './sizing.ts';
 import type { FleetUnit, Placed, Settled } from './unit.ts';
+import { WaitingGrowth } from './waiting-growth.ts';
 
 /** Notifying, collecting garbage and writing inside take a moment beyond what the caller is willing to wait. */
 const guestMarginMs = 25_000;
@@ -35,6 +38,8 @@ export interface ResizerParts {
   /** Enforces the tenant's limit on the group of its machines. @throws when the kernel refuses */
   readonly limitTenant: (spec: TenantSpec) => Promise<void>;
   readonly hostAvailableBytes: () => number;
+  /** Growth that had to wait was applied. */
+  readonly onApplied: (result: ResizeResult) => void;
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: FleetTuning;
@@ -47,9 +52,20 @@ interface UnitRequest {
 
 export class Resizer {
   readonly #parts: ResizerParts;
+  readonly #waiting: WaitingGrowth;
 
   constructor(parts: ResizerParts) {
     this.#parts = parts;
+    this.#waiting = new WaitingGrowth(
+      (id, wanted) => this.#growLate(id, wanted),
+      parts.tuning.growthRetryMs,
+      parts.log,
+    );
+  }
+
+  /** Forgets what waits. */
+  close(): void {
+    this.#waiting.close();
   }
 
   async apply(request: ResizeRequest): Promise<ResizeResult> {
@@ -63,6 +79,7 @@ export class Resizer {
     for (const tenant of request.tenants)
       for (const unit of unitsOf(tenant.tenant)) of(unit).tenants.push(tenant);
     for (const { id, grant } of request.instances) {
+      this.#waiting.drop(id);
       const found = find(id);
       if (found !== undefined) of(found.unit).instances.push({ id, placed: found.placed, wanted: grant });
     }
@@ -125,17 +142,56 @@ export class Resizer {
     );
   }
 
-  async #inUnit(unit: FleetUnit, part: UnitRequest, waitMs: number): Promise<ResizeResult> {
-    const { clock, hostAvailableBytes, tuning, log } = this.#parts;
-    const startedMs = clock.monotonicMs();
+  /** @returns whether it is done with */
+  async #growLate(id: InstanceId, wanted: Partial<Resources>): Promise<boolean> {
+    const found = this.#parts.find(id);
+    if (found === undefined) return true;
+    const { unit, placed } = found;
+    const part = { tenants: [], instances: [{ id, placed, wanted: { ...placed.reserved, ...wanted } }] };
+    if (this.#admit(unit, part).some(({ waits }) => waits.size > 0)) return false;
+    const { instances } = await this.#inUnit(unit, part, 0);
+    const moved = instances.map((instance) => ({
+      ...instance,
+      changes: instance.changes.filter(({ before, after }) => before !== after),
+    }));
+    if (moved.some(({ changes }) => changes.length > 0))
+      this.#parts.onApplied({ tenants: [], instances: moved });
+    // What did not fit after all waits again by the answer's own doing.
+    return true;
+  }
+
+  #admit(unit: FleetUnit, part: UnitRequest): Admitted[] {
+    const { hostAvailableBytes, tuning } = this.#parts;
     const concerned = new Set(part.instances.map(({ id }) => id));
     const others = [...unit.placed].filter(([id]) => !concerned.has(id)).map(([, { reserved }]) => reserved);
     const asked = part.instances.map(({ id, placed, wanted }) => ({ id, present: placed.reserved, wanted }));
     const spareBytes = hostAvailableBytes() - tuning.hostReserveBytes;
-    const admitted = admit(asked, unit.vm.provisioned, sumOf(others), spareBytes);
+    return admit(asked, unit.vm.provisioned, sumOf(others), spareBytes);
+  }
+
+  /** As `#admit`, but what has no room now may find it within the time that the caller waits. */
+  async #admitInTime(unit: FleetUnit, part: UnitRequest, untilMs: number): Promise<Admitted[]> {
+    const { clock, tuning } = this.#parts;
+    for (;;) {
+      const admitted = this.#admit(unit, part);
+      const leftMs = untilMs - clock.monotonicMs();
+      if (leftMs <= 0 || admitted.every(({ waits }) => waits.size === 0)) return admitted;
+      await pause(Math.min(leftMs, tuning.growthRetryMs));
+    }
+  }
+
+  async #inUnit(unit: FleetUnit, part: UnitRequest, waitMs: number): Promise<ResizeResult> {
+    const { clock, log } = this.#parts;
+    const startedMs = clock.monotonicMs();
+    const admitted = await this.#admitInTime(unit, part, startedMs + waitMs);
+    for (const { id, wanted, waits } of admitted) {
+      const late = [...waits.keys()].map((kind) => [kind, wanted[kind]] as const);
+      if (late.length > 0) this.#waiting.put(id, Object.fromEntries(late));
+    }
     for (const { id, present, grant } of admitted) reserve(unit, id, largest(present, grant));
     const grown = await unit.settle();
-    const inside = await this.#inside(unit, part, admitted, grown, waitMs).catch((thrown: unknown) => {
+    const leftMs = Math.max(0, waitMs - (clock.monotonicMs() - startedMs));
+    const inside = await this.#inside(unit, part, admitted, grown, leftMs).catch((thrown: unknown) => {
       log.warn({ err: thrown, unit: unit.id }, 'a guest could not be resized');
       return thrown instanceof BellowsError ? thrown : new BellowsError('Internal', messageOf(thrown));
     });
@@ -187,7 +243,7 @@ export class Resizer {
   }
 
   #answer(
-    { id, present, wanted, refused }: Admitted,
+    { id, present, wanted, refused, waits }: Admitted,
     inside: InstanceChange | undefined,
     unit: FleetUnit,
     settled: Settled,
@@ -201,6 +257,7 @@ export class Resizer {
       wanted,
       inside,
       refused,
+      waits,
       failures: settled.failures,
       shortBytes: wanted.memory < present.memory ? settled.shortBytes : 0,
       durationMs,

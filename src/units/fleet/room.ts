@@ -10,9 +10,12 @@ export interface Asked {
 }
 
 export interface Admitted extends Asked {
-  /** What it may be given: `wanted`, but for the resources that are refused. */
+  /** What it may be given now: `wanted`, but for the resources that are refused or have to wait. */
   readonly grant: Resources;
+  /** Never in this unit, and why. */
   readonly refused: ReadonlyMap<ResourceKind, string>;
+  /** Not now, for somebody else has it, and why. */
+  readonly waits: ReadonlyMap<ResourceKind, string>;
 }
 
 /**
@@ -33,27 +36,31 @@ export function admit(
   let spareBytes = hostSpareBytes;
   return asked.map(({ id, present, wanted }) => {
     const refused = new Map<ResourceKind, string>();
+    const waits = new Map<ResourceKind, string>();
     for (const kind of ['memory', 'storage'] as const) {
       const more = wanted[kind] - present[kind];
       if (more <= 0) continue;
-      if (taken[kind] + more > provisioned[kind]) {
+      if (wanted[kind] > provisioned[kind]) {
+        refused.set(kind, `its unit was provisioned with ${humanBytes(provisioned[kind])} of ${kind}`);
+      } else if (taken[kind] + more > provisioned[kind]) {
         const left = Math.max(0, provisioned[kind] - taken[kind] + present[kind]);
-        refused.set(
+        waits.set(
           kind,
-          `its unit was provisioned with ${humanBytes(provisioned[kind])} of ${kind} and can leave it ${humanBytes(left)}`,
+          `others in its unit have the rest of its ${humanBytes(provisioned[kind])} of ${kind}, and leave it ${humanBytes(left)}`,
         );
       } else if (kind === 'memory' && more > spareBytes) {
-        refused.set(kind, `the host has only ${humanBytes(Math.max(0, spareBytes))} of memory to give`);
+        waits.set(kind, `the host has only ${humanBytes(Math.max(0, spareBytes))} of memory to give`);
       } else {
         taken[kind] += more;
         if (kind === 'memory') spareBytes -= more;
       }
     }
+    const stays = (kind: ResourceKind): boolean => refused.has(kind) || waits.has(kind);
     const grant = {
       ...wanted,
-      ...(refused.has('memory') ? { memory: present.memory } : {}),
-      ...(refused.has('storage') ? { storage: present.storage } : {}),
+      ...(stays('memory') ? { memory: present.memory } : {}),
+      ...(stays('storage') ? { storage: present.storage } : {}),
     };
-    return { id, present, wanted, grant, refused };
+    return { id, present, wanted, grant, refused, waits };
   });
 }

@@ -14,7 +14,6 @@ import type { UnitHandle } from '../port.ts';
 import type { VmDriver } from '../vm/port.ts';
 import type { FleetConfig, FleetTuning } from './config.ts';
 import type { GuestLogs } from './guest-logs.ts';
-import { hostMemory } from './host-memory.ts';
 import { Meter } from './measure.ts';
 import type { UnitRecords } from './records.ts';
 import { Residents } from './residents.ts';
@@ -49,6 +48,8 @@ export interface RunningContext {
   readonly tuning: FleetTuning;
   /** What the kernel knows of a unit's process. */
   readonly activityOf: (pid: number) => ProcessActivity | undefined;
+  /** Memory that the host could give now, by the kernel's word. */
+  readonly hostAvailableBytes: () => number;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
   /** What a new unit's agent says that it enforces. */
   readonly onCapabilities: (capabilities: AgentCapabilities) => void;
@@ -73,7 +74,7 @@ export class Running {
     this.driver = driver;
     this.cgroup = cgroup;
     const { config, layout, records, logs, broken, code, tenants, clock, log, tuning, emit } = context;
-    const { activityOf } = context;
+    const { activityOf, hostAvailableBytes } = context;
     const units = (): FleetUnit[] => this.roster.all();
     this.meter = new Meter(driver, clock);
     this.roster = new Roster({
@@ -96,7 +97,7 @@ export class Running {
       provision: () => this.#provision(),
       warm: () => units().filter(({ state }) => state === 'warm'),
       busy: () => this.starts.busy,
-      hostAvailableBytes: () => hostMemory().memoryAvailableBytes,
+      hostAvailableBytes,
       clock,
       log,
       tuning,
@@ -142,7 +143,8 @@ export class Running {
         return before;
       },
       limitTenant: (spec) => limitTenant(cgroup, spec),
-      hostAvailableBytes: () => hostMemory().memoryAvailableBytes,
+      hostAvailableBytes,
+      onApplied: (result) => emit({ event: 'applied', data: result }),
       clock,
       log,
       tuning,

@@ -5,11 +5,14 @@ import type { Resources } from '../../model/resources.ts';
 import { defaultBandwidth } from '../../model/workload.ts';
 import { defaultUnitMemoryBytes, defaultUnitStorageBytes, mostUnitCpus } from './config.ts';
 
-export function defaultUnitSize(memoryBytes: number = defaultUnitMemoryBytes): Resources {
+export function defaultUnitSize(
+  memoryBytes: number = defaultUnitMemoryBytes,
+  storageBytes: number = defaultUnitStorageBytes,
+): Resources {
   return {
     memory: memoryBytes as Bytes,
     cpu: (Math.min(availableParallelism(), mostUnitCpus) * 1000) as Millicores,
-    storage: defaultUnitStorageBytes as Bytes,
+    storage: storageBytes as Bytes,
     bandwidth: defaultBandwidth,
   };
 }
