@@ -112,6 +112,7 @@ export class Agent {
       runtimeDirectory: this.#runtimeDirectory,
       handles: this.#handles,
       onChange: (data) => emit({ event: 'instance', data }),
+      onReachable: (id, endpoint) => emit({ event: 'reachable', data: { id, endpoint } }),
     });
     this.#instances = new Instances({
       cells: this.#cells,

@@ -3,7 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import type { z } from 'zod';
-import type { agentHello, AgentProtocol, TenantSpec, UnitEvent } from '../protocol/agent.ts';
+import type { InstanceId } from '../base/ids.ts';
+import type { agentHello, AgentProtocol, Endpoint, TenantSpec, UnitEvent } from '../protocol/agent.ts';
 import type { Caller, EventOf, ResultOf } from '../protocol/rpc.ts';
 import type { InstanceInfo } from '../model/instance.ts';
 import type { Tenant } from '../model/tenant.ts';
@@ -144,7 +145,13 @@ export class AgentLink {
           ? { phase: 'serving', known }
           : info.state === 'stopping'
             ? { phase: 'stopping', known, why: 'it was being stopped' }
-            : { phase: 'starting', known, unanswered: true },
+            : {
+                phase: 'starting',
+                known,
+                unanswered: true,
+                // As the agent has told, perhaps an earlier controller.
+                reachableAt: spec.kind === 'function' && endpoint.door === undefined ? endpoint : null,
+              },
         idle: usable,
         lastUsedMs: nowMs,
         servingSinceMs: usable ? info.startedAtMs : null,
@@ -169,6 +176,9 @@ export class AgentLink {
       case 'exited':
         actual.remove(event.data.id, event.data.reason, event.data.oomKilled);
         return;
+      case 'reachable':
+        this.#onReachable(event.data.id, event.data.endpoint);
+        return;
       case 'applied':
         onApplied(event.data);
         return;
@@ -178,6 +188,12 @@ export class AgentLink {
       case 'poolChanged':
         return;
     }
+  }
+
+  #onReachable(id: InstanceId, reachableAt: Endpoint): void {
+    const tracked = this.#parts.actual.get(id);
+    if (tracked?.life.phase === 'starting')
+      this.#parts.actual.set({ ...tracked, life: { ...tracked.life, reachableAt } });
   }
 
   #onInstance(info: InstanceInfo): void {

@@ -25,7 +25,10 @@ export const frameType = {
   bound: 2,
   /** Payload: JSON {@link InvocationError}. */
   bindFailed: 3,
-  /** gateway → instance: run the handler once; layout in {@link encodeInvoke}. Run strictly in the order received. */
+  /**
+   * gateway → instance: run the handler once; layout in {@link encodeInvoke}. Run strictly in the order received. What comes
+   * before the instance serves waits in it, and is never run when the bind fails or its link ends first.
+   */
   invoke: 4,
   /** instance → gateway: the buffered answer; layout in {@link encodeResult}. Ends the invocation. */
   result: 5,
@@ -53,6 +56,8 @@ export const frameType = {
   pong: 18,
   /** agent → instance: JSON {@link Proceed}. Everything is in place that a gated `bind` waits for; user code may load now. */
   proceed: 19,
+  /** instance → every link: a function is bound and begins with what waits. Also sent to each new link when it already is. */
+  serving: 20,
 } as const;
 
 /** What the runtime needs to become a workload's instance. */

@@ -37,6 +37,8 @@ export const instanceRoute = z.object({
   workload: workloadKey,
   generation: z.string(),
   endpoint,
+  /** It listens, and takes one invocation to begin with, but does not serve yet: it says itself when it does. */
+  starting: z.boolean(),
   frozen: z.boolean(),
   grant: resources,
 });

@@ -91,6 +91,48 @@ export function runtimeContract(name: string, subject: ContractSubject): void {
       ).toEqual(ids);
     });
 
+    test('what comes before the bind and while code loads is run when it serves, which is said first', async () => {
+      const { client, bind } = await started(subject.workloads.echo);
+      const ids = [client.sendInvoke(1)];
+      const binding = bind();
+      ids.push(client.sendInvoke(2));
+      expect(await binding).toEqual({ is: 'bound' });
+      ids.push(client.sendInvoke(3));
+      const answers = await Promise.all(ids.map((id) => client.answerTo(id)));
+      expect(answers.map((answer) => (answer.json() as { event: unknown }).event)).toEqual([1, 2, 3]);
+      const told = client.frames.filter(
+        ({ type }) => type === frameType.serving || type === frameType.result,
+      );
+      expect(told.map(({ type }) => type)).toEqual([
+        frameType.serving,
+        frameType.result,
+        frameType.result,
+        frameType.result,
+      ]);
+    });
+
+    test('what came early is not run when its link ended, or the code can not be loaded', async () => {
+      const { instance: running, client, bind } = await started(subject.workloads.echo);
+      const gone = await running.client();
+      gone.sendInvoke('gone');
+      const ping = gone.send(frameType.ping);
+      await gone.frame((frame) => frame.type === frameType.pong && frame.id === ping);
+      gone.socket.destroy();
+      const after = client.send(frameType.ping);
+      await client.frame((frame) => frame.type === frameType.pong && frame.id === after);
+      expect(await bind()).toEqual({ is: 'bound' });
+      expect((await client.invoke('here')).json()).toMatchObject({ event: 'here' });
+      expect(running.output).not.toContain('seen "gone"');
+      await running.dispose();
+
+      const broken = await started(subject.workloads.doesNotLoad);
+      const early = broken.client.sendInvoke('early');
+      expect(await broken.bind()).toMatchObject({ is: 'failed' });
+      await broken.instance.exited();
+      await expect(broken.client.answerTo(early)).rejects.toThrow('closed');
+      expect(broken.client.frames.some(({ type }) => type === frameType.serving)).toBe(false);
+    });
+
     test('an error of the handler is answered in the shape of Lambda, and the next event is served', async () => {
       const { client } = await bound(subject.workloads.fails);
       for (let round = 0; round < 2; round += 1) {

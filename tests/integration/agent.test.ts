@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { newInstanceId, type TenantId, type WorkloadKey } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
+import type { Endpoint } from '../../src/protocol/agent.ts';
 import { groupDirectory, memoryLimitOf, cpuLimitOf } from '../support/kernel.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import {
@@ -14,6 +15,7 @@ import {
   evalHandler,
   eventually,
   functionSpec,
+  invoke,
   isRoot,
   kill,
   mebibytes,
@@ -150,6 +152,36 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
     expect((await unit.caller.call('list', {})).instances.length).toBe(1);
     await stop(unit, spec.id);
   });
+
+  test.each(['from the pool', 'without one'])(
+    'what a function is sent while it starts is run once it serves, in the order it came: %s',
+    async (way) => {
+      const slow = writeCode(unit, 'slow', {
+        'index.mjs': `await new Promise((done) => setTimeout(done, 300));
+          let calls = 0;
+          export const handler = async (event) => ({ event, call: ++calls });`,
+      });
+      await unit.caller.call('setPool', { size: way === 'from the pool' ? 1 : 0 });
+      await isReady(unit, way === 'from the pool' ? 1 : 0);
+      const spec = functionSpec(slow);
+      const started = start(unit, spec);
+      const reachable = (): Endpoint | undefined =>
+        unit.events.flatMap(({ event, data }) =>
+          event === 'reachable' && data.id === spec.id ? [data.endpoint] : [],
+        )[0];
+      await eventually(() => reachable() !== undefined);
+      let answered = false;
+      void started.then(() => (answered = true));
+      const endpoint = reachable() as Endpoint;
+      const first = invoke(endpoint, 'first');
+      expect(answered).toBe(false);
+      expect(await first).toMatchObject({ event: 'first', call: 1 });
+      expect((await started).pooled).toBe(way === 'from the pool');
+      expect(await invoke(endpoint, 'second')).toMatchObject({ event: 'second', call: 2 });
+      await stop(unit, spec.id);
+      await unit.caller.call('setPool', { size: 0 });
+    },
+  );
 
   test.each([
     ['throws while it loads', `throw new TypeError('broken');`, 'TypeError', 'broken'],

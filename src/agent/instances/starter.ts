@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
+import type { InstanceId } from '../../base/ids.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType, type BindRequest, type Proceed } from '../../protocol/instance.ts';
@@ -42,6 +43,8 @@ export interface StarterOptions {
   readonly runtimeDirectory: string;
   readonly handles: Handles;
   readonly onChange: (info: InstanceInfo) => void;
+  /** A function's instance that starts listens already. */
+  readonly onReachable: (id: InstanceId, endpoint: Endpoint) => void;
 }
 
 export class Starter {
@@ -133,6 +136,7 @@ export class Starter {
     this.#surroundings.furnishBound(instance, group);
     const ready = cells.whenReady(cell);
     const answered = this.#sendBind(instance, planFor, false, deadlineMs);
+    this.#tellReachable(instance);
     // Whether it began to read tells whose fault it is when it ends.
     await ready;
     await this.#whenBound(instance, answered, deadlineMs);
@@ -151,6 +155,7 @@ export class Starter {
     const instance = this.#instance(spec, cell, true, { mode: 'frames', port: null });
     register(instance);
     const answered = this.#sendBind(instance, planFor, true, deadlineMs);
+    this.#tellReachable(instance);
     // The frame leaves with this turn of the event loop; while the process prepares itself it gets what user code will find.
     await nextTurn();
     await this.#surroundings.makeGroup(spec, group);
@@ -205,6 +210,11 @@ export class Starter {
     // Awaited later; what fails before that is thrown first.
     answered.catch(() => undefined);
     return answered;
+  }
+
+  /** What it begins with can be sent while it starts: that saves the round trip after. */
+  #tellReachable({ spec, endpoint }: Instance): void {
+    if (spec.kind === 'function') this.#options.onReachable(spec.id, endpoint);
   }
 
   /** @throws StartFailure */

@@ -74,7 +74,7 @@ export class Admission {
       actual.set({
         ...tracked,
         spec: { ...spec, grant },
-        life: { phase: 'starting', known: null, unanswered: false },
+        life: { phase: 'starting', known: null, unanswered: false, reachableAt: null },
       });
       return { admitted: true };
     }

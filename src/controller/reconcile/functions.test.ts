@@ -1,8 +1,9 @@
 // Instances of functions: as many as are needed, as few as will do, and never more than is allowed.
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { parseWorkloadName } from '../../base/ids.ts';
 import { gib } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
+import type { InstanceSpec } from '../../protocol/agent.ts';
 import {
   acme,
   app,
@@ -37,6 +38,40 @@ describe('acquire', () => {
       true,
     );
     expect(await harness.running()).toEqual([id]);
+  });
+
+  test('its route is sent while it starts, as soon as it can be reached, and again when it serves', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    harness.agent.script.next('start', { do: 'delay', ms: 50 });
+    const acquired = gateway.acquire(hello);
+    const starting = (): boolean[] =>
+      gateway.changes.flatMap((change) => (change.change === 'instance' ? [change.instance.starting] : []));
+    await eventually(() => expect(harness.starts).toBe(1));
+    const spec = harness.agent.calls.find(({ method }) => method === 'start')?.params as InstanceSpec;
+    const endpoint = { runDirectory: '/mock', mode: 'frames', port: null } as const;
+    harness.agent.emit({ event: 'reachable', data: { id: spec.id, endpoint } });
+    await eventually(() => expect(starting()).toEqual([true]));
+    expect(await acquired).toBe(spec.id);
+    expect(starting()).toEqual([true, false]);
+  });
+
+  test('one that could be reached and fails to start is gone before that is answered', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    let heard: string[] = [];
+    const { promise: failed, resolve: fail } = Promise.withResolvers<undefined>();
+    vi.spyOn(harness.agent.handlers, 'start').mockImplementation(async ({ id }) => {
+      const endpoint = { runDirectory: '/mock', mode: 'frames', port: null } as const;
+      harness.agent.emit({ event: 'reachable', data: { id, endpoint } });
+      await failed;
+      return { outcome: 'failed', error: { errorType: 'TypeError', errorMessage: 'broken', trace: [] } };
+    });
+    const refused = gateway.acquire(hello).catch(() => (heard = gateway.changes.map(({ change }) => change)));
+    await eventually(() => expect(gateway.changes.at(-1)?.change).toBe('instance'));
+    fail(undefined);
+    await refused;
+    expect(heard.at(-1)).toBe('instanceGone');
   });
 
   test('three that wait at once get three instances, and asking five times more for them starts no more', async () => {

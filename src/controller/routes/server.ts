@@ -63,9 +63,12 @@ export class GatewayServer {
             return parts.publisher.table();
           },
           acquire: async (need) => {
-            const id = await parts.acquire(need);
-            parts.gateways.flush();
-            return { id };
+            try {
+              return { id: await parts.acquire(need) };
+            } finally {
+              // Also before a refusal: what was sent ahead to an instance that could not start is refused with the rest.
+              parts.gateways.flush();
+            }
           },
           discard: async ({ id, reason }) => {
             await parts.discard(id, reason);

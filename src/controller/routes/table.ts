@@ -33,17 +33,16 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
 }
 
 /** Undefined for an instance that gets nothing new. */
-export function instanceRouteOf(tracked: Tracked): InstanceRoute | undefined {
-  if (tracked.life.phase !== 'serving') return undefined;
-  const { info, endpoint } = tracked.life.known;
-  return {
-    id: info.id,
-    workload: info.workload,
-    generation: info.generation,
-    endpoint,
-    frozen: info.state === 'frozen',
-    grant: info.grant,
-  };
+export function instanceRouteOf({ spec, life }: Tracked): InstanceRoute | undefined {
+  const { id, workload, generation } = spec;
+  if (life.phase === 'starting' && life.reachableAt !== null) {
+    const { grant } = spec;
+    return { id, workload, generation, endpoint: life.reachableAt, starting: true, frozen: false, grant };
+  }
+  if (life.phase !== 'serving') return undefined;
+  const { info, endpoint } = life.known;
+  const frozen = info.state === 'frozen';
+  return { id, workload, generation, endpoint, starting: false, frozen, grant: info.grant };
 }
 
 /** Whether a gateway would do anything otherwise. */

@@ -25,6 +25,8 @@ export type Life =
       readonly known: Known | null;
       /** Whether our call to start it ended without an answer: the agent's list decides whether it lives. */
       readonly unanswered: boolean;
+      /** Where it takes what it is to begin with, once it listens; null before, and where nothing is sent ahead. */
+      readonly reachableAt: Endpoint | null;
     }
   | { readonly phase: 'serving'; readonly known: Known }
   | { readonly phase: 'retiring'; readonly known: Known; readonly why: string }

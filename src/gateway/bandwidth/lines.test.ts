@@ -28,6 +28,7 @@ const instanceRoute = (index: number, bandwidth: number): InstanceRoute => ({
   workload: key,
   generation: 'g',
   endpoint: { runDirectory: '/none', mode: 'frames', port: null },
+  starting: false,
   frozen: false,
   grant: { ...defaultRequest, bandwidth: bandwidth as BytesPerSecond },
 });

@@ -76,7 +76,8 @@ class Bench {
     );
   }
 
-  add(id: string, generation = 'g1', frozen = false): void {
+  /** An instance whose link is open. */
+  add(id: string, { generation = 'g1', frozen = false, starting = false } = {}): void {
     const frames: { id: number; name: string }[] = [];
     this.sent.set(id, frames);
     const sendWritten = (write: (batch: FrameBatch) => void): boolean => {
@@ -90,12 +91,15 @@ class Bench {
       return true;
     };
     this.pool.addInstance(
-      id as InstanceId,
-      generation,
+      { id: id as InstanceId, generation, starting, frozen },
       { sendWritten, pause() {}, resume() {}, close() {} },
-      frozen,
     );
     this.pool.linkOpened(id as InstanceId);
+  }
+
+  /** One that has just loaded its code. */
+  serve(id: string): void {
+    this.pool.onFrame(id as InstanceId, { type: frameType.serving, id: 0, payload: Buffer.alloc(0) });
   }
 
   submit(name: string): Invocation {
@@ -356,7 +360,7 @@ describe('instances', () => {
 
   test('that were frozen when this gateway began are thawed, too', async () => {
     const bench = new Bench();
-    bench.add('a', 'g1', true);
+    bench.add('a', { frozen: true });
     bench.submit('1');
     expect(bench.names('a')).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
@@ -394,6 +398,117 @@ describe('instances', () => {
   });
 });
 
+describe('an instance that starts', () => {
+  test('has the first request already when its code is loaded, and gets the others then', () => {
+    const bench = new Bench();
+    for (const name of ['1', '2']) bench.submit(name);
+    bench.add('a', { starting: true });
+    expect(bench.names('a')).toEqual(['1']);
+    bench.serve('a');
+    bench.answer('a');
+    bench.answer('a');
+    expect(bench.ended).toEqual(['1 ok', '2 ok']);
+    expect(bench.calls.filter((call) => call === 'acquire')).toEqual(['acquire']);
+  });
+
+  test('gets none ahead where another serves, which may be free sooner', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.add('b', { starting: true });
+    for (const name of ['1', '2']) bench.submit(name);
+    expect(bench.names('b')).toEqual([]);
+    bench.answer('a');
+    expect(bench.names('a')).toEqual(['2']);
+  });
+
+  test('counts the time of what it was sent from when it serves', () => {
+    const bench = new Bench();
+    bench.submit('1');
+    bench.add('a', { starting: true });
+    vi.advanceTimersByTime(5000);
+    bench.serve('a');
+    vi.advanceTimersByTime(900);
+    expect(bench.ended).toEqual([]);
+    vi.advanceTimersByTime(200);
+    expect(bench.ended).toEqual(['1 functionError Sandbox.Timedout']);
+    expect(bench.broken).toEqual(['a timedOut 1000 ms']);
+  });
+
+  test.each(['link, reason', 'reason, link'])(
+    'and ends before it serves leaves its request to another: %s',
+    (order) => {
+      const bench = new Bench();
+      bench.submit('1');
+      bench.add('a', { starting: true });
+      const steps = [
+        () => bench.pool.linkLost('a' as InstanceId),
+        () => bench.pool.instanceGone('a' as InstanceId, { reason: 'redeployed', oomKilled: false }),
+      ];
+      for (const step of order === 'link, reason' ? steps : steps.reverse()) step();
+      expect(bench.ended).toEqual([]);
+      bench.add('b', { starting: true });
+      expect(bench.names('b')).toEqual(['1']);
+      bench.serve('b');
+      bench.answer('b');
+      expect(bench.ended).toEqual(['1 ok']);
+      expect(bench.broken).toEqual([]);
+    },
+  );
+
+  test('and dies when it has begun fails what it was sent, whatever is heard first', () => {
+    const bench = new Bench();
+    bench.submit('1');
+    bench.add('a', { starting: true });
+    bench.pool.instanceGone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
+    bench.serve('a');
+    bench.pool.linkLost('a' as InstanceId);
+    expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
+    bench.add('b');
+    expect(bench.names('b')).toEqual([]);
+  });
+
+  test('and is gone while its link says nothing counts as one that had begun', () => {
+    const bench = new Bench();
+    bench.submit('1');
+    bench.add('a', { starting: true });
+    bench.pool.instanceGone('a' as InstanceId, { reason: 'signal: killed', oomKilled: false });
+    vi.advanceTimersByTime(defaultInvokeTuning.deathReasonMs);
+    expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
+  });
+
+  test('and does not come to serve gives the error of its start to all who wait', async () => {
+    const bench = new Bench();
+    const { promise, reject } = Promise.withResolvers<unknown>();
+    bench.acquire = () => promise;
+    for (const name of ['1', '2']) bench.submit(name);
+    bench.add('a', { starting: true });
+    bench.pool.linkLost('a' as InstanceId);
+    bench.pool.instanceGone('a' as InstanceId, { reason: 'it failed', oomKilled: false });
+    expect(bench.ended).toEqual([]);
+    reject(new BellowsError('StartFailed', '{"errorType":"Runtime.Init","errorMessage":"","trace":[]}'));
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.ended).toEqual(['1 functionError Runtime.Init', '2 functionError Runtime.Init']);
+    expect(bench.calls).toEqual(['acquire']);
+  });
+
+  test('and hangs for longer than any start may take is given up, and its request with it', () => {
+    const bench = new Bench();
+    bench.submit('1');
+    bench.add('a', { starting: true });
+    vi.advanceTimersByTime(defaultInvokeTuning.acquireTimeoutMs);
+    expect(bench.ended).toEqual(['1 unavailable']);
+    expect(bench.discarded).toEqual(['a']);
+  });
+
+  test('of a function that is deleted leaves nobody waiting', () => {
+    const bench = new Bench();
+    bench.submit('1');
+    bench.add('a', { starting: true });
+    bench.pool.close();
+    expect(bench.ended).toEqual(['1 gone']);
+  });
+});
+
 test('whatever happens, every request ends exactly once and the counts come back to nothing', async () => {
   const step = fc.oneof(
     { weight: 6, arbitrary: fc.constant('submit' as const) },
@@ -403,6 +518,8 @@ test('whatever happens, every request ends exactly once and the counts come back
       'die' as const,
       'lose' as const,
       'add' as const,
+      'start' as const,
+      'serve' as const,
       'retire' as const,
       'cancel' as const,
       'freeze' as const,
@@ -446,7 +563,13 @@ test('whatever happens, every request ends exactly once and the counts come back
             bench.pool.linkOpened(id as InstanceId);
             break;
           case 'add':
-            bench.add(`i${(instances += 1)}`, `g${generation}`);
+            bench.add(`i${(instances += 1)}`, { generation: `g${generation}` });
+            break;
+          case 'start':
+            bench.add(`i${(instances += 1)}`, { generation: `g${generation}`, starting: true });
+            break;
+          case 'serve':
+            bench.serve(id);
             break;
           case 'retire':
             void bench.pool.retire(id as InstanceId);
@@ -470,7 +593,7 @@ test('whatever happens, every request ends exactly once and the counts come back
             bench.pool.setRoute({ ...route, generation: `g${(generation += 1)}` });
         }
       }
-      await vi.advanceTimersByTimeAsync(60_000);
+      await vi.advanceTimersByTimeAsync(2 * defaultInvokeTuning.acquireTimeoutMs);
       const ended = bench.ended.map((line) => line.split(' ')[0]);
       expect(new Set(ended).size).toBe(ended.length);
       expect(ended.length + cancelled.size).toBe(count);

@@ -1,18 +1,17 @@
 // The instances of one function and the requests that wait for them: who runs what, in which order, and what
 // becomes of it when an instance is slow, dies or is frozen. Everything it does to the world is injected.
 // Owns dispatch, queueing and time-outs. Does not own the choice of an instance (slots.ts), links (links/), freezing and
-// starting (reserve.ts), or answers (sinks).
+// starting (reserve.ts), what a death or a time-out is answered (deaths.ts), or answers (sinks).
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
-import type { BrokenInvocation } from '../../protocol/agent.ts';
-import { decodeResult, frameType, invokeFlag, outcome } from '../../protocol/instance.ts';
-import type { WorkloadRoute } from '../../protocol/routes.ts';
+import { decodeResult, frameType, outcome } from '../../protocol/instance.ts';
+import type { InstanceRoute, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { FunctionConcurrency } from './concurrency.ts';
+import { Deaths } from './deaths.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure, Invocation } from './invocation.ts';
-import { Orphans, type Orphan } from './orphans.ts';
-import { exitedPayload, exitWords, timedOutPayload, type Death } from './payloads.ts';
+import type { Death } from './payloads.ts';
 import { WaitingQueue } from './queue.ts';
 import { Reserve } from './reserve.ts';
 import { ServiceTimes } from './service-times.ts';
@@ -28,7 +27,7 @@ export class FunctionPool {
   readonly #queue: WaitingQueue<Invocation>;
   readonly #times = new ServiceTimes();
   readonly #reserve: Reserve;
-  readonly #orphans = new Orphans();
+  readonly #deaths: Deaths;
   #recheckTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -44,6 +43,7 @@ export class FunctionPool {
     this.#concurrency = concurrency;
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#queue = new WaitingQueue(tuning);
+    this.#deaths = new Deaths(effects, tuning, (invocation, failure) => this.#fail(invocation, failure));
     this.#reserve = new Reserve(effects, tuning, {
       onStartFailed: (failure) => this.#startFailed(failure),
       onChange: () => this.#dispatch(),
@@ -78,6 +78,7 @@ export class FunctionPool {
   /** The workload was deleted: whoever waits is told so. */
   close(): void {
     clearTimeout(this.#recheckTimer);
+    for (const slot of this.#slots.all()) if (slot.state === 'starting') this.#takeBack(slot);
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, { kind: 'gone' });
     for (const id of this.#slots.ids()) this.instanceGone(id, { reason: 'signal: killed', oomKilled: false });
     this.#concurrency.close();
@@ -119,44 +120,70 @@ export class FunctionPool {
 
   // ---- instances
 
-  addInstance(id: InstanceId, generation: string, link: SlotLink, frozen: boolean): void {
-    this.#slots.add(new Slot(id, generation, link, frozen, this.#effects.clock.monotonicMs()));
+  addInstance(
+    instance: Pick<InstanceRoute, 'id' | 'generation' | 'starting' | 'frozen'>,
+    link: SlotLink,
+  ): void {
+    this.#slots.add(new Slot(instance, link, this.#effects.clock.monotonicMs()));
   }
 
   /** Its link is open. */
   linkOpened(id: InstanceId): void {
     const slot = this.#slots.get(id);
     if (slot === undefined || slot.state !== 'connecting') return;
-    slot.state = slot.frozenBelow ? 'frozen' : 'ready';
+    slot.state = slot.frozenBelow ? 'frozen' : slot.serves ? 'ready' : 'starting';
     slot.idleSinceMs = this.#effects.clock.monotonicMs();
     this.#dispatch();
+  }
+
+  /** It says, or the controller does, that its code is loaded: it begins with what was sent ahead. */
+  instanceServes(id: InstanceId): void {
+    const slot = this.#slots.get(id);
+    if (slot === undefined || slot.serves) return;
+    slot.serves = true;
+    if (slot.state !== 'starting') return;
+    slot.state = 'ready';
+    clearTimeout(slot.timer);
+    slot.timer = undefined;
+    slot.idleSinceMs = this.#effects.clock.monotonicMs();
+    if (slot.inflight.length > 0) this.#headStarts(slot);
+    if (slot.death === undefined) this.#dispatch();
+    else this.instanceGone(id, slot.death);
   }
 
   /** Its link broke. Whoever had something in flight can not be trusted again: its state is unknown. */
   linkLost(id: InstanceId): void {
     const slot = this.#slots.get(id);
     if (slot === undefined || slot.state === 'ended') return;
+    // All that it sent was read, and that it begins was not among it.
+    if (slot.state === 'starting') this.#takeBack(slot);
+    if (slot.death !== undefined) {
+      this.instanceGone(id, slot.death);
+      return;
+    }
     if (slot.inflight.length === 0) {
       slot.frozenBelow = slot.state === 'freezing' || slot.state === 'frozen' || slot.state === 'thawing';
       slot.state = 'connecting';
+      this.#dispatch();
       return;
     }
     const head = this.#end(slot);
     if (head === undefined) return;
-    this.#orphans.add(id, { invocation: head, ranMs: this.#ranMs(slot) }, this.#tuning.deathReasonMs, () => {
-      this.#bury(id, { reason: '', oomKilled: false });
-      this.#effects.discard(id, 'its link broke while it ran an invocation');
-    });
+    this.#deaths.linkBroke(id, { invocation: head, ranMs: this.#ranMs(slot) });
     this.#dispatch();
   }
 
   /** The controller says that it ended, and why. */
   instanceGone(id: InstanceId, death: Death): void {
-    this.#bury(id, death);
+    this.#deaths.reasonKnown(id, death);
     const slot = this.#slots.get(id);
+    if (slot?.state === 'starting' && slot.inflight.length > 0) {
+      this.#awaitLinkEnd(slot, death);
+      return;
+    }
     if (slot !== undefined) {
       const head = this.#end(slot);
-      if (head !== undefined) this.#died(id, { invocation: head, ranMs: this.#ranMs(slot) }, death);
+      if (head !== undefined) this.#deaths.died(id, { invocation: head, ranMs: this.#ranMs(slot) }, death);
     }
     this.#dispatch();
   }
@@ -175,6 +202,7 @@ export class FunctionPool {
     const slot = this.#slots.get(id);
     if (slot === undefined) return;
     const { type } = frame;
+    if (type === frameType.serving) this.instanceServes(id);
     if (type < frameType.result || type > frameType.streamEnd) return;
     const head = slot.inflight[0];
     if (head === undefined || head.frameId !== frame.id)
@@ -206,7 +234,7 @@ export class FunctionPool {
 
   #dispatch(): void {
     while (this.#queue.size > 0) {
-      const slot = this.#slots.pick(this.#mostAhead());
+      const slot = this.#slots.pick(this.#mostAhead()) ?? this.#slots.pickStarting();
       if (slot === undefined) break;
       const invocation = this.#queue.shift();
       if (invocation === undefined) break;
@@ -216,7 +244,7 @@ export class FunctionPool {
     if (oldest === undefined) return;
     this.#reserve.help(this.#slots.usable(), {
       generation: this.#route.generation,
-      waiting: this.#queue.size,
+      waiting: this.#queue.size + this.#slots.sentAhead,
       oldestWaitMs: this.#effects.clock.monotonicMs() - oldest.queuedAtMs,
       averageMs: this.#times.averageMs ?? null,
       cap: this.#concurrency.cap,
@@ -243,7 +271,9 @@ export class FunctionPool {
     slot.inflight.push(invocation);
     const { timeoutMs } = this.#route;
     slot.link.sendWritten((batch) => invocation.write(batch, timeoutMs));
-    if (slot.inflight.length === 1) this.#headStarts(slot);
+    if (slot.state === 'starting')
+      slot.timer = setTimeout(() => this.#neverServed(slot), this.#tuning.acquireTimeoutMs);
+    else if (slot.inflight.length === 1) this.#headStarts(slot);
   }
 
   #headStarts(slot: Slot): void {
@@ -264,13 +294,7 @@ export class FunctionPool {
     }
     this.#end(slot);
     const { timeoutMs } = this.#route;
-    const logTail = this.#logBroken(slot.id, head, timeoutMs, { kind: 'timedOut', timeoutMs });
-    this.#fail(head, {
-      kind: 'functionError',
-      payload: timedOutPayload(head.requestId, timeoutMs),
-      timedOut: true,
-      logTail,
-    });
+    this.#deaths.timedOut(slot.id, head, timeoutMs);
     this.#effects.discard(slot.id, `an invocation timed out after ${timeoutMs} ms`);
     this.#dispatch();
   }
@@ -308,6 +332,31 @@ export class FunctionPool {
     this.#queue.unshift(slot.inflight.splice(0));
   }
 
+  /** From an instance that ends before it served. It gets nothing new, should it live. */
+  #takeBack(slot: Slot): void {
+    clearTimeout(slot.timer);
+    slot.timer = undefined;
+    if (slot.inflight.length > 0) slot.retiring = true;
+    this.#giveBack(slot);
+  }
+
+  /** It is gone, and what it said last may not have been read: whether it had begun. Unless that is known soon, it had. */
+  #awaitLinkEnd(slot: Slot, death: Death): void {
+    slot.death = death;
+    slot.retiring = true;
+    clearTimeout(slot.timer);
+    slot.timer = setTimeout(() => this.instanceServes(slot.id), this.#tuning.deathReasonMs);
+  }
+
+  /** The controller lets no start take so long: neither it nor the agent is there to end it. */
+  #neverServed(slot: Slot): void {
+    const head = this.#end(slot);
+    if (head !== undefined)
+      this.#fail(head, { kind: 'unavailable', message: 'The instance did not start in time.' });
+    this.#effects.discard(slot.id, 'it was sent an invocation and did not begin');
+    this.#dispatch();
+  }
+
   /** Takes the slot away; what it had not begun goes back. @returns what it had begun */
   #end(slot: Slot): Invocation | undefined {
     slot.state = 'ended';
@@ -319,40 +368,13 @@ export class FunctionPool {
     return head;
   }
 
-  #bury(id: InstanceId, death: Death): void {
-    const orphan = this.#orphans.take(id);
-    if (orphan !== undefined) this.#died(id, orphan, death);
-  }
-
-  #died(id: InstanceId, { invocation, ranMs }: Orphan, death: Death): void {
-    const words = exitWords(death);
-    const logTail = this.#logBroken(id, invocation, ranMs, { kind: 'exited', ...words });
-    this.#fail(invocation, {
-      kind: 'functionError',
-      payload: exitedPayload(invocation.requestId, words),
-      timedOut: false,
-      logTail,
-    });
-  }
-
-  /** @returns the log's tail for a caller who asked for it: nobody else waits */
-  #logBroken(
-    id: InstanceId,
-    { requestId, flags }: Invocation,
-    durationMs: number,
-    cause: BrokenInvocation['cause'],
-  ): Promise<Buffer> | undefined {
-    const tail = this.#effects.logBroken(id, { requestId, durationMs, cause });
-    return (flags & invokeFlag.logTail) === 0 ? undefined : tail;
-  }
-
   #ranMs(slot: Slot): number {
     return Math.max(0, this.#effects.clock.monotonicMs() - slot.headStartedAtMs);
   }
 
   /** No instance could be started. Those who have no other instance to hope for are told. */
   #startFailed(failure: Failure): void {
-    if (this.#slots.anyUsable) return;
+    if (this.#slots.anyServes) return;
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, failure);
   }
 }

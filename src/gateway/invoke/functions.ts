@@ -113,10 +113,15 @@ export class Functions {
     pool.close();
   }
 
-  #addInstance({ id, workload, generation, endpoint, frozen }: InstanceRoute): void {
+  #addInstance(route: InstanceRoute): void {
+    const { id, workload, endpoint } = route;
     const pool = this.#pools.get(workload);
-    // A second route of the same instance tells of its grant or its state, and the link is there.
-    if (pool === undefined || this.#poolOfInstance.has(id)) return;
+    if (pool === undefined) return;
+    if (this.#poolOfInstance.has(id)) {
+      // A second route of the same instance tells of its grant or its state, and the link is there.
+      if (!route.starting) pool.instanceServes(id);
+      return;
+    }
     this.#poolOfInstance.set(id, pool);
     const link = this.#effects.openLink(id, endpoint, {
       onOpen: () => pool.linkOpened(id),
@@ -134,6 +139,6 @@ export class Functions {
         pool.instanceGone(id, { reason: '', oomKilled: false });
       },
     });
-    pool.addInstance(id, generation, link, frozen);
+    pool.addInstance(route, link);
   }
 }

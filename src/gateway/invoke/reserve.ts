@@ -85,7 +85,8 @@ export class Reserve {
         if (slot.inflight.length > 0)
           longestRunningMs = Math.max(longestRunningMs, nowMs - slot.headStartedAtMs);
       } else if (slot.state === 'frozen') frozen.push(slot);
-      else if (slot.state !== 'ended') coming += 1;
+      // One that starts is counted by who asked for it.
+      else if (slot.state !== 'ended' && slot.serves) coming += 1;
     }
     // Thawing takes a millisecond: always sooner than a start.
     frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);

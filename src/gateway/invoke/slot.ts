@@ -1,16 +1,21 @@
 // One function instance as the gateway sees it: its link, what was sent to it, whether it may be sent more.
 //
-//   connecting ──open──▶ ready ◀──────────────┐
-//        ▲                │ │idle             │
-//        └──link lost─────┘ ▼                 │
-//                        freezing ─▶ frozen ─▶ thawing        every state ──gone, timed out──▶ ended
+//   connecting ─open─▶ starting ─serves─▶ ready ◀──────────────┐
+//     ▲  │  ▲             │                │ │idle             │
+//     │  │  └──link lost──┘                │ │                 │
+//     │  └──open, serves already──────────▶│ │                 │
+//     └──link lost─────────────────────────┘ ▼                 │
+//                                         freezing ─▶ frozen ─▶ thawing       every state ──gone, timed out──▶ ended
 //
-// A slot that is retired takes nothing new in any state.
+// A slot that is retired takes nothing new in any state. What was sent to one that starts has surely not begun: the instance
+// says that it serves before it begins, on the same link.
 import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { InstanceId } from '../../base/ids.ts';
+import type { InstanceRoute } from '../../protocol/routes.ts';
 import type { Invocation } from './invocation.ts';
+import type { Death } from './payloads.ts';
 
-export type SlotState = 'connecting' | 'ready' | 'freezing' | 'frozen' | 'thawing' | 'ended';
+export type SlotState = 'connecting' | 'starting' | 'ready' | 'freezing' | 'frozen' | 'thawing' | 'ended';
 
 /** The part of an instance link that a slot needs. */
 export interface SlotLink {
@@ -26,9 +31,13 @@ export class Slot {
   readonly generation: string;
   readonly link: SlotLink;
   state: SlotState;
+  /** Whether user code was loaded: until then it is sent one invocation at most. */
+  serves: boolean;
   retiring = false;
   /** Sent and unanswered, in order: the instance works on the first, the others have not begun. */
   readonly inflight: Invocation[] = [];
+  /** Set when it ended before it was known whether it has begun with what was sent ahead: its link's end will tell. */
+  death: Death | undefined;
   /** Whether it was frozen when its link was lost or not yet there: it must be thawed then. */
   frozenBelow: boolean;
   /** Monotonic: when the instance could begin with the first. */
@@ -44,11 +53,16 @@ export class Slot {
   timer: NodeJS.Timeout | undefined;
   #lastFrameId = 0;
 
-  constructor(id: InstanceId, generation: string, link: SlotLink, frozen: boolean, nowMs: number) {
+  constructor(
+    { id, generation, starting, frozen }: Pick<InstanceRoute, 'id' | 'generation' | 'starting' | 'frozen'>,
+    link: SlotLink,
+    nowMs: number,
+  ) {
     this.id = id;
     this.generation = generation;
     this.link = link;
     this.state = 'connecting';
+    this.serves = !starting;
     this.frozenBelow = frozen;
     this.idleSinceMs = nowMs;
   }

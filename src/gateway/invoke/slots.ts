@@ -40,9 +40,17 @@ export class Slots {
     for (const slot of this.#slots.values()) if (this.#isUsable(slot)) yield slot;
   }
 
-  get anyUsable(): boolean {
-    for (const slot of this.#slots.values()) if (this.#isUsable(slot)) return true;
+  /** Whether one that serves may get something new. */
+  get anyServes(): boolean {
+    for (const slot of this.usable()) if (slot.serves) return true;
     return false;
+  }
+
+  /** How many invocations wait in instances that start. */
+  get sentAhead(): number {
+    let sent = 0;
+    for (const { state, inflight } of this.#slots.values()) if (state === 'starting') sent += inflight.length;
+    return sent;
   }
 
   get busy(): number {
@@ -69,6 +77,19 @@ export class Slots {
       }
     }
     return fullest ?? idle;
+  }
+
+  /**
+   * One that starts and has nothing yet to begin with. None where an instance serves: that may be free sooner, and what was
+   * sent ahead can not be taken back.
+   */
+  pickStarting(): Slot | undefined {
+    let picked: Slot | undefined;
+    for (const slot of this.usable()) {
+      if (slot.serves) return undefined;
+      if (slot.state === 'starting' && slot.inflight.length === 0) picked ??= slot;
+    }
+    return picked;
   }
 
   #isUsable(slot: Slot): boolean {

@@ -210,6 +210,7 @@ export class Harness {
         workload,
         generation,
         endpoint,
+        starting: false,
         frozen: false,
         grant: defaultRequest,
       },

@@ -7,7 +7,6 @@
 import { Buffer } from 'node:buffer';
 import process from 'node:process';
 import {
-  decodeInvoke,
   encodeResultFrame,
   frameType,
   invokeFlag,
@@ -17,7 +16,6 @@ import {
   type Outcome,
   type StreamPrelude,
 } from '../../protocol/instance.ts';
-import type { Frame } from '../../base/frame.ts';
 import { logEntry } from './console.ts';
 import { makeContext, parseExtra, type Callback, type Context } from './context.ts';
 import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.ts';
@@ -87,10 +85,11 @@ export class FunctionHost {
     return this.#current?.invoke.requestId;
   }
 
-  enqueue(frame: Frame, link: Link): void {
+  /** @param id the frame's, for its answer */
+  enqueue(invoke: Invoke, id: number, link: Link): void {
     this.#queue.push({
-      invoke: decodeInvoke(frame.payload),
-      id: frame.id,
+      invoke,
+      id,
       link,
       startedMs: 0,
       context: undefined,

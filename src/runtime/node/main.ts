@@ -8,11 +8,13 @@
 import process from 'node:process';
 import type { Frame } from '../../base/frame.ts';
 import {
+  decodeInvoke,
   framesDescriptor,
   frameType,
   insideRunDirectory,
   type BindRequest,
   type GrantNotice,
+  type Invoke,
   type Proceed,
 } from '../../protocol/instance.ts';
 import type { AppHost } from './app-host.ts';
@@ -49,6 +51,8 @@ type State =
   | { readonly is: 'app'; readonly host: AppHost };
 
 let state: State = { is: 'unbound' };
+/** Invocations that came before the process serves a function, in their order. */
+let early: { readonly invoke: Invoke; readonly id: number; readonly link: Link }[] = [];
 /** Lets a gated bind load user code. */
 let proceed: ((word: Proceed) => void) | undefined;
 let grant: GrantNotice | undefined;
@@ -70,6 +74,7 @@ links.server.once('listening', () => {
 });
 
 function onLink(link: Link): void {
+  if (state.is === 'function') link.send(frameType.serving, 0, '');
   app?.onLink(link);
 }
 
@@ -80,7 +85,7 @@ function onClose(): void {
 function onFrame(frame: Frame, link: Link): void {
   switch (frame.type) {
     case frameType.invoke:
-      if (state.is === 'function') state.host.enqueue(frame, link);
+      onInvoke(frame, link);
       break;
     case frameType.handover:
       app?.handedOver();
@@ -134,7 +139,24 @@ async function bind(frame: Frame, link: Link): Promise<void> {
     link.send(frameType.bound, frame.id, '');
   } catch (thrown) {
     watch.fail(thrown);
+    return;
   }
+  beginServing();
+}
+
+function onInvoke(frame: Frame, link: Link): void {
+  const invoke = decodeInvoke(frame.payload);
+  if (state.is === 'function') state.host.enqueue(invoke, frame.id, link);
+  else early.push({ invoke, id: frame.id, link });
+}
+
+/** Whoever sent something ahead hears that it begins before it does: without that word it has not begun. */
+function beginServing(): void {
+  if (state.is !== 'function') return;
+  links.broadcast(frameType.serving, 0, '');
+  // Whoever closed its link may have it run elsewhere.
+  for (const { invoke, id, link } of early) if (!link.closed) state.host.enqueue(invoke, id, link);
+  early = [];
 }
 
 /** What a function needs beyond waiting. */
