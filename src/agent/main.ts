@@ -3,6 +3,7 @@ import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { layoutOf } from '../sys/layout.ts';
 import { createLogger } from '../sys/log.ts';
+import { raiseOwnPriority } from '../sys/priority.ts';
 import { Agent } from './agent.ts';
 import { agentConfig } from './config.ts';
 import { AgentServer } from './server.ts';
@@ -12,6 +13,7 @@ const stopGraceMs = 5000;
 
 process.title = 'bellows-agent';
 const log = createLogger('agent');
+if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');
 
 async function main(): Promise<void> {
   const config = agentConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}'));

@@ -10,6 +10,7 @@ import { controllerConfig, type ControllerConfig } from '../controller/config.ts
 import { startController } from '../controller/start.ts';
 import { layoutOf } from '../sys/layout.ts';
 import { createLogger } from '../sys/log.ts';
+import { raiseOwnPriority } from '../sys/priority.ts';
 import { removeUnfinished } from './archive/admit.ts';
 import { createApiServer } from './server.ts';
 
@@ -18,6 +19,7 @@ const httpGraceMs = 2_000;
 
 process.title = 'bellows-controller';
 const log = createLogger('controller');
+if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');
 
 process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, error instanceof BellowsError ? 'can not go on' : 'uncaught');

@@ -8,6 +8,7 @@ const well: Facts = {
   bubblewrap: true,
   cgroup: 'v2',
   openFiles: 65_536,
+  mayRaisePriority: true,
   accelerator: { kind: 'kvm', why: 'a guest runs with it' },
   dataDirectoryProblem: undefined,
   running: { is: 'no', portProblem: undefined },
@@ -55,4 +56,10 @@ test('without KVM it says why, and what virtual machines cost then; without QEMU
   expect(noteOf({ kind: 'tcg', why: 'there is no /dev/kvm' })).toMatch(/ten times.*there is no \/dev\/kvm/);
   expect(noteOf(null)).toMatch(/qemu-system-x86/);
   expect(noteOf(well.accelerator)).not.toMatch(/machines/);
+});
+
+test('without the right to run before others it says what that costs and how to have it, and nothing is wrong', () => {
+  const findings = diagnose({ ...well, mayRaisePriority: false });
+  expect(findings.filter(({ level }) => level === 'problem')).toEqual([]);
+  expect(findings.find(({ level }) => level === 'note')?.solve).toMatch(/CAP_SYS_NICE/);
 });

@@ -16,6 +16,8 @@ export interface Facts {
   readonly cgroup: 'v1' | 'v2' | 'none';
   /** The most files that a process may have open; null where it can not be told. */
   readonly openFiles: number | null;
+  /** Whether who asks may let Bellows' own processes run before others. */
+  readonly mayRaisePriority: boolean;
   /** What virtual machines would run with; null without QEMU. */
   readonly accelerator: { readonly kind: 'kvm' | 'tcg'; readonly why: string } | null;
   /** Undefined when its path is short enough. */
@@ -50,6 +52,7 @@ export function diagnose(facts: Facts): Finding[] {
     platform(facts),
     node(facts),
     openFiles(facts),
+    priority(facts),
     facts.dataDirectoryProblem === undefined
       ? { level: 'ok', what: 'The data directory can be used.' }
       : { level: 'problem', what: 'The data directory can not be used.', ...facts.dataDirectoryProblem },
@@ -87,6 +90,16 @@ function openFiles({ openFiles: limit }: Facts): Finding {
     what: `Only ${limit} open files a process.`,
     why: 'Each connection that the gateway holds is one.',
     solve: 'Raise it: ulimit -n 65536, or LimitNOFILE=65536 in a service.',
+  };
+}
+
+function priority({ mayRaisePriority }: Facts): Finding {
+  if (mayRaisePriority) return { level: 'ok', what: "Bellows' own processes may run before others." };
+  return {
+    level: 'note',
+    what: "Bellows' own processes may not run before others.",
+    why: 'Where all processors are busy, requests and resizes wait longer for their turn.',
+    solve: 'Run as root, or give the right: LimitNICE=-5 in a service, or the capability CAP_SYS_NICE.',
   };
 }
 

@@ -2,11 +2,13 @@
 // Exit codes: 0 after an orderly stop; 1 after a defect, for the supervisor to start it again; 2 for a bad configuration.
 import { BellowsError, messageOf } from '../base/errors.ts';
 import { createLogger } from '../sys/log.ts';
+import { raiseOwnPriority } from '../sys/priority.ts';
 import { gatewayConfig, stopGraceMs } from './config.ts';
 import { Gateway } from './gateway.ts';
 
 process.title = 'bellows-gateway';
 const log = createLogger('gateway');
+if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');
 
 process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, error instanceof BellowsError ? 'can not go on' : 'uncaught');

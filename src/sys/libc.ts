@@ -2,8 +2,9 @@
  * Owns: the one binding to the C library of this process, and its errors.
  * Does not own: what the calls mean; each concept has its own file beside this one.
  *
- * Only libc functions are bound, never raw system call numbers, so that the same code serves
- * x86_64 and aarch64, glibc and musl. Every call blocks the calling thread until it returns.
+ * Only libc functions are bound, no raw system call numbers, so that the same code serves
+ * x86_64 and aarch64, glibc and musl; `syscall` is for what most C libraries have no function for.
+ * Every call blocks the calling thread until it returns.
  */
 import type * as FfiModule from 'node:ffi';
 import { constants } from 'node:os';
@@ -29,6 +30,8 @@ const SIGNATURES = {
   ioctl: { arguments: ['int32', 'uint64', 'pointer'], return: 'int32' },
   fallocate: { arguments: ['int32', 'int32', 'int64', 'int64'], return: 'int32' },
   lseek: { arguments: ['int32', 'int64', 'int32'], return: 'int64' },
+  // Variadic in C, too. A number differs from machine to machine: see who calls it.
+  syscall: { arguments: ['int64', 'int64', 'pointer', 'int64'], return: 'int64' },
   clock_settime: { arguments: ['int32', 'pointer'], return: 'int32' },
 } as const satisfies FfiModule.FunctionDefinitions;
 

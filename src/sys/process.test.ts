@@ -81,6 +81,7 @@ test.each(['sleep', 'a b', 'a) R 1 (b', ') Z 1 1 1', '', 'line\nbreak) S 1'])(
   (name) => {
     expect(parseStat(`42 (${name}) ${tail('S', 1)}`)).toEqual({
       parentPid: 17,
+      session: 1,
       startTicks: 98765,
       ended: false,
     });

@@ -14,6 +14,7 @@ export interface ProcessIdentity {
 
 interface Stat {
   readonly parentPid: number;
+  readonly session: number;
   readonly startTicks: number;
   /** Ended, and only waiting for its parent to notice. */
   readonly ended: boolean;
@@ -42,6 +43,11 @@ export function sendSignal(identity: ProcessIdentity, signal: NodeJS.Signals): '
     if (hasCode(error, 'ESRCH')) return 'gone';
     throw error;
   }
+}
+
+/** Whether this process is the first of its session, as one that was started detached is. */
+export function leadsSession(): boolean {
+  return readStat(process.pid)?.session === process.pid;
 }
 
 /** The running children of all threads of a process. One that is started meanwhile may be missing. */
@@ -85,6 +91,7 @@ export function parseStat(text: string): Stat {
     throw new Error('unexpected format of /proc/PID/stat');
   return {
     parentPid: Number(fields[1]),
+    session: Number(fields[3]),
     startTicks,
     // A main thread that ended before the others looks like a zombie, but the process runs.
     ended: (state === 'Z' || state === 'X' || state === 'x') && threads <= 1,

@@ -7,8 +7,19 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { newInstanceId, type TenantId, type WorkloadKey } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
+<<<<<<< ours
 import type { Endpoint } from '../../src/protocol/agent.ts';
 import { groupDirectory, memoryLimitOf, cpuLimitOf } from '../support/kernel.ts';
+=======
+import { mayRaisePriority, raisedNiceness } from '../../src/sys/priority.ts';
+import {
+  cpuLimitOf,
+  groupDirectory,
+  memoryLimitOf,
+  nicenessesOf,
+  sessionNicenessOf,
+} from '../support/kernel.ts';
+>>>>>>> theirs
 import { suiteNeeding } from '../support/needs.ts';
 import {
   appSpec,
@@ -108,6 +119,22 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
     await stop(unit, started.instance.id);
     await unit.caller.call('setPool', { size: 0 });
   });
+
+  test.each([true, false])(
+    'an instance has the processor as any process has it, though the agent runs before others (pooled: %j)',
+    async (pooled) => {
+      await unit.caller.call('setPool', { size: pooled ? 1 : 0 });
+      await isReady(unit, pooled ? 1 : 0);
+      const started = await start(unit, functionSpec(code));
+      expect(started.pooled).toBe(pooled);
+      expect(nicenessesOf(unit.agent.pid ?? 0)).toContain(mayRaisePriority() ? raisedNiceness : 0);
+      const { pid } = started.instance;
+      expect(new Set(nicenessesOf(pid))).toEqual(new Set([0]));
+      expect(sessionNicenessOf(pid)).toBe(0);
+      await stop(unit, started.instance.id);
+      await unit.caller.call('setPool', { size: 0 });
+    },
+  );
 
   test('what a pooled process used before it was bound is counted as its instance’s, and once', async () => {
     await unit.caller.call('setPool', { size: 1 });

@@ -34,6 +34,20 @@ export function cpuLimitOf(directory: string): number {
   return quota === 'max' ? Infinity : Math.round((Number(quota) / Number(period)) * 1000);
 }
 
+/** The nice value of each of a process's threads: the nineteenth field; the second may hold blanks. */
+export function nicenessesOf(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const text = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
+    return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16]);
+  });
+}
+
+/** The nice value of a process's whole session, where the kernel groups by session; else 0. */
+export function sessionNicenessOf(pid: number): number {
+  const file = `/proc/${pid}/autogroup`;
+  return existsSync(file) ? Number(/nice (-?\d+)/.exec(readFileSync(file, 'utf8'))?.[1]) : 0;
+}
+
 export function oomKillsOf(directory: string): number {
   const v1 = join(directory, 'memory.oom_control');
   const text = readFileSync(existsSync(v1) ? v1 : join(directory, 'memory.events'), 'utf8');

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { BellowsError } from '../../base/errors.ts';
 import { checkPathLength } from '../../supervisor/data-directory.ts';
 import { checkPort } from '../../supervisor/port-check.ts';
+import { mayRaisePriority } from '../../sys/priority.ts';
 import { onPath } from '../../supervisor/system-packages.ts';
 import { probeAccelerator } from '../../units/vm/probe.ts';
 import { units } from '../answers.ts';
@@ -46,6 +47,7 @@ async function gather(ctx: Context): Promise<Facts> {
     bubblewrap: onPath('bwrap', ctx.env['PATH']),
     cgroup: cgroupHere(),
     openFiles: openFilesLimit(),
+    mayRaisePriority: mayRaisePriority(),
     accelerator: await accelerator(),
     dataDirectoryProblem: await problemOf(() => checkPathLength(ctx.installation.dataDirectory)),
     running: await lookAtRunning(ctx),
