@@ -7,10 +7,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { newInstanceId, type TenantId, type WorkloadKey } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
-<<<<<<< ours
 import type { Endpoint } from '../../src/protocol/agent.ts';
-import { groupDirectory, memoryLimitOf, cpuLimitOf } from '../support/kernel.ts';
-=======
 import { mayRaisePriority, raisedNiceness } from '../../src/sys/priority.ts';
 import {
   cpuLimitOf,
@@ -19,7 +16,6 @@ import {
   nicenessesOf,
   sessionNicenessOf,
 } from '../support/kernel.ts';
->>>>>>> theirs
 import { suiteNeeding } from '../support/needs.ts';
 import {
   appSpec,
