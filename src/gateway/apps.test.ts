@@ -184,6 +184,19 @@ describe('HTTP to an app', () => {
     expect(text).toMatch(/X-Sum: got yes/i);
   });
 
+  test('the head of an answer is there before its body, when that is not', async () => {
+    let finish = (): void => undefined;
+    await plainApp((_request, response) => {
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+      response.flushHeaders();
+      finish = () => response.end('late');
+    });
+    const answer = await fetch(at());
+    expect(answer.headers.get('content-type')).toBe('text/event-stream');
+    finish();
+    expect(await answer.text()).toBe('late');
+  });
+
   test('Expect: 100-continue is answered by the app, or refused before the body is sent', async () => {
     const server = await plainApp((_request, response) => response.end('never'));
     server.on('checkContinue', (request: IncomingMessage, response) => {

@@ -135,9 +135,14 @@ function answer(
     stopBody();
     request.resume();
   });
-  // The head is worth having before the first byte of an answer that comes slowly.
-  response.flushHeaders();
+  // The first bytes of the body carry the head along, in one write and to a client that wakes up once. The head of an
+  // answer that comes slowly is worth having before them.
+  let bodyBegun = false;
+  incoming.once('data', () => (bodyBegun = true));
   carry(incoming, response, line, 'out');
+  setImmediate(() => {
+    if (!bodyBegun && !response.writableEnded && !response.destroyed) response.flushHeaders();
+  });
 }
 
 function pairs(rawTrailers: readonly string[]): [string, string][] {
