@@ -39,9 +39,13 @@ export function fairShare(capacity: number, claims: readonly Claim[]): number[] 
     const cap = Math.floor(limit);
     return { floor: Math.min(floor, cap), want: Math.min(Math.max(demand, floor), cap), weight };
   });
-  const wanted = sum(vessels.map(({ want }) => want));
+  let wanted = 0;
+  let floors = 0;
+  for (const { want, floor } of vessels) {
+    wanted += want;
+    floors += floor;
+  }
   if (wanted <= capacity) return vessels.map(({ want }) => want);
-  const floors = sum(vessels.map(({ floor }) => floor));
   const room = Math.max(0, Math.floor(capacity));
   if (floors <= room) return pour(room, vessels);
   return pour(
@@ -75,18 +79,28 @@ function amountAt(level: number, { floor, want, weight }: Vessel): number {
   return Math.min(Math.max(Math.floor(level * weight), floor), want);
 }
 
+function volumeAt(level: number, vessels: readonly Vessel[]): number {
+  let volume = 0;
+  for (const vessel of vessels) volume += amountAt(level, vessel);
+  return volume;
+}
+
 /** A level at which the whole units fit into the capacity, and all but a few of it are given. */
 function waterLevel(capacity: number, vessels: readonly Vessel[]): number {
-  // Between two of these levels the same vessels fill, so the volume is linear there.
-  const bends = vessels
-    .flatMap(({ floor, want, weight }) => [floor / weight, want / weight])
-    .sort((a, b) => a - b);
-  const volumeAt = (level: number): number => sum(vessels.map((vessel) => amountAt(level, vessel)));
+  // Between two of these levels the same vessels fill, so the volume is linear there. A typed array sorts without comparing calls.
+  const bends = new Float64Array(2 * vessels.length);
+  let at = 0;
+  for (const { floor, want, weight } of vessels) {
+    bends[at] = floor / weight;
+    bends[at + 1] = want / weight;
+    at += 2;
+  }
+  bends.sort();
   let below = 0;
   let above = bends.length;
   while (below < above) {
     const middle = (below + above) >> 1;
-    if (volumeAt(bends[middle] ?? 0) <= capacity) below = middle + 1;
+    if (volumeAt(bends[middle] ?? 0, vessels) <= capacity) below = middle + 1;
     else above = middle;
   }
   const bend = bends[below - 1] ?? 0;

@@ -4,6 +4,7 @@ import { minMillicores } from '../base/quantity.ts';
 import type { ResourceChange, TenantChange } from '../model/change.ts';
 import { formatResource, resourceKinds, type ResourceKind } from '../model/resources.ts';
 import { minInstanceMemory } from '../model/workload.ts';
+import { groupsOf, siblingsOf, type PlanGroups, type Siblings } from './plan-groups.ts';
 import type { InstanceState, PlanInput, PlannedInstanceChange, TenantState } from './plan-input.ts';
 
 /** The least one instance can run with. */
@@ -21,12 +22,12 @@ export interface Infeasible {
   readonly instances: readonly PlannedInstanceChange[];
 }
 
-export function findInfeasible(input: PlanInput): Infeasible {
+export function findInfeasible(input: PlanInput, groups = groupsOf(input)): Infeasible {
   const tenants = input.tenants
     .map((state): TenantChange => {
-      const own = input.instances.filter(({ tenant }) => tenant === state.tenant);
+      const instances = groups.ofTenant.get(state.tenant)?.length ?? 0;
       const changes = resourceKinds.flatMap((resource) => {
-        const reason = limitReason(state, own.length, resource);
+        const reason = limitReason(state, instances, resource);
         return reason === ''
           ? []
           : [refused(resource, state.limits[resource], state.wantedLimits[resource], reason)];
@@ -34,18 +35,23 @@ export function findInfeasible(input: PlanInput): Infeasible {
       return { tenant: state.tenant, changes };
     })
     .filter(({ changes }) => changes.length > 0);
-  const instances = input.instances
-    .map((instance): PlannedInstanceChange => {
-      const changes = resourceKinds.flatMap((resource) => {
-        const reason = requestReason(instance, resource, input);
-        return reason === ''
-          ? []
-          : [refused(resource, instance.grant[resource], instance.wanted[resource], reason)];
-      });
-      return { instance: instance.id, workload: instance.workload, tenant: instance.tenant, changes };
-    })
-    .filter(({ changes }) => changes.length > 0);
-  const reason = [...tenants, ...instances][0]?.changes[0]?.reason ?? '';
+  const instances: PlannedInstanceChange[] = [];
+  let siblings: ReturnType<typeof siblingsOf> | undefined;
+  for (const instance of input.instances) {
+    // What is asked for as before is not judged again.
+    if (instance.request === instance.wanted) continue;
+    siblings ??= siblingsOf(input);
+    const own = siblings.get(instance.workload);
+    const changes = resourceKinds.flatMap((resource) => {
+      const reason = requestReason(instance, resource, input, groups, own);
+      return reason === ''
+        ? []
+        : [refused(resource, instance.grant[resource], instance.wanted[resource], reason)];
+    });
+    const { id, workload, tenant } = instance;
+    if (changes.length > 0) instances.push({ instance: id, workload, tenant, changes });
+  }
+  const reason = (tenants[0] ?? instances[0])?.changes[0]?.reason ?? '';
   return { reason, tenants, instances };
 }
 
@@ -75,37 +81,40 @@ function limitReason(
   );
 }
 
-function requestReason(instance: InstanceState, resource: ResourceKind, input: PlanInput): string {
+function requestReason(
+  instance: InstanceState,
+  resource: ResourceKind,
+  input: PlanInput,
+  { states, ofTenant }: PlanGroups,
+  siblings: Readonly<Siblings> | undefined,
+): string {
   const wanted = instance.wanted[resource];
   if (instance.request?.[resource] === wanted) return '';
-  const shown = formatResource(resource, wanted);
   const minimum = minimumOf[resource];
   if (wanted < minimum) {
-    return `${instance.workload} can not run with ${shown} of ${resource}: an instance needs at least ${formatResource(resource, minimum)}.`;
+    return `${instance.workload} can not run with ${formatResource(resource, wanted)} of ${resource}: an instance needs at least ${formatResource(resource, minimum)}.`;
   }
   const capacity = input.capacity[resource];
   if (wanted > capacity) {
-    return `${instance.workload} can not have ${shown} of ${resource}: the unit has ${formatResource(resource, capacity)}.`;
+    return `${instance.workload} can not have ${formatResource(resource, wanted)} of ${resource}: the unit has ${formatResource(resource, capacity)}.`;
   }
-  const limit =
-    input.tenants.find(({ tenant }) => tenant === instance.tenant)?.wantedLimits[resource] ?? null;
+  const limit = states.get(instance.tenant)?.wantedLimits[resource] ?? null;
   if (limit === null) return '';
-  const siblings = input.instances.filter(({ workload }) => workload === instance.workload);
-  const together = siblings.reduce((sum, sibling) => sum + sibling.wanted[resource], 0);
+  const together = siblings?.wanted[resource] ?? wanted;
   if (together > limit) {
     const all =
-      siblings.length === 1
-        ? `${shown} of ${resource}`
-        : `${formatResource(resource, together)} of ${resource} for its ${count(siblings.length)} together`;
+      siblings === undefined || siblings.count === 1
+        ? `${formatResource(resource, wanted)} of ${resource}`
+        : `${formatResource(resource, together)} of ${resource} for its ${count(siblings.count)} together`;
     return (
       `${instance.workload} can not have ${all}: tenant ${instance.tenant}'s limit is` +
       ` ${formatResource(resource, limit)}. Raise the limit first, or ask for less.`
     );
   }
-  const all = input.instances.filter(({ tenant }) => tenant === instance.tenant);
-  if (all.length * minimum > limit) {
+  const all = ofTenant.get(instance.tenant)?.length ?? 0;
+  if (all * minimum > limit) {
     return (
-      `Tenant ${instance.tenant}'s ${resource} limit of ${formatResource(resource, limit)} has no room for ${count(all.length)}:` +
+      `Tenant ${instance.tenant}'s ${resource} limit of ${formatResource(resource, limit)} has no room for ${count(all)}:` +
       ` each needs at least ${formatResource(resource, minimum)}.`
     );
   }

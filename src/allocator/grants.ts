@@ -27,8 +27,13 @@ export interface Grants {
 }
 
 /** Which one gets the odd unit must not depend on the order the caller happens to list them in. */
-export function inOrder<T>(items: readonly T[], idOf: (item: T) => string): T[] {
-  return items.toSorted((a, b) => (idOf(a) < idOf(b) ? -1 : idOf(a) > idOf(b) ? 1 : 0));
+export function inOrder<T>(items: readonly T[], idOf: (item: T) => string): readonly T[] {
+  const compare = (a: T, b: T): number => (idOf(a) < idOf(b) ? -1 : idOf(a) > idOf(b) ? 1 : 0);
+  const isOrdered = items.every((item, at) => {
+    const before = items[at - 1];
+    return before === undefined || compare(before, item) <= 0;
+  });
+  return isOrdered ? items : items.toSorted(compare);
 }
 
 /**
@@ -57,11 +62,22 @@ export function divideAmong(room: number, tenants: readonly TenantClaim[]): Read
 export function divideWithin(tenants: readonly TenantClaim[], shares: ReadonlyMap<TenantId, number>): Grants {
   const instances = new Map<InstanceId, number>();
   for (const { tenant, instances: claims } of tenants) {
-    const ordered = inOrder(claims, ({ id }) => id);
-    const grants = fairShare(shares.get(tenant) ?? 0, ordered.map(claimOfInstance));
-    for (const [at, { id }] of ordered.entries()) instances.set(id, grants[at] ?? 0);
+    const grants = divideShare(shares.get(tenant) ?? 0, claims);
+    for (const [at, { id }] of claims.entries()) instances.set(id, grants[at] ?? 0);
   }
   return { tenants: shares, instances };
+}
+
+/** One tenant's share among its instances, in the order of these; ties go by id. */
+export function divideShare(share: number, claims: readonly InstanceClaim[]): number[] {
+  let requested = 0;
+  for (const { request } of claims) requested += request;
+  if (requested <= share) return claims.map(({ request }) => request);
+  const ordered = inOrder(claims, ({ id }) => id);
+  const grants = fairShare(share, ordered.map(claimOfInstance));
+  if (ordered === claims) return grants;
+  const byId = new Map(ordered.map(({ id }, at) => [id, grants[at] ?? 0]));
+  return claims.map(({ id }) => byId.get(id) ?? 0);
 }
 
 function claimOfInstance({ request, floor }: InstanceClaim): Claim {

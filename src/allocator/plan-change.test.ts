@@ -4,6 +4,8 @@ import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import { gib, mib, parseBytes } from '../base/quantity.ts';
 import { resourceKinds, type ResourceKind, type Resources } from '../model/resources.ts';
 import { minInstanceMemory } from '../model/workload.ts';
+import { minimumOf } from './feasibility.ts';
+import { divide } from './grants.ts';
 import { planChange, type Step } from './plan-change.ts';
 import type { InstanceState, PlanInput, ResourceLimits, TenantState } from './plan-input.ts';
 
@@ -400,6 +402,47 @@ describe('properties of plans', () => {
         }
       }),
       runs,
+    );
+  });
+
+  test('what is planned is what `divide` gives, for every resource', () => {
+    const quantity = fc.nat(400).map((value) => value * mib);
+    const many = fc.array(
+      fc.record({ tenant: fc.nat(3), memory: fc.integer({ min: 32, max: 400 }), used: quantity }),
+      { maxLength: 15 },
+    );
+    fc.assert(
+      fc.property(
+        many,
+        fc.array(fc.option(quantity), { minLength: 4, maxLength: 4 }),
+        quantity,
+        (list, caps, extra) => {
+          const tenants = caps.map((cap, at) => tenant(`t${at}`, limits(cap)));
+          const instances = list.map(({ tenant: at, memory, used }, index) => ({
+            ...running(`i-${index}`, `t${at}/w${index}`, vector(memory * mib)),
+            inUse: { memory: used as Resources['memory'] },
+          }));
+          const scarce = { ...capacity, memory: (400 * mib + extra) as Resources['memory'] };
+          const { grants, status } = plan(tenants, instances, { capacity: scarce });
+          fc.pre(status !== 'infeasible');
+          for (const resource of resourceKinds) {
+            const claims = tenants.map((state) => ({
+              ...state,
+              limit: state.limits[resource],
+              instances: instances
+                .filter((each) => each.tenant === state.tenant)
+                .map(({ id, wanted, inUse }) => ({
+                  id,
+                  request: wanted[resource],
+                  floor: Math.max(minimumOf[resource], resource === 'memory' ? inUse.memory : 0),
+                })),
+            }));
+            const divided = divide(scarce[resource], oversubscription[resource], claims).instances;
+            for (const { id } of instances) expect(grants.get(id)?.[resource]).toBe(divided.get(id));
+          }
+        },
+      ),
+      { numRuns: 1_000 },
     );
   });
 });

@@ -5,7 +5,9 @@ import type { InstanceId, TenantId } from '../base/ids.ts';
 import { worstStatus, type ChangeStatus, type ResourceChange, type TenantChange } from '../model/change.ts';
 import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../model/resources.ts';
 import { findInfeasible, minimumOf } from './feasibility.ts';
-import { divide, type Grants } from './grants.ts';
+import { fairShare, type Claim } from './fair-share.ts';
+import { divideShare, grantable, inOrder } from './grants.ts';
+import { groupsOf, type PlanGroups } from './plan-groups.ts';
 import type { InstanceState, PlanInput, PlannedInstanceChange, TenantState } from './plan-input.ts';
 
 /** One limit to write. null is "no limit of its own". */
@@ -43,19 +45,23 @@ export interface ChangePlan {
 }
 
 export function planChange(input: PlanInput): ChangePlan {
-  const infeasible = findInfeasible(input);
+  const groups = groupsOf(input);
+  const infeasible = findInfeasible(input, groups);
   if (infeasible.reason !== '') {
     const grants = new Map(input.instances.map(({ id, grant }) => [id, grant]));
     return { status: 'infeasible', ...infeasible, steps: [], grants };
   }
   const divided = Object.fromEntries(
-    resourceKinds.map((resource) => [resource, divideOne(input, resource)]),
-  ) as Readonly<Record<ResourceKind, Grants>>;
-  const grants = new Map(input.instances.map(({ id }) => [id, grantsOf(divided, id)]));
+    resourceKinds.map((resource) => [resource, divideOne(input, groups, resource)]),
+  ) as Readonly<Record<ResourceKind, Division>>;
+  const grants = new Map<InstanceId, Resources>();
+  const instances: PlannedInstanceChange[] = [];
+  for (const [index, instance] of input.instances.entries()) {
+    const grant = grantOf(divided, index, instance.grant);
+    grants.set(instance.id, grant);
+    if (isChange(instance, grant)) instances.push(instanceChange(instance, grant, divided, input, groups));
+  }
   const tenants = input.tenants.map(tenantChange).filter(({ changes }) => changes.length > 0);
-  const instances = input.instances
-    .map((instance) => instanceChange(instance, divided, input))
-    .filter(({ changes }) => changes.length > 0);
   const changes = [...tenants, ...instances].flatMap((owner) => owner.changes);
   return {
     status: worstStatus(changes.map(({ status }) => status)),
@@ -67,33 +73,83 @@ export function planChange(input: PlanInput): ChangePlan {
   };
 }
 
-function divideOne(
-  { capacity, oversubscription, tenants, instances }: PlanInput,
-  resource: ResourceKind,
-): Grants {
-  const claims = tenants.map(({ tenant, weight, wantedLimits }) => ({
-    tenant,
-    weight,
-    limit: wantedLimits[resource],
-    instances: instances
-      .filter((instance) => instance.tenant === tenant)
-      .map(({ id, wanted, inUse }) => ({
-        id,
-        request: wanted[resource],
-        floor: Math.max(minimumOf[resource], inUse[resource] ?? 0),
-      })),
-  }));
-  return divide(capacity[resource], oversubscription[resource], claims);
+/** One resource, divided: what tenants have in all, and each instance, by its place in the input. */
+interface Division {
+  readonly tenants: ReadonlyMap<TenantId, number>;
+  readonly amounts: Float64Array;
 }
 
-function grantsOf(divided: Readonly<Record<ResourceKind, Grants>>, id: InstanceId): Resources {
-  const granted = (resource: ResourceKind): number => divided[resource].instances.get(id) ?? 0;
+/** The same as `divide` of grants.ts, but only of tenants that are short are the instances looked at one by one. */
+function divideOne(
+  { capacity, oversubscription, tenants, instances }: PlanInput,
+  { ofTenant }: PlanGroups,
+  resource: ResourceKind,
+): Division {
+  const ordered = inOrder(tenants, ({ tenant }) => tenant);
+  const claims = ordered.map(({ tenant, weight, wantedLimits }): Claim => {
+    let demand = 0;
+    let floor = 0;
+    for (const { instance } of ofTenant.get(tenant) ?? []) {
+      demand += instance.wanted[resource];
+      floor += Math.min(floorOf(instance, resource), instance.wanted[resource]);
+    }
+    return { demand, floor, limit: wantedLimits[resource] ?? Number.POSITIVE_INFINITY, weight };
+  });
+  const shares = fairShare(grantable(capacity[resource], oversubscription[resource]), claims);
+  const amounts = new Float64Array(instances.length);
+  for (const [at, { tenant }] of ordered.entries()) {
+    const own = ofTenant.get(tenant) ?? [];
+    if ((shares[at] ?? 0) >= (claims[at]?.demand ?? 0)) {
+      for (const { instance, index } of own) amounts[index] = instance.wanted[resource];
+      continue;
+    }
+    const granted = divideShare(
+      shares[at] ?? 0,
+      own.map(({ instance }) => ({
+        id: instance.id,
+        request: instance.wanted[resource],
+        floor: floorOf(instance, resource),
+      })),
+    );
+    for (const [place, { index }] of own.entries()) amounts[index] = granted[place] ?? 0;
+  }
+  return { tenants: new Map(ordered.map(({ tenant }, at) => [tenant, shares[at] ?? 0])), amounts };
+}
+
+function floorOf({ inUse }: InstanceState, resource: ResourceKind): number {
+  return Math.max(minimumOf[resource], inUse[resource] ?? 0);
+}
+
+/** What it has now, the very same, when nothing of it changes: a plan of thousands mostly changes few. */
+function grantOf(
+  { memory, cpu, storage, bandwidth }: Readonly<Record<ResourceKind, Division>>,
+  index: number,
+  grant: Resources,
+): Resources {
+  const isKept =
+    memory.amounts[index] === grant.memory &&
+    cpu.amounts[index] === grant.cpu &&
+    storage.amounts[index] === grant.storage &&
+    bandwidth.amounts[index] === grant.bandwidth;
+  if (isKept) return grant;
   return {
-    memory: granted('memory') as Resources['memory'],
-    cpu: granted('cpu') as Resources['cpu'],
-    storage: granted('storage') as Resources['storage'],
-    bandwidth: granted('bandwidth') as Resources['bandwidth'],
-  };
+    memory: memory.amounts[index],
+    cpu: cpu.amounts[index],
+    storage: storage.amounts[index],
+    bandwidth: bandwidth.amounts[index],
+  } as Resources;
+}
+
+function isSame(a: Resources, b: Resources): boolean {
+  return (
+    a === b ||
+    (a.memory === b.memory && a.cpu === b.cpu && a.storage === b.storage && a.bandwidth === b.bandwidth)
+  );
+}
+
+/** Whether it is given something else, or asked for something else. */
+function isChange({ grant, request, wanted }: InstanceState, after: Resources): boolean {
+  return grant !== after || request === null || !isSame(request, wanted);
 }
 
 function tenantChange({ tenant, limits, wantedLimits }: TenantState): TenantChange {
@@ -113,13 +169,15 @@ function tenantChange({ tenant, limits, wantedLimits }: TenantState): TenantChan
 
 function instanceChange(
   { id, workload, tenant, grant, request, wanted }: InstanceState,
-  divided: Readonly<Record<ResourceKind, Grants>>,
+  granted: Resources,
+  divided: Readonly<Record<ResourceKind, Division>>,
   input: PlanInput,
+  groups: PlanGroups,
 ): PlannedInstanceChange {
   const changes: ResourceChange[] = [];
   for (const resource of resourceKinds) {
     const before = grant[resource];
-    const after = divided[resource].instances.get(id) ?? 0;
+    const after = granted[resource];
     const asked = request?.[resource] !== wanted[resource];
     if (before === after && !asked) continue;
     // A changed limit means to cap; only who was asked to have more is owed an explanation.
@@ -130,7 +188,7 @@ function instanceChange(
       after,
       wanted: asked ? wanted[resource] : after,
       status: short ? 'deferred' : 'applied',
-      reason: short ? shortageReason(resource, tenant, after, divided[resource], input) : '',
+      reason: short ? shortageReason(resource, tenant, after, divided[resource], input, groups) : '',
       durationMs: 0,
     });
   }
@@ -141,14 +199,13 @@ function shortageReason(
   resource: ResourceKind,
   tenant: TenantId,
   after: number,
-  grants: Grants,
+  division: Division,
   input: PlanInput,
+  { states, ofTenant }: PlanGroups,
 ): string {
-  const limit = input.tenants.find((state) => state.tenant === tenant)?.wantedLimits[resource] ?? null;
-  const limitBinds = limit !== null && (grants.tenants.get(tenant) ?? 0) >= limit;
-  const sharers = limitBinds
-    ? input.instances.filter((instance) => instance.tenant === tenant)
-    : input.instances;
+  const limit = states.get(tenant)?.wantedLimits[resource] ?? null;
+  const limitBinds = limit !== null && (division.tenants.get(tenant) ?? 0) >= limit;
+  const sharers = limitBinds ? (ofTenant.get(tenant) ?? []) : input.instances;
   const scarce = limitBinds
     ? `tenant ${tenant}'s limit of ${formatResource(resource, limit)}`
     : `the unit's ${formatResource(resource, input.capacity[resource])}`;
