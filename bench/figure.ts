@@ -22,3 +22,4 @@ export function percentile(samples: readonly number[], p: number): number {
 
 export const ms = (value: number): string => `${value.toFixed(2)} ms`;
 export const times = (value: number): string => `${value.toFixed(2)} ×`;
+export const percent = (value: number): string => `${(value * 100).toFixed(1)} %`;

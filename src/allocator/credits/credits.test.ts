@@ -301,7 +301,7 @@ describe('balances', () => {
     );
   });
 
-  test('to overstate demand over time does not pay: what is really needed grows by at most an odd unit each round', () => {
+  test('who overstates its demand again and again has at most half as much again of what it needs: Karma’s own bound', () => {
     const rounds = fc.array(fc.array(fc.nat(100), { minLength: 3, maxLength: 3 }), {
       minLength: 1,
       maxLength: 25,
@@ -328,8 +328,8 @@ describe('balances', () => {
           }
           return total;
         };
-        // Odd units: one each round.
-        expect(useful(true)).toBeLessThanOrEqual(useful(false) + demands.length * seconds);
+        // With the future known, a lie can turn who pays for what: a few per cent were found. And odd units: one each round.
+        expect(useful(true)).toBeLessThanOrEqual(1.5 * useful(false) + demands.length * seconds);
       }),
       { numRuns: 3_000 },
     );

@@ -15,8 +15,9 @@ export interface PeakPolicy {
   readonly leastPeaks: number;
   /** Which part of the peaks a prediction is to cover; 1 is all of them. */
   readonly quantile: number;
-  /** What is added for what was never seen, as a part of it. */
+  /** What is added for what was never seen, as a part of it; and so much more with one peak known, half of that with two… */
   readonly margin: number;
+  readonly doubt: number;
 }
 
 export interface StoredPeaks {
@@ -31,6 +32,8 @@ export class PeakHistory {
   #histogram: DecayingHistogram;
   #intervalStartMs = 0;
   #openPeak: number | null = null;
+  /** The quantile of the peaks of intervals that are over: changes only as one ends. */
+  #closed: number | null = null;
 
   constructor(policy: PeakPolicy) {
     this.#policy = policy;
@@ -49,10 +52,11 @@ export class PeakHistory {
 
   /** What an instance will need at most; null when too little is known. The open interval counts with what it has. */
   predict(nowMs: number): number | null {
-    const { leastPeaks, quantile, margin } = this.#policy;
-    if (this.#histogram.totalAt(nowMs) < leastPeaks) return null;
-    const peak = Math.max(this.#histogram.quantile(quantile) ?? 0, this.#openPeak ?? 0);
-    return Math.ceil(peak * (1 + margin));
+    const { leastPeaks, margin, doubt } = this.#policy;
+    const peaks = this.#histogram.totalAt(nowMs);
+    if (peaks < leastPeaks) return null;
+    const peak = Math.max(this.#closed ?? 0, this.#openPeak ?? 0);
+    return Math.ceil(peak * (1 + margin + doubt / peaks));
   }
 
   toStored(nowMs: number): StoredPeaks {
@@ -68,11 +72,14 @@ export class PeakHistory {
     history.#histogram = DecayingHistogram.fromStored(stored.histogram, policy.buckets, policy.halfLifeMs);
     history.#intervalStartMs = stored.intervalStartMs;
     history.#openPeak = stored.openPeak;
+    history.#closed = history.#histogram.quantile(policy.quantile);
     return history;
   }
 
   #close(): void {
-    if (this.#openPeak !== null) this.#histogram.add(this.#openPeak, this.#intervalStartMs);
+    if (this.#openPeak === null) return;
+    this.#histogram.add(this.#openPeak, this.#intervalStartMs);
+    this.#closed = this.#histogram.quantile(this.#policy.quantile);
     this.#openPeak = null;
   }
 }

@@ -7,15 +7,21 @@ import { PeakHistory, type PeakPolicy, type StoredPeaks } from './peak-history.t
 
 const minuteMs = 60_000;
 const dayMs = 24 * 60 * minuteMs;
-/** Kubernetes' vertical autoscaler: each bucket 5 % wider than the last, which is how wrong an estimate may be. */
-const ratio = 1.05;
+/**
+ * Each bucket is so much wider than the last, and an estimate may be wrong by as much: 5 % in Kubernetes' vertical autoscaler.
+ * What is reserved and not used is what we are to avoid, and a workload's figures fill few buckets, however fine they are.
+ */
+const ratio = 1.02;
 
 /** A half-life of a day is the vertical autoscaler's, intervals of five minutes are Autopilot's. */
 const common = { halfLifeMs: dayMs, intervalMs: 5 * minuteMs, leastPeaks: 2.5 } as const;
-/** Who is short of it fails: all peaks count that are not forgotten. The bucket's end is above them already. */
-const mustNotRunOut = { ...common, quantile: 1, margin: 0.03 } as const;
+/**
+ * Who is short of it fails: all peaks count that are not forgotten. The bucket's end is above them already; but the highest of
+ * three figures says little about the fourth, so as the vertical autoscaler we add the more, the fewer are known.
+ */
+const mustNotRunOut = { ...common, quantile: 1, margin: 0.01, doubt: 1.5 } as const;
 /** Who is short of it is slower: Autopilot's 95th percentile, the vertical autoscaler's margin. */
-const mayRunOut = { ...common, quantile: 0.95, margin: 0.15 } as const;
+const mayRunOut = { ...common, quantile: 0.95, margin: 0.15, doubt: 0 } as const;
 
 export const peakPolicies: Readonly<Record<ResourceKind, PeakPolicy>> = {
   memory: { ...mustNotRunOut, buckets: exponentialBuckets(mib, ratio, 1024 * gib) },

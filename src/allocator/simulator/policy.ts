@@ -1,0 +1,43 @@
+// What is compared: policies as data. Pure.
+import { defaultKeepAliveMs } from '../scale.ts';
+import { defaultVictimPolicy } from '../reclaim/victims.ts';
+import { windowsOf } from '../arrivals/windows.ts';
+
+export interface SimulatedPolicy {
+  readonly name: string;
+  /** How long an idle instance stays, and when one is there again. */
+  readonly windows: typeof windowsOf;
+  /** Idle for so long, an instance is granted what it uses until it is thawed, and is trimmed; null never does that. */
+  readonly rest: { readonly freezeAfterMs: number; readonly trimAfterMs: number } | null;
+  /** Whether an instance is granted what it is expected to need, or what was asked for it. */
+  readonly grants: 'demand' | 'request';
+}
+
+/** As most platforms do it: ten minutes, untouched, with all that was asked for. */
+export const fixedKeepAlive: SimulatedPolicy = {
+  name: 'fixed ten-minute keep-alive',
+  windows: () => ({ prewarmAfterMs: 0, keepAliveMs: defaultKeepAliveMs, from: 'fixed' }),
+  rest: null,
+  grants: 'request',
+};
+
+export const bellows: SimulatedPolicy = {
+  name: 'Bellows',
+  windows: windowsOf,
+  // The gateway's own time until it freezes: src/gateway/config.ts.
+  rest: { freezeAfterMs: 2_000, trimAfterMs: defaultVictimPolicy.idleThresholdMs },
+  grants: 'demand',
+};
+
+/** One part of it alone, to see what it is that helps. */
+export const trimsAlone: SimulatedPolicy = {
+  ...fixedKeepAlive,
+  name: 'fixed keep-alive, idle instances trimmed',
+  rest: bellows.rest,
+  grants: 'demand',
+};
+export const windowsAlone: SimulatedPolicy = {
+  ...fixedKeepAlive,
+  name: 'hybrid windows, nothing trimmed',
+  windows: windowsOf,
+};

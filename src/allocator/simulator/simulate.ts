@@ -1,0 +1,310 @@
+// A day on one machine, in virtual time: calls come, instances start, serve, idle, are trimmed and go. It decides nothing: how
+// many to start, how long to keep them, what to grant and what to take back is asked of the same functions as in the live loop.
+import type { Windows } from '../arrivals/windows.ts';
+import { instancesToStart } from '../scale.ts';
+import { dayMs, type Call, type SimulatedFunction } from './azure-day.ts';
+import { costs, trimmedBytes } from './costs.ts';
+import { EventQueue } from './event-queue.ts';
+import { newFunction, type FunctionState, type InstanceState } from './instance.ts';
+import type { SimulatedPolicy } from './policy.ts';
+import { activeDemand, Room } from './room.ts';
+import { Tally, type SimulationReport } from './tally.ts';
+
+export interface SimulationOptions {
+  readonly functions: readonly SimulatedFunction[];
+  readonly seed: number;
+  readonly policy: SimulatedPolicy;
+  /** What may be granted in all; Infinity asks what a policy would use if it could. */
+  readonly capacityBytes: number;
+  readonly untilMs?: number;
+}
+
+type Event =
+  | { readonly type: 'call'; readonly of: FunctionState; readonly call: Call }
+  | { readonly type: 'started'; readonly instance: InstanceState }
+  | {
+      readonly type: 'ended';
+      readonly instance: InstanceState;
+      readonly call: Call;
+      readonly usedBytes: number;
+    }
+  | { readonly type: 'look'; readonly instance: InstanceState }
+  | {
+      readonly type: 'prewarm';
+      readonly of: FunctionState;
+      readonly called: number;
+      readonly keepAliveMs: number;
+    };
+
+/** A function may have so many instances: Lambda's default concurrency. */
+const mostInstances = 1_000;
+/** How much the last call counts in a function's usual duration. */
+const smoothing = 0.2;
+
+export function simulate(options: SimulationOptions): SimulationReport {
+  return new Simulation(options).run(options.untilMs ?? dayMs);
+}
+
+class Simulation {
+  readonly #policy: SimulatedPolicy;
+  readonly #functions: readonly FunctionState[];
+  readonly #events = new EventQueue<Event>();
+  readonly #tally: Tally;
+  readonly #room: Room;
+  /** Those with calls that found no room: tried again when there is some. */
+  readonly #blocked = new Set<FunctionState>();
+  #nowMs = 0;
+  #made = 0;
+
+  constructor({ functions, seed, policy, capacityBytes }: SimulationOptions) {
+    this.#policy = policy;
+    this.#functions = functions.map((of) => newFunction(of, seed));
+    this.#tally = new Tally(functions.length);
+    this.#room = new Room(capacityBytes, this.#tally, (instance) => this.#end(instance));
+  }
+
+  run(untilMs: number): SimulationReport {
+    for (const of of this.#functions) this.#expectCall(of);
+    for (;;) {
+      const next = this.#events.next();
+      if (next === undefined || next.atMs > untilMs) break;
+      this.#nowMs = next.atMs;
+      this.#handle(next.event);
+    }
+    return this.#tally.report(untilMs);
+  }
+
+  #handle(event: Event): void {
+    switch (event.type) {
+      case 'call':
+        this.#tally.count('calls');
+        this.#expectCall(event.of);
+        event.of.arrivals.called(event.of.busy, this.#nowMs);
+        event.of.called += 1;
+        event.of.waiting.push(event.call);
+        this.#dispatch(event.of);
+        return;
+      case 'started':
+        event.instance.function.starting -= 1;
+        this.#becomeIdle(event.instance);
+        return;
+      case 'ended':
+        this.#finish(event.instance, event.call, event.usedBytes);
+        return;
+      case 'look':
+        // An earlier one was asked for meanwhile.
+        if (event.instance.lookAtMs !== this.#nowMs) return;
+        event.instance.lookAtMs = Number.POSITIVE_INFINITY;
+        this.#look(event.instance);
+        return;
+      case 'prewarm':
+        this.#prewarm(event.of, event.called, event.keepAliveMs);
+        return;
+    }
+  }
+
+  #expectCall(of: FunctionState): void {
+    const call = of.calls.next();
+    this.#events.add(call.atMs, { type: 'call', of, call });
+  }
+
+  #dispatch(of: FunctionState): void {
+    for (let call = of.waiting[0]; call !== undefined; call = of.waiting[0]) {
+      const instance = of.idle.at(-1);
+      if (instance === undefined || !this.#serve(instance, call)) break;
+      of.waiting.shift();
+    }
+    const { busy, starting, waiting, serviceMs } = of;
+    const oldestWaitMs = waiting[0] === undefined ? 0 : this.#nowMs - waiting[0].atMs;
+    const load = {
+      busy,
+      idle: 0,
+      starting,
+      waiting: waiting.length,
+      oldestWaitMs,
+      serviceMs,
+      startMs: costs.startMs,
+    };
+    const wanted = of.idle.length > 0 ? 0 : instancesToStart(load, mostInstances);
+    for (let count = 0; count < wanted; count += 1) {
+      if (!this.#start(of, 0)) return this.#block(of);
+      this.#tally.count('coldStarts');
+    }
+  }
+
+  #block(of: FunctionState): void {
+    if (this.#blocked.has(of)) return;
+    this.#tally.count('waitedForRoom');
+    this.#blocked.add(of);
+  }
+
+  /** False when there is no room for it. */
+  #start(of: FunctionState, keepUntilMs: number): boolean {
+    const usedBytes = trimmedBytes(of.of.peakBytes);
+    const instance: InstanceState = {
+      id: this.#made,
+      function: of,
+      phase: 'starting',
+      grantBytes: 0,
+      usedBytes: 0,
+      idleSinceMs: this.#nowMs,
+      keepUntilMs,
+      lookAtMs: Number.POSITIVE_INFINITY,
+    };
+    const grantBytes = this.#grantOf(instance);
+    const tookMs = this.#room.make(grantBytes, this.#nowMs, instance);
+    if (tookMs === null) return false;
+    this.#made += 1;
+    of.starting += 1;
+    this.#room.add(instance);
+    this.#set(instance, grantBytes, usedBytes);
+    this.#events.add(this.#nowMs + tookMs + costs.startMs, { type: 'started', instance });
+    return true;
+  }
+
+  /** False when there is no room for it to run in. */
+  #serve(instance: InstanceState, call: Call): boolean {
+    const { function: of } = instance;
+    const grantBytes = Math.max(instance.grantBytes, this.#grantOf(instance));
+    const growBytes = grantBytes - instance.grantBytes;
+    const tookMs = growBytes === 0 ? 0 : this.#room.make(growBytes, this.#nowMs, instance);
+    if (tookMs === null) {
+      this.#block(of);
+      return false;
+    }
+    // Making room may have ended it, were it not the one that asks; it is still the last of the idle ones.
+    of.idle.pop();
+    of.busy += 1;
+    this.#tally.busy(of.of.index, of.busy);
+    const wakeMs = instance.phase === 'idle' ? 0 : costs.growMs;
+    instance.phase = 'busy';
+    const usedBytes = Math.max(instance.usedBytes, call.needBytes);
+    if (usedBytes > grantBytes) this.#tally.count('ooms');
+    // It comes to its peak bit by bit: on average half of the way counts.
+    this.#set(instance, grantBytes, Math.ceil((instance.usedBytes + usedBytes) / 2));
+    this.#events.add(this.#nowMs + tookMs + wakeMs + call.durationMs, {
+      type: 'ended',
+      instance,
+      call,
+      usedBytes,
+    });
+    return true;
+  }
+
+  #finish(instance: InstanceState, call: Call, usedBytes: number): void {
+    const { function: of } = instance;
+    of.busy -= 1;
+    of.arrivals.ended(this.#nowMs);
+    of.serviceMs =
+      of.serviceMs === null ? call.durationMs : of.serviceMs + smoothing * (call.durationMs - of.serviceMs);
+    of.prediction.observe('memory', usedBytes, this.#nowMs);
+    this.#set(instance, instance.grantBytes, usedBytes);
+    this.#becomeIdle(instance);
+  }
+
+  #becomeIdle(instance: InstanceState): void {
+    const { function: of } = instance;
+    instance.phase = 'idle';
+    instance.idleSinceMs = this.#nowMs;
+    of.idle.push(instance);
+    this.#watch(instance);
+    if (of.waiting.length > 0) this.#dispatch(of);
+    this.#unblock();
+  }
+
+  #unblock(): void {
+    for (const of of this.#blocked) {
+      this.#blocked.delete(of);
+      const before = of.waiting.length;
+      this.#dispatch(of);
+      // What does not fit lets nothing behind it in: the first in the queue is not to starve.
+      if (of.waiting.length === before && this.#blocked.has(of)) return;
+    }
+  }
+
+  /** At an idle instance: is it to rest, to go, or to be looked at again? */
+  #look(instance: InstanceState): void {
+    const { function: of, phase, idleSinceMs, keepUntilMs } = instance;
+    if (phase === 'busy' || phase === 'gone') return;
+    this.#rest(instance);
+    const { prewarmAfterMs, keepAliveMs } = this.#windowsOf(instance);
+    const isLast = of.idle.length + of.busy + of.starting === 1;
+    const prewarmAtMs = idleSinceMs + prewarmAfterMs - costs.startMs;
+    if (this.#nowMs >= this.#goesAt(instance)) this.#end(instance);
+    else if (
+      isLast &&
+      prewarmAtMs > this.#nowMs &&
+      this.#nowMs >= keepUntilMs &&
+      instance.phase === 'trimmed'
+    ) {
+      this.#end(instance);
+      this.#events.add(prewarmAtMs, { type: 'prewarm', of, called: of.called, keepAliveMs });
+    } else this.#watch(instance);
+    this.#unblock();
+  }
+
+  /** What stands still is granted what it uses; what does so for longer is trimmed. */
+  #rest(instance: InstanceState): void {
+    const { rest } = this.#policy;
+    if (rest === null) return;
+    const { idleSinceMs, usedBytes } = instance;
+    if (instance.phase !== 'trimmed' && this.#nowMs >= idleSinceMs + rest.trimAfterMs) {
+      this.#tally.count('trims');
+      instance.phase = 'trimmed';
+      this.#set(instance, trimmedBytes(usedBytes), trimmedBytes(usedBytes));
+    } else if (instance.phase === 'idle' && this.#nowMs >= idleSinceMs + rest.freezeAfterMs) {
+      instance.phase = 'frozen';
+      this.#set(instance, usedBytes, usedBytes);
+    }
+  }
+
+  #windowsOf({ function: of, idleSinceMs }: InstanceState): Windows {
+    // Those that idle for less are used before it.
+    const sooner = of.idle.filter((other) => other.idleSinceMs > idleSinceMs).length;
+    return of.arrivals.windows(of.busy + sooner + 1, this.#nowMs, this.#policy.windows);
+  }
+
+  #goesAt(instance: InstanceState): number {
+    const { prewarmAfterMs, keepAliveMs } = this.#windowsOf(instance);
+    return Math.max(instance.idleSinceMs + prewarmAfterMs + keepAliveMs, instance.keepUntilMs);
+  }
+
+  #watch(instance: InstanceState): void {
+    const { rest } = this.#policy;
+    const { phase, idleSinceMs } = instance;
+    const dueMs =
+      rest === null || phase === 'trimmed'
+        ? this.#goesAt(instance)
+        : idleSinceMs + (phase === 'idle' ? rest.freezeAfterMs : rest.trimAfterMs);
+    const atMs = Math.max(this.#nowMs, dueMs);
+    if (instance.lookAtMs <= atMs) return;
+    instance.lookAtMs = atMs;
+    this.#events.add(atMs, { type: 'look', instance });
+  }
+
+  #prewarm(of: FunctionState, called: number, keepAliveMs: number): void {
+    const isThere = of.idle.length + of.busy + of.starting > 0;
+    if (of.called !== called || isThere) return;
+    if (this.#start(of, this.#nowMs + costs.startMs + keepAliveMs)) this.#tally.count('prewarms');
+  }
+
+  #end(instance: InstanceState): void {
+    const { idle } = instance.function;
+    idle.splice(idle.indexOf(instance), 1);
+    instance.phase = 'gone';
+    this.#room.remove(instance);
+    this.#set(instance, 0, 0);
+  }
+
+  #grantOf(instance: InstanceState): number {
+    return this.#policy.grants === 'demand'
+      ? activeDemand(instance, this.#nowMs)
+      : instance.function.of.requestBytes;
+  }
+
+  #set(instance: InstanceState, grantBytes: number, usedBytes: number): void {
+    this.#tally.change(this.#nowMs, grantBytes - instance.grantBytes, usedBytes - instance.usedBytes);
+    instance.grantBytes = grantBytes;
+    instance.usedBytes = usedBytes;
+  }
+}
