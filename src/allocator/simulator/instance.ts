@@ -41,6 +41,24 @@ export interface InstanceState {
   lookAtMs: number;
 }
 
+/** What happens to them, each at its time. */
+export type SimulatedEvent =
+  | { readonly type: 'call'; readonly of: FunctionState; readonly call: Call }
+  | { readonly type: 'started'; readonly instance: InstanceState }
+  | {
+      readonly type: 'ended';
+      readonly instance: InstanceState;
+      readonly call: Call;
+      readonly usedBytes: number;
+    }
+  | { readonly type: 'look'; readonly instance: InstanceState }
+  | {
+      readonly type: 'prewarm';
+      readonly of: FunctionState;
+      readonly called: number;
+      readonly keepAliveMs: number;
+    };
+
 export function newFunction(of: SimulatedFunction, seed: number): FunctionState {
   return {
     of,

@@ -5,7 +5,7 @@ import { instancesToStart } from '../scale.ts';
 import { dayMs, type Call, type SimulatedFunction } from './azure-day.ts';
 import { costs, trimmedBytes } from './costs.ts';
 import { EventQueue } from './event-queue.ts';
-import { newFunction, type FunctionState, type InstanceState } from './instance.ts';
+import { newFunction, type FunctionState, type InstanceState, type SimulatedEvent } from './instance.ts';
 import type { SimulatedPolicy } from './policy.ts';
 import { activeDemand, Room } from './room.ts';
 import { Tally, type SimulationReport } from './tally.ts';
@@ -19,23 +19,6 @@ export interface SimulationOptions {
   readonly untilMs?: number;
 }
 
-type Event =
-  | { readonly type: 'call'; readonly of: FunctionState; readonly call: Call }
-  | { readonly type: 'started'; readonly instance: InstanceState }
-  | {
-      readonly type: 'ended';
-      readonly instance: InstanceState;
-      readonly call: Call;
-      readonly usedBytes: number;
-    }
-  | { readonly type: 'look'; readonly instance: InstanceState }
-  | {
-      readonly type: 'prewarm';
-      readonly of: FunctionState;
-      readonly called: number;
-      readonly keepAliveMs: number;
-    };
-
 /** A function may have so many instances: Lambda's default concurrency. */
 const mostInstances = 1_000;
 /** How much the last call counts in a function's usual duration. */
@@ -48,7 +31,7 @@ export function simulate(options: SimulationOptions): SimulationReport {
 class Simulation {
   readonly #policy: SimulatedPolicy;
   readonly #functions: readonly FunctionState[];
-  readonly #events = new EventQueue<Event>();
+  readonly #events = new EventQueue<SimulatedEvent>();
   readonly #tally: Tally;
   readonly #room: Room;
   /** Those with calls that found no room: tried again when there is some. */
@@ -74,7 +57,7 @@ class Simulation {
     return this.#tally.report(untilMs);
   }
 
-  #handle(event: Event): void {
+  #handle(event: SimulatedEvent): void {
     switch (event.type) {
       case 'call':
         this.#tally.count('calls');
