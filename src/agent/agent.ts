@@ -40,6 +40,8 @@ export interface AgentOptions {
   readonly emit: (event: AgentEvent) => void;
   /** The runtime's files, staged ahead; default: made below the data directory. */
   readonly runtimeDirectory?: string;
+  /** Trims the data directory's disk, where that is worth it to somebody else: after instances' scratch spaces were. */
+  readonly trimDisk?: () => Promise<void>;
 }
 
 export class Agent {
@@ -136,7 +138,12 @@ export class Agent {
       groupOfInstance: (id) => groupOfInstance(this.#instances.get(id).spec.tenant, id),
       onApplied: (data) => emit({ event: 'applied', data }),
     });
-    this.#sweep = new StorageSweep({ sandbox, log, instances: () => this.#instances.all() });
+    this.#sweep = new StorageSweep({
+      sandbox,
+      log,
+      instances: () => this.#instances.all(),
+      ...(options.trimDisk === undefined ? {} : { below: options.trimDisk }),
+    });
     this.handlers = this.#handlers();
   }
 

@@ -12,6 +12,7 @@ export class StorageSweep {
   readonly #sandbox: Sandbox;
   readonly #log: Logger;
   readonly #instances: () => readonly Instance[];
+  readonly #below: () => Promise<void>;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #closed = false;
@@ -20,10 +21,13 @@ export class StorageSweep {
     readonly sandbox: Sandbox;
     readonly log: Logger;
     readonly instances: () => readonly Instance[];
+    /** Trims what the images lie on, where that is another's disk in turn. */
+    readonly below?: () => Promise<void>;
   }) {
     this.#sandbox = options.sandbox;
     this.#log = options.log;
     this.#instances = options.instances;
+    this.#below = options.below ?? (() => Promise.resolve());
   }
 
   open(): void {
@@ -31,12 +35,9 @@ export class StorageSweep {
   }
 
   /** One instance, now. */
-  async trim({ id, cell }: Pick<Instance, 'id' | 'cell'>): Promise<void> {
-    await this.#sandbox
-      .trimStorage(cell.slot)
-      .catch((error: unknown) =>
-        this.#log.debug({ instance: id, error: messageOf(error) }, 'a scratch space could not be trimmed'),
-      );
+  async trim(instance: Pick<Instance, 'id' | 'cell'>): Promise<void> {
+    await this.#trimImage(instance);
+    await this.#trimBelow();
   }
 
   async close(): Promise<void> {
@@ -54,6 +55,21 @@ export class StorageSweep {
 
   /** One after the other: it is the disk that is waited for. */
   async #sweep(): Promise<void> {
-    for (const instance of this.#instances()) if (!this.#closed) await this.trim(instance);
+    for (const instance of this.#instances()) if (!this.#closed) await this.#trimImage(instance);
+    if (!this.#closed) await this.#trimBelow();
+  }
+
+  async #trimImage({ id, cell }: Pick<Instance, 'id' | 'cell'>): Promise<void> {
+    await this.#sandbox
+      .trimStorage(cell.slot)
+      .catch((error: unknown) =>
+        this.#log.debug({ instance: id, error: messageOf(error) }, 'a scratch space could not be trimmed'),
+      );
+  }
+
+  async #trimBelow(): Promise<void> {
+    await this.#below().catch((error: unknown) =>
+      this.#log.debug({ error: messageOf(error) }, 'the disk below scratch spaces could not be trimmed'),
+    );
   }
 }

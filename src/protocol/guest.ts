@@ -1,6 +1,7 @@
 // What the agent in a virtual machine can be asked beyond what every agent can, and what it tells: its unit's identity,
 // what is reclaimable inside, and claims. Spoken over the unit's serial port; the caller is the process that owns the unit.
 import { z } from 'zod';
+import { mib } from '../base/quantity.ts';
 import { agentProtocol } from './agent.ts';
 import { method, nothing, type Protocol } from './rpc.ts';
 import { instanceId, unitId } from './schemas.ts';
@@ -66,7 +67,7 @@ export const guestProtocol = {
     makeClaimable: method(z.object({ bytes }), z.object({ claimableBytes: bytes, steps: z.array(trimStep) })),
     /** The part of the unit's memory that instances may have together: what is claimed is not to be had inside either. */
     setUsable: method(z.object({ memoryBytes: bytes }), nothing),
-    /** Claims or releases scratch space, so that instances may use this much, and trims what is free. */
+    /** Claims or releases scratch space, so that instances may store this much together, and trims what is free. */
     setStorage: method(
       z.object({ usableBytes: bytes }),
       z.object({ usableBytes: bytes, trimmedBytes: bytes }),
@@ -86,6 +87,12 @@ export const guestProtocol = {
   },
 } satisfies Protocol;
 export type GuestProtocol = typeof guestProtocol;
+
+/**
+ * Of a unit's scratch disk, beyond what its instances may store: an instance's code (Lambda's 250 MB), logs, and what the
+ * file systems of their scratch space take for themselves. Sparse: what is not written costs the host nothing.
+ */
+export const guestOwnStorageBytes = 320 * mib;
 
 /** The serial port's name, in QEMU's arguments and under /dev/virtio-ports inside. */
 export const guestPortName = 'bellows.agent';

@@ -1,6 +1,6 @@
 // Virtual machine units from outside, with real guests (emulated where KVM does not work): functions of any size out of one
 // pool of one size, what is claimed seen in the host's own accounting, live resizes, and what becomes of faults.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   CreateFunctionCommand,
@@ -24,11 +24,20 @@ interface Transaction {
   readonly connections: { readonly dropped: number };
 }
 
-/** Holds as much as it is told, every page of it touched, until it is told to let go. */
+/** Holds as much as it is told, every page of it touched, until it is told to let go; stores likewise. */
 const holder = `
+  import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
   let held = [];
-  export const handler = async ({ hold = 0, drop = false }) => {
+  export const handler = async ({ hold = 0, drop = false, store, remove }) => {
     if (drop) held = [];
+    if (remove) rmSync('/tmp/' + remove);
+    if (store) {
+      const file = openSync('/tmp/' + store.name, 'w');
+      const block = Buffer.alloc(1024 * 1024, 7);
+      for (let done = 0; done < store.mib; done += 1) writeSync(file, block);
+      fsyncSync(file);
+      closeSync(file);
+    }
     for (let index = 0; index < hold; index += 8) held.push(Buffer.alloc(8 * 1024 * 1024, index + 1));
     return { held: held.length * 8, memory: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE };
   };`;
@@ -129,6 +138,42 @@ suiteNeeding('virtual machine units', missingForMachines, () => {
       await resized(1024);
       expect((await invoke('breathes', { hold: 400 })).payload).toMatchObject({ held: 400 });
       expect((await unitOf(bellows, 'breathes')).pid).toBe(pid);
+    },
+  );
+
+  test(
+    'M-A5: what a function stores is on the host’s disk, its size changes both ways while it runs, and what it deleted is the host’s again',
+    { timeout: 300_000 },
+    async () => {
+      await create('stores', 256);
+      await invoke('stores', { store: { name: 'first', mib: 8 } });
+      const { id, pid } = await unitOf(bellows, 'stores');
+      const hostBytes = (): number => statSync(`${bellows.dataDirectory}/scratch/${id}.ext4`).blocks * 512;
+      const empty = hostBytes();
+      // Far more than its memory.
+      await invoke('stores', { store: { name: 'second', mib: 300 } });
+      const full = hostBytes();
+      expect(full - empty).toBeGreaterThanOrEqual(300 * mib);
+      const resized = (storage: string) =>
+        bellows.v1<Transaction>('PATCH', '/workloads/default/stores', { storage });
+      const claimedBytes = async (): Promise<number> =>
+        amountOf('storage', (await unitOf(bellows, 'stores')).claimed.storage);
+      expect((await resized('128MiB')).body.status).toBe('deferred');
+      await invoke('stores', { remove: 'second' });
+      // The machine was provisioned with 1 GiB.
+      await eventually(async () => Math.abs((await claimedBytes()) - (1024 - 128) * mib) <= mib, {
+        timeoutMs: 60_000,
+        what: () => 'the claim',
+      });
+      await eventually(() => full - hostBytes() >= 290 * mib, { timeoutMs: 60_000 });
+      console.log(
+        `M-A5: ${Math.round(full / mib)} MiB of the host's disk before 300 MiB were deleted, ${Math.round(hostBytes() / mib)} MiB after`,
+      );
+      const refused = await invoke('stores', { store: { name: 'second', mib: 150 } });
+      expect(refused.payload['errorMessage']).toMatch(/no space left/i);
+      expect((await resized('700MiB')).body.status).toBe('applied');
+      expect((await invoke('stores', { store: { name: 'second', mib: 400 } })).error).toBeUndefined();
+      expect((await unitOf(bellows, 'stores')).pid).toBe(pid);
     },
   );
 

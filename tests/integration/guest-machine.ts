@@ -22,11 +22,13 @@ import { buildGuestImage } from '../../src/units/vm/image/build.ts';
 import { cpioArchive, type CpioEntry } from '../../src/units/vm/image/cpio.ts';
 import { openGuestLink, type GuestLink } from '../../src/units/vm/link.ts';
 import { QmpClient } from '../../src/units/vm/qmp/client.ts';
+import { diskBytesFor } from '../../src/units/vm/scratch/scratch.ts';
 import { shellPort } from './guest-shell.ts';
 
 /** An emulated guest boots within some 15 s; a busy machine takes several times that. */
 const bootTimeoutMs = 180_000;
-const scratchBytes = 512 * mib;
+/** What instances of these tests may store. */
+export const storageBytes = 512 * mib;
 
 /** Why there can be no guest here; undefined when there can. */
 export function missingForGuests(): string | undefined {
@@ -92,7 +94,7 @@ export class GuestMachine {
       const scratch = join(directory, 'scratch');
       if (from === undefined) {
         writeFileSync(scratch, '');
-        truncateSync(scratch, scratchBytes);
+        truncateSync(scratch, diskBytesFor(storageBytes));
         await run('mkfs.ext4', '-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard', scratch);
       } else await run('cp', '--sparse=always', from.scratch, scratch);
       const initrd = join(directory, 'initrd');

@@ -159,6 +159,15 @@ suiteNeeding('storage of an instance', missing, () => {
     expect(onDisk()).toBeLessThan(full - 90 * mib);
   });
 
+  test('M-A5: what was deleted and is then claimed is the disk’s again at once', async () => {
+    await writeInside('large', 100);
+    const full = onDisk();
+    await js(`fs.rmSync('/tmp/large')`);
+    expect(await resize(64)).toMatchObject({ status: 'applied', after: 64 * mib });
+    expect(onDisk()).toBeLessThan(full - 90 * mib);
+    await resize(160);
+  });
+
   test('M-A5: it is given back without being asked for, after a while', async () => {
     await writeInside('large', 60);
     const full = onDisk();

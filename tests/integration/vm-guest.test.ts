@@ -5,10 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newInstanceId, type InstanceId } from '../../src/base/ids.ts';
 import { kib, mib } from '../../src/base/quantity.ts';
+import type { Resources } from '../../src/model/resources.ts';
+import { defaultRequest } from '../../src/model/workload.ts';
+import { guestOwnStorageBytes } from '../../src/protocol/guest.ts';
 import { keepClock } from '../../src/units/vm/guest-clock.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import { evalHandler, eventually, functionSpec, mebibytes } from './agent-process.ts';
-import { GuestMachine, missingForGuests, type GuestMachineOptions } from './guest-machine.ts';
+import { GuestMachine, missingForGuests, storageBytes, type GuestMachineOptions } from './guest-machine.ts';
 
 const options: GuestMachineOptions = { ramBytes: 768 * mib, agent: 'agent-with-shell.ts' };
 const machineTimeoutMs = 240_000;
@@ -26,14 +29,19 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
   }, machineTimeoutMs);
   afterAll(() => machine?.close());
 
-  const begin = async (memoryMib: number): Promise<InstanceId> => {
+  const begin = async (memoryMib: number, storageMib = 16): Promise<InstanceId> => {
     const id = newInstanceId();
-    const grant = { memory: mebibytes(memoryMib), storage: mebibytes(16) };
+    const grant = { memory: mebibytes(memoryMib), storage: mebibytes(storageMib) };
     await machine.startFunction(functionSpec(code, { id, grant, timeoutMs: longMs }));
     return id;
   };
   const stop = (id: InstanceId): Promise<unknown> =>
     machine.link.call('stop', { id, graceMs: 0, reason: 'the test is over' });
+  /** Answers how many MiB of a file could be written, and what kept it from more. */
+  const writing = (name: string, count: number): string =>
+    `(() => { const fd = fs.openSync('/tmp/${name}', 'w'); let done = 0; const block = Buffer.alloc(1 << 20, 7);
+      try { for (; done < ${count}; done += 1) fs.writeSync(fd, block); fs.fsyncSync(fd); }
+      catch (error) { return [done, error.code]; } finally { fs.closeSync(fd); } return [done, 'ok']; })()`;
   const hold = (count: number): string =>
     `state.held = Array.from({ length: ${count} }, () => Buffer.alloc(1048576, 1)); state.held.length`;
   const oomKills = async (): Promise<number> => {
@@ -164,24 +172,88 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
   );
 
   test(
-    'M-A5: scratch space is claimed and released while it runs, and deleted blocks leave the host’s file',
+    'M-A5: what an instance may store changes both ways while it runs; what it deleted leaves the host’s file, also by itself',
     async () => {
-      const file = '/var/lib/bellows/filled';
-      const hostBlocks = (): number => statSync(machine.scratch).blocks * 512;
-      await machine.shell(`dd if=/dev/urandom of=${file} bs=1M count=100 && sync`);
-      const filled = hostBlocks();
-      await machine.shell(`rm ${file}`);
-      const claimed = await machine.link.call('setStorage', { usableBytes: 150 * mib });
-      expect(claimed.usableBytes).toBeLessThanOrEqual(151 * mib);
-      expect(filled - hostBlocks()).toBeGreaterThan(90 * mib);
-      expect(await machine.shell(`dd if=/dev/zero of=${file} bs=1M count=200 2>&1; rm -f ${file}`)).toContain(
-        'No space left',
-      );
-      const released = await machine.link.call('setStorage', { usableBytes: 400 * mib });
-      expect(released.usableBytes).toBeGreaterThan(390 * mib);
-      expect(
-        await machine.shell(`dd if=/dev/zero of=${file} bs=1M count=200 2>&1; rm -f ${file}`),
-      ).not.toContain('No space left');
+      const id = await begin(160, 128);
+      const js = (text: string): Promise<unknown> => machine.evaluate(id, text, longMs);
+      const store = (name: string, count: number): Promise<unknown> => js(writing(name, count));
+      const resizeTo = async (storageMib: number): Promise<unknown> => {
+        const grant: Resources = {
+          ...defaultRequest,
+          memory: mebibytes(160),
+          storage: mebibytes(storageMib),
+        };
+        const { instances } = await machine.link.call('resize', {
+          tenants: [],
+          instances: [{ id, grant }],
+          waitMs: 0,
+        });
+        return instances[0]?.changes.find(({ resource }) => resource === 'storage');
+      };
+      const hostBytes = (): number => statSync(machine.scratch).blocks * 512;
+      const empty = hostBytes();
+      // Of the file systems' own, that comes and goes meanwhile.
+      const slack = 8 * mib;
+      expect(await js(`(({ bsize, bavail }) => bsize * bavail)(fs.statfsSync('/tmp'))`)).toBe(128 * mib);
+
+      // More than its memory: it is on the disk, and the host's file has it.
+      expect(await store('large', 120)).toEqual([120, 'ok']);
+      const [, how] = (await store('over', 20)) as [number, string];
+      expect(how).toBe('ENOSPC');
+      expect(hostBytes() - empty).toBeGreaterThan(120 * mib - slack);
+      expect(await resizeTo(64)).toMatchObject({ status: 'deferred', after: 128 * mib });
+      expect(await resizeTo(256)).toMatchObject({ status: 'applied', before: 128 * mib, after: 256 * mib });
+      expect(await store('over', 100)).toEqual([100, 'ok']);
+      const full = hostBytes();
+      expect(full - empty).toBeGreaterThan(220 * mib - slack);
+
+      // Nobody asks for it.
+      await js(`fs.rmSync('/tmp/large')`);
+      await eventually(() => full - hostBytes() > 110 * mib, longMs);
+      // Down to what is left is asked for at once: what was deleted is claimed, and given to the host, too.
+      await js(`fs.rmSync('/tmp/over')`);
+      expect(await resizeTo(32)).toMatchObject({ status: 'applied', after: 32 * mib });
+      const { usableBytes } = await machine.link.call('setStorage', { usableBytes: 32 * mib });
+      expect(Math.abs(usableBytes - 32 * mib)).toBeLessThan(mib);
+      expect(hostBytes() - empty).toBeLessThan(slack);
+      expect(await store('large', 24)).toEqual([24, 'ok']);
+      expect(((await store('over', 20)) as [number, string])[1]).toBe('ENOSPC');
+
+      // And up again, all of it.
+      await machine.link.call('setStorage', { usableBytes: storageBytes });
+      expect(await resizeTo(400)).toMatchObject({ status: 'applied', before: 32 * mib, after: 400 * mib });
+      expect(await store('over', 300)).toEqual([300, 'ok']);
+      expect(await js(`fs.readFileSync('/tmp/large').every((byte) => byte === 7)`)).toBe(true);
+      await stop(id);
+      await machine.link.call('setStorage', { usableBytes: 64 * mib });
+      expect(hostBytes() - empty).toBeLessThan(slack);
+      await machine.link.call('setStorage', { usableBytes: storageBytes });
+    },
+    machineTimeoutMs,
+  );
+
+  test(
+    'M-A5: what instances were left of the disk can not be had by anything else inside, and code that would take it is refused',
+    async () => {
+      const free = async (): Promise<number> =>
+        Number(await machine.shell(`df -k /var/lib/bellows | tail -n 1 | awk '{ print $4 }'`)) * kib;
+      // Somebody else's, as a neighbour's code would be; only root in here could write it.
+      const filler = '/var/lib/bellows/filler';
+      const fillUpTo = async (leftMib: number): Promise<unknown> =>
+        machine.shell(`fallocate -l $(( ${await free()} - ${leftMib * mib} )) ${filler}`);
+      await machine.link.call('setStorage', { usableBytes: 100 * mib });
+      expect(await free()).toBeLessThanOrEqual(100 * mib + guestOwnStorageBytes);
+      await fillUpTo(50);
+      // What is claimed makes way for it.
+      await machine.sendCode('acme', evalHandler);
+      expect(await free()).toBeGreaterThan(90 * mib);
+      await machine.shell(`rm ${filler}`);
+      await machine.link.call('setStorage', { usableBytes: storageBytes });
+      await fillUpTo(300);
+      await expect(machine.sendCode('acme', evalHandler)).rejects.toThrow('promised');
+      await machine.shell(`rm ${filler}`);
+      await machine.sendCode('acme', evalHandler);
+      await machine.link.call('setStorage', { usableBytes: storageBytes });
     },
     machineTimeoutMs,
   );

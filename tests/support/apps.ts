@@ -40,7 +40,7 @@ export async function deployStatefulApp(
 }
 
 /** Reads a quantity of an answer: `384MiB`, `1GiB`, `500m`, `2`, or a bare number of base units. Independent of src/. */
-export function amountOf(kind: 'memory' | 'cpu', text: string): number {
+export function amountOf(kind: 'memory' | 'storage' | 'cpu', text: string): number {
   const match = /^([\d.]+)(KiB|MiB|GiB|m)?$/.exec(text);
   if (match === null) throw new Error(`${text} is not in the notation`);
   const number = Number(match[1]);

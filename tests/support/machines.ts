@@ -21,7 +21,7 @@ export interface UnitAnswer {
   readonly pid: number;
   readonly instances: number;
   readonly provisioned: { readonly memory: string };
-  readonly claimed: { readonly memory: string };
+  readonly claimed: { readonly memory: string; readonly storage: string };
   readonly granted: { readonly memory: string };
 }
 

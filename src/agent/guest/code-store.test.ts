@@ -16,8 +16,9 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { BellowsError } from '../../base/errors.ts';
 import { suiteNeeding } from '../../../tests/support/needs.ts';
-import { CodeStore } from './code-store.ts';
+import { CodeStore, type CodeStoreOptions } from './code-store.ts';
 
 const sha256 = 'ab'.repeat(32);
 const missing = spawnSync('busybox', ['true']).status === 0 ? undefined : 'no busybox here';
@@ -50,8 +51,8 @@ suiteNeeding('code through the door', missing, () => {
     });
     return socket;
   }
-  const make = (maxBytes?: number): CodeStore => {
-    const store = new CodeStore(join(directory, 'data'), maxBytes);
+  const make = (options?: CodeStoreOptions): CodeStore => {
+    const store = new CodeStore(join(directory, 'data'), options);
     store.open();
     return store;
   };
@@ -77,11 +78,30 @@ suiteNeeding('code through the door', missing, () => {
 
   test('what is too large is refused while it comes', async () => {
     const large = Buffer.concat([tar, Buffer.alloc(100_000)]);
-    await expect(make(50_000).receive('acme', sha256)(await received(large))).rejects.toMatchObject({
+    await expect(
+      make({ maxBytes: 50_000 }).receive('acme', sha256)(await received(large)),
+    ).rejects.toMatchObject({
       code: 'PayloadTooLarge',
     });
     expect(existsSync(place())).toBe(false);
     expect(leftovers()).toEqual([]);
+  });
+
+  test('what there is no room for is refused when it has come, and nothing of it stays; it may come again', async () => {
+    let room = false;
+    const store = make({
+      admit: async () => {
+        if (!room) throw new BellowsError('NoRoom', 'the disk is promised to others');
+      },
+    });
+    await expect(store.receive('acme', sha256)(await received(tar))).rejects.toMatchObject({
+      code: 'NoRoom',
+    });
+    expect(existsSync(place())).toBe(false);
+    expect(leftovers()).toEqual([]);
+    room = true;
+    await store.receive('acme', sha256)(await received(tar));
+    expect(existsSync(place())).toBe(true);
   });
 
   test('the same again is read and dropped; two at once are unpacked once', async () => {

@@ -20,15 +20,23 @@ const sha256Pattern = /^[0-9a-f]{64}$/;
 /** Bytes of what the unpacking program says that are told on. */
 const wordsBytes = 400;
 
+export interface CodeStoreOptions {
+  readonly maxBytes?: number;
+  /** Asked when code is on the disk, before it counts as being there: what it throws refuses the code, which then goes. */
+  readonly admit?: () => Promise<void>;
+}
+
 export class CodeStore {
   readonly #layout: Layout;
   readonly #maxBytes: number;
+  readonly #admit: () => Promise<void>;
   /** Being unpacked, by directory: who asks for the same meanwhile waits for it. */
   readonly #receiving = new Map<string, Promise<void>>();
 
-  constructor(dataDirectory: string, maxBytes = maxTarBytes) {
+  constructor(dataDirectory: string, options: CodeStoreOptions = {}) {
     this.#layout = layoutOf(dataDirectory);
-    this.#maxBytes = maxBytes;
+    this.#maxBytes = options.maxBytes ?? maxTarBytes;
+    this.#admit = options.admit ?? (() => Promise.resolve());
   }
 
   /** Removes what an earlier agent left half unpacked. */
@@ -40,7 +48,7 @@ export class CodeStore {
 
   /**
    * Checks the name; the function it returns reads a tar to its end and returns when the code is there.
-   * @throws BellowsError BadRequest, InvalidName; later PayloadTooLarge, InvalidArchive
+   * @throws BellowsError BadRequest, InvalidName; later PayloadTooLarge, InvalidArchive, or what `admit` throws
    */
   receive(tenant: string, sha256: string): (tar: Socket) => Promise<void> {
     if (!sha256Pattern.test(sha256)) throw new BellowsError('BadRequest', 'This is no SHA-256.');
@@ -82,6 +90,7 @@ export class CodeStore {
     mkdirSync(temporary, { mode: 0o755 });
     try {
       await this.#extract(tar, temporary);
+      await this.#admit();
       // Whatever the archive says: root's, for all to read, for none to write, and with no rights of its own.
       await runProgram(['busybox', 'chmod', '-R', 'a+rX,go-w,ug-s,-t', temporary]);
       chmodSync(temporary, 0o755);

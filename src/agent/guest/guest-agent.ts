@@ -40,9 +40,11 @@ export class GuestAgent {
 
   constructor(options: GuestAgentOptions) {
     const { config, log, emit } = options;
+    this.#storage = new Storage(config.dataDirectory);
     const agent = new Agent({
       ...options,
       clock: systemClock,
+      trimDisk: () => this.#storage.trimWhatWasFreed(),
       emit: (event) => {
         // What is promised has become less or more.
         if (event.event === 'exited' || event.event === 'applied') this.#usable.refresh();
@@ -50,7 +52,7 @@ export class GuestAgent {
       },
     });
     this.#agent = agent;
-    this.#code = new CodeStore(config.dataDirectory);
+    this.#code = new CodeStore(config.dataDirectory, { admit: () => this.#storage.makeRoom() });
     this.#personaliser = new Personaliser({
       identityFile,
       door: {
@@ -63,7 +65,6 @@ export class GuestAgent {
       onPersonal: () => void agent.handlers.setPool({ size: this.#poolSize }),
     });
     const { cgroup, instances } = agent;
-    this.#storage = new Storage(config.dataDirectory);
     this.#claims = new Claims({
       cgroup,
       clock: systemClock,

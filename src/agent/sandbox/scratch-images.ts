@@ -46,8 +46,11 @@ const formatOptions = [
 ];
 /** The kernel would go through the inode tables of every image and write zeros. */
 const mountOptions = 'noinit_itable';
-/** After a start, which must not wait for this. Making one takes some milliseconds. */
-const refillAfterMs = 250;
+/**
+ * After a start, which must not wait for this. Making one takes some milliseconds, and an emulated machine a quarter of a
+ * second, where starts take as much longer: so it waits for a multiple of what the last one took.
+ */
+const refillAfterMs = { least: 250, perMakingMs: 20 } as const;
 
 /** The only directory that an instance is shown of its image. */
 export const shownDirectory = 'tmp';
@@ -63,6 +66,7 @@ export class ScratchImages {
   #template: readonly Part[] = [];
   #spare = false;
   #refill: NodeJS.Timeout | undefined;
+  #makingMs = 0;
 
   /** @param directory for the files, on a disk @param stage where the spare is mounted: must not be a shared mount */
   constructor(directory: string, stage: string) {
@@ -70,7 +74,7 @@ export class ScratchImages {
     this.#spareAt = join(stage, 'spare');
   }
 
-  /** Makes the template. @throws when this machine can not: no loop devices, no mkfs.ext4, no right to mount */
+  /** Makes the template, and the first spare. @throws when this machine can not: no loop devices, no mkfs.ext4, no right to mount */
   open(): void {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     // What an earlier agent made ahead.
@@ -93,8 +97,7 @@ export class ScratchImages {
     } finally {
       this.remove('template', this.#spareAt);
     }
-    mkdirSync(this.#spareAt, { recursive: true });
-    this.#refillSoon();
+    this.#makeSpare();
   }
 
   /** Mounts a new image of the default size at `place`, an empty directory. */
@@ -150,18 +153,25 @@ export class ScratchImages {
   }
 
   #refillSoon(): void {
+    const pauseMs = Math.max(refillAfterMs.least, this.#makingMs * refillAfterMs.perMakingMs);
     this.#refill ??= setTimeout(() => {
       this.#refill = undefined;
-      if (this.#spare) return;
-      try {
-        this.#make('spare', this.#spareAt);
-        this.#spare = true;
-      } catch {
-        // A full disk, or no device left: whoever needs one tries again, and says so.
-        this.remove('spare', this.#spareAt);
-        mkdirSync(this.#spareAt, { recursive: true });
-      }
-    }, refillAfterMs).unref();
+      if (!this.#spare) this.#makeSpare();
+    }, pauseMs).unref();
+  }
+
+  #makeSpare(): void {
+    const startedMs = performance.now();
+    mkdirSync(this.#spareAt, { recursive: true });
+    try {
+      this.#make('spare', this.#spareAt);
+      this.#spare = true;
+    } catch {
+      // A full disk, or no device left: whoever needs one tries again, and says so.
+      this.remove('spare', this.#spareAt);
+      mkdirSync(this.#spareAt, { recursive: true });
+    }
+    this.#makingMs = performance.now() - startedMs;
   }
 
   #make(name: string, place: string): void {

@@ -1,11 +1,12 @@
 // The private, writable directory of each sandbox, /tmp inside, and its size, which changes while it is used. On disk where
 // the machine lets us (scratch-images.ts); otherwise in memory, as a tmpfs, and counted as the instance's memory.
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statfsSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import { humanBytes, mib } from '../../base/quantity.ts';
+import { trimFileSystem } from '../../sys/file-space.ts';
 import { mount, MS_NODEV, MS_NOSUID, MS_REMOUNT } from '../../sys/mount.ts';
 import { figuresOf, setGranted } from './claim.ts';
 import { ScratchImages, shownDirectory } from './scratch-images.ts';
@@ -98,6 +99,9 @@ export class Scratch {
     if (storageBytes === grantedBytes) return { is: 'applied' };
     if (storageBytes > ceilingBytes)
       return { is: 'infeasible', reason: `a scratch space has at most ${humanBytes(ceilingBytes)}` };
+    // Blocks of the claim are not free, and what was deleted in them would stay with the machine's file.
+    if (storageBytes < grantedBytes && usedBytes <= storageBytes && this.#isWorthTrimming(slot, usedBytes))
+      trimNow(place);
     if (setGranted(place, storageBytes)) return { is: 'applied' };
     return { is: 'deferred', reason: inTheWay(usedBytes, storageBytes) };
   }
@@ -106,13 +110,17 @@ export class Scratch {
   async trim(slot: string): Promise<void> {
     const place = this.#place(slot);
     if (!existsSync(place) || !isImage(place)) return;
-    if (this.#images.hostBytes(slot) - figuresOf(place).usedBytes < worthTrimmingBytes) return;
-    await run('fstrim', [place]);
+    // A process, for the disk is waited for.
+    if (this.#isWorthTrimming(slot, figuresOf(place).usedBytes)) await run('fstrim', [place]);
   }
 
   clear(slot: string): void {
     this.#granted.delete(slot);
     this.#images.remove(slot, this.#place(slot));
+  }
+
+  #isWorthTrimming(slot: string, usedBytes: number): boolean {
+    return this.#images.hostBytes(slot) - usedBytes >= worthTrimmingBytes;
   }
 
   #place(slot: string): string {
@@ -122,6 +130,16 @@ export class Scratch {
 
 function isImage(place: string): boolean {
   return statfsSync(place).type === ext4;
+}
+
+/** What there is to trim at a change is what was deleted since the last sweep: milliseconds. */
+function trimNow(place: string): void {
+  const fd = openSync(place, 'r');
+  try {
+    trimFileSystem(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function remount(place: string, storageBytes: number): StorageOutcome {

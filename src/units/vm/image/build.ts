@@ -36,7 +36,7 @@ import {
 import { output } from './tools.ts';
 
 /** Of the way images are made: to be raised when the same inputs shall give another image. */
-const recipe = 2;
+const recipe = 3;
 
 /** Told while it is built: what is done now, and how much of the whole is done, 0 to 1. */
 export interface BuildProgress {

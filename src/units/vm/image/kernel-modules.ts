@@ -19,6 +19,8 @@ export const bootModules = [
   'virtio_net',
   'virtio_balloon',
   'virtio_rng',
+  // Instances' scratch space; nothing asks the kernel for it by a name that it would load.
+  'loop',
 ] as const;
 
 /** Loaded by the kernel itself when first asked for: limits of bandwidth. */

@@ -24,6 +24,8 @@ const rootPackages = [
   'util-linux',
   // Limits of bandwidth: tc.
   'iproute2',
+  // File systems of instances' scratch space: mkfs.ext4.
+  'e2fsprogs',
   // What people's own programs begin with, as on a host.
   'dash',
   'bash',

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { BellowsError } from '../../../base/errors.ts';
 import type { UnitId } from '../../../base/ids.ts';
 import { mib } from '../../../base/quantity.ts';
+import { guestOwnStorageBytes } from '../../../protocol/guest.ts';
 import { unpack, type Packing } from '../packed-file.ts';
 import { runTool } from '../run-tool.ts';
 
@@ -26,13 +27,13 @@ const extendedOptions = 'lazy_itable_init=1,nodiscard,root_owner=0:0';
 /** The same everywhere: nothing in a guest may depend on it. */
 const fileSystemId = '6c1f9a52-0d0b-4b5f-9d67-6ad3b1c58a10';
 
-/** What ext4 needs for itself of such a disk (inodes, 1.6 %), and what the guest's agent keeps: beyond what was provisioned. */
+/** What ext4 needs for itself of such a disk: inodes take 1.6 %. */
 const overheadShare = 1 / 32;
-const overheadBytes = 24 * mib;
+const overheadBytes = 8 * mib;
 
 /** How large a disk is made so that all that was provisioned may be used. It costs the host nothing. */
 export const diskBytesFor = (storageBytes: number): number =>
-  Math.ceil((storageBytes * (1 + overheadShare) + overheadBytes) / mib) * mib;
+  Math.ceil(((storageBytes + guestOwnStorageBytes) * (1 + overheadShare) + overheadBytes) / mib) * mib;
 
 export interface ScratchDisk {
   readonly file: string;

@@ -47,7 +47,7 @@ export const ramBytesFor = (size: Resources, overheadBytes: number): number =>
 export const cpusFor = (size: Resources): number => Math.max(1, Math.ceil(size.cpu / 1000));
 
 /** Raised when templates of an earlier Bellows can not be used: its devices, or the order of them, are others. */
-const recipe = 2;
+const recipe = 3;
 
 export function templateKey(traits: TemplateTraits): string {
   return createHash('sha256')
