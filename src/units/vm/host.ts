@@ -1,6 +1,7 @@
 // What this machine gives to units: where their files lie, their network, disks, groups and users. Owns finding out what
 // there are rights for, once; all that makes or removes a unit's parts is given this.
 import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
@@ -12,6 +13,7 @@ import type { VmDriverOptions } from './port.ts';
 import { UnitRecords } from './record.ts';
 import { runTool } from './run-tool.ts';
 import { ScratchDisks } from './scratch/scratch.ts';
+import { processorOf } from './template/processor.ts';
 import { TemplateStore, type MadeWith } from './template/store.ts';
 
 export interface VmHost {
@@ -79,7 +81,9 @@ export async function findHost(options: VmDriverOptions): Promise<VmHost> {
 
 /** What a template must have in common with its clones, and does not say in its size. */
 export function madeWith({ options, qemuVersion }: VmHost): MadeWith {
-  return { imageHash: options.image.hash, accelerator: options.accelerator.kind, qemuVersion };
+  const { image, accelerator } = options;
+  const processor = processorOf(accelerator.kind, readFileSync('/proc/cpuinfo', 'latin1'), release());
+  return { imageHash: image.hash, accelerator: processor, qemuVersion };
 }
 
 export function bootId(): string {

@@ -10,7 +10,7 @@ import { packing } from '../packed-file.ts';
 
 const manifest = z.object({
   version: z.literal(1),
-  /** What is no use any more with another image, QEMU or accelerator. */
+  /** What is no use any more with another image, QEMU, accelerator or (with KVM) processor. */
   madeWith: z.object({ imageHash: z.string(), accelerator: z.string(), qemuVersion: z.string() }),
   memory: packing,
   scratch: packing,
