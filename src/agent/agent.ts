@@ -209,7 +209,7 @@ export class Agent {
           protocolVersion: agentProtocolVersion,
           pid: process.pid,
           capabilities: capabilitiesOf(this.#cgroups, this.#sandboxes),
-          capacity: await capacityOf(config.dataDirectory),
+          capacity: capacityOf(config.dataDirectory),
         };
       },
       ensureTenant: async (spec) => {

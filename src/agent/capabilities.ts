@@ -1,5 +1,5 @@
 // What this unit can enforce, and how much of each resource it has.
-import { statfs } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import type { Bytes, Millicores } from '../base/quantity.ts';
 import { defaultBandwidth } from '../model/workload.ts';
@@ -47,8 +47,9 @@ function storageNotes({ storage }: Sandbox): AgentCapabilities['notEnforced'] {
   }
 }
 
-export async function capacityOf(dataDirectory: string): Promise<Resources> {
-  const { bsize, blocks } = await statfs(dataDirectory);
+export function capacityOf(dataDirectory: string): Resources {
+  // Not in a thread, which takes an emulated machine that just began longer than the call.
+  const { bsize, blocks } = statfsSync(dataDirectory);
   // Itself in a container, Bellows has what the container has.
   const constrained = process.constrainedMemory();
   const memory = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();

@@ -53,6 +53,11 @@ export const guestProtocol = {
     ...agentProtocol.methods,
     /** Makes a clone a unit of its own. Fails with Conflict when it is one already and the identity differs. */
     personalise: method(identity, z.object({ doorPort: z.number().int() })),
+    /**
+     * Does once, for nobody, what personalise does, and takes it back: in a template, so that no clone of it is the first to
+     * run that code. Fails with Conflict in a unit that is somebody.
+     */
+    rehearse: method(nothing, nothing),
     readClock: method(nothing, z.object({ nowMs: z.number() })),
     /**
      * Moves the clock; the owner asks and moves again and again, since an emulated guest's drifts. By how much, not to what

@@ -13,7 +13,7 @@ const SIOCSIFFLAGS = 0x8914n;
 const SIOCSIFADDR = 0x8916n;
 const SIOCSIFNETMASK = 0x891cn;
 const SIOCSIFHWADDR = 0x8924n;
-const IFF_UP = 1;
+export const IFF_UP = 1;
 const RTF_UP = 1;
 const RTF_GATEWAY = 2;
 const AF_INET = 2;
@@ -56,6 +56,11 @@ export function setDeviceAddress(device: string, { mac, address, prefixLength }:
     }
     setUp(ioctl, device, true);
   });
+}
+
+/** Routes over it go, and IPv6 addresses; its IPv4 address stays, for when it is up again. @throws SystemError */
+export function setDeviceDown(device: string): void {
+  withSocket((ioctl) => setUp(ioctl, device, false));
 }
 
 /** What has no other way goes there. Does nothing when that is so already. */

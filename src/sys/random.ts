@@ -35,10 +35,16 @@ export function seedKernel(seed: Buffer): void {
  * which in OpenSSL 3 does nothing for its own generator. The generators of threads follow when they are used next.
  */
 export function seedOpenSsl(seed: Buffer): void {
-  const ffi = process.getBuiltinModule('node:ffi');
-  // The node program has OpenSSL in it, and exports it for addons.
-  const { functions } = ffi.dlopen(null, {
+  openSsl ??= bindOpenSsl();
+  openSsl.RAND_add(libc().addressOf(seed), seed.length, seed.length);
+}
+
+let openSsl: ReturnType<typeof bindOpenSsl> | undefined;
+
+/** The node program has OpenSSL in it, and exports it for addons. */
+function bindOpenSsl() {
+  const { functions } = process.getBuiltinModule('node:ffi').dlopen(null, {
     RAND_add: { arguments: ['pointer', 'int32', 'double'], return: 'void' },
   } as const);
-  functions.RAND_add(ffi.getRawPointer(seed), seed.length, seed.length);
+  return functions;
 }

@@ -59,6 +59,19 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
   });
 
   test(
+    'what it rehearses of becoming somebody leaves it nobody',
+    async () => {
+      const hostName = await machine.shell('hostname');
+      await machine.link.call('rehearse', {}, { timeoutMs: longMs });
+      expect(await machine.shell('hostname; ls /run | grep bellows-identity || true')).toBe(hostName);
+      await expect(machine.link.call('setBandwidth', { bytesPerSecond: 1 })).rejects.toMatchObject({
+        code: 'NotReady',
+      });
+    },
+    machineTimeoutMs,
+  );
+
+  test(
     'its identity opens the door for its token alone, sets clock and name, and is for good',
     async () => {
       const nowMs = Date.UTC(2031, 4, 5);
@@ -77,6 +90,7 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
       await expect(
         machine.link.call('personalise', { ...identity, doorToken: 'another' }),
       ).rejects.toMatchObject({ code: 'Conflict' });
+      await expect(machine.link.call('rehearse', {})).rejects.toMatchObject({ code: 'Conflict' });
       await eventually(async () => (await machine.link.call('list', {})).poolReady === 1, longMs);
       await machine.link.call('setPool', { size: 0 });
     },

@@ -120,6 +120,10 @@ export class GuestAgent {
         return done;
       },
       personalise: async (identity) => ({ doorPort: await this.#personaliser.personalise(identity) }),
+      rehearse: async () => {
+        await this.#personaliser.rehearse();
+        return done;
+      },
       readClock: async () => ({ nowMs: Date.now() }),
       shiftClock: async ({ byMs }) => {
         setClock(Date.now() + byMs);

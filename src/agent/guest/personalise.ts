@@ -2,19 +2,23 @@
 // and that it happens once. Each step is in its own file.
 //
 //   nobody ──personalise──▶ someone (the same again: nothing to do; somebody else: Conflict)
-import { writeFileSync } from 'node:fs';
+//    └──rehearse──▶ nobody
+import { randomBytes } from 'node:crypto';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { BellowsError, messageOf } from '../../base/errors.ts';
-import type { Identity } from '../../protocol/guest.ts';
+import type { UnitId } from '../../base/ids.ts';
+import { identity, type Identity } from '../../protocol/guest.ts';
 import { setClock } from '../../sys/clock.ts';
 import { seedKernel, seedOpenSsl } from '../../sys/random.ts';
 import type { Logger } from '../../sys/log.ts';
 import { Door, type DoorOptions } from './door.ts';
 import { readIdentity, writeIdentity, type KeptIdentity } from './identity-store.ts';
-import { relayOwnPort, setNetwork, userDeviceOf } from './network.ts';
+import { clearNetwork, noNetwork, relayOwnPort, setNetwork, userDeviceOf } from './network.ts';
 
 /** What a seed must bring, as the protocol says. */
 const minSeedBytes = 64;
+const hostNameFile = '/proc/sys/kernel/hostname';
 
 export interface PersonaliserOptions {
   readonly identityFile: string;
@@ -63,6 +67,37 @@ export class Personaliser {
     return this.#door?.port ?? this.#options.door.port;
   }
 
+  /**
+   * Becomes somebody whom nobody knows, and nobody again. What is run for the first time is compiled, and its pages are read:
+   * in an emulated guest that is most of what takes time. @throws BellowsError Conflict
+   */
+  async rehearse(): Promise<void> {
+    if (this.#kept !== undefined || this.#becoming !== undefined)
+      throw new BellowsError('Conflict', `This unit is ${this.#kept?.unit ?? 'becoming somebody'} already.`);
+    const { identityFile, ...options } = this.#options;
+    const file = `${identityFile}.rehearsal`;
+    const nobody = new Personaliser({ ...options, identityFile: file, onPersonal: () => undefined });
+    const hostName = readFileSync(hostNameFile);
+    try {
+      const somebody: Identity = {
+        unit: 'nobody' as UnitId,
+        seed: randomBytes(minSeedBytes).toString('base64'),
+        nowMs: Date.now(),
+        doorToken: randomBytes(minSeedBytes).toString('base64url'),
+        network: noNetwork(),
+        // Any that is free.
+        ownPort: 0,
+      };
+      // As what comes over the link is: a schema makes its code when it is first used.
+      await nobody.personalise(identity.parse(somebody));
+    } finally {
+      nobody.close();
+      clearNetwork();
+      writeFileSync(hostNameFile, hostName);
+      rmSync(file, { force: true });
+    }
+  }
+
   close(): void {
     this.#door?.close();
     this.#ownPort?.close();
@@ -76,7 +111,7 @@ export class Personaliser {
     seedOpenSsl(seed);
     seed.fill(0);
     setClock(nowMs);
-    writeFileSync('/proc/sys/kernel/hostname', wanted.unit);
+    writeFileSync(hostNameFile, wanted.unit);
     setNetwork(wanted.network);
     // Before anybody knows it: an agent that is killed now is followed by one that knows who it is.
     writeIdentity(this.#options.identityFile, wanted);

@@ -5,6 +5,6 @@ import type { Resources } from '../../model/resources.ts';
 import { defaultTuning } from './config.ts';
 
 export async function fleetCapacity(dataDirectory: string): Promise<Resources> {
-  const host = await capacityOf(dataDirectory);
+  const host = capacityOf(dataDirectory);
   return { ...host, memory: Math.max(0, host.memory - defaultTuning.hostReserveBytes) as Bytes };
 }

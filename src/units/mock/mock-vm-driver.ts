@@ -132,6 +132,7 @@ export class MockVm implements VmUnit {
         instances: [],
       }),
       makeClaimable: unused,
+      rehearse: async () => ({}),
       readClock: async () => ({ nowMs: Date.now() }),
       shiftClock: async () => ({}),
       setUsable: async ({ memoryBytes }) => {

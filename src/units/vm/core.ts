@@ -16,6 +16,9 @@ import type { Machine } from './machine/machine.ts';
 import type { UnitRecord } from './record.ts';
 import type { UnitEvent } from '../port.ts';
 
+/** A mark may have been lost with what a dying agent had not read; an emulated agent takes half a second to answer one. */
+const markLostMs = 3_000;
+
 type GuestEvent = EventOf<GuestProtocol>;
 
 export class UnitCore {
@@ -28,6 +31,7 @@ export class UnitCore {
   readonly #answered = Promise.withResolvers<void>();
   #record: UnitRecord;
   #lostReason: string | undefined;
+  #markTimer: NodeJS.Timeout | undefined;
   /** What its end is waited for by: every caller of `destroy` gets the same. */
   #ending: Promise<void> | undefined;
 
@@ -82,9 +86,17 @@ export class UnitCore {
     }
   }
 
-  /** The agent opened or closed its end: the stream begins anew with the next. */
+  /**
+   * The agent opened or closed its end: the stream begins anew with the next. A link that is being made has sent its mark, which
+   * QEMU keeps until somebody reads: another would have the agent begin twice.
+   */
   serialPortChanged(open: boolean): void {
-    if (open !== this.link.connected) this.link.renew();
+    clearTimeout(this.#markTimer);
+    if (!open && this.link.connected) this.link.renew();
+    if (!open || this.link.connected) return;
+    this.#markTimer = setTimeout(() => {
+      if (!this.link.connected) this.link.renew();
+    }, markLostMs).unref();
   }
 
   /** Tells once, and no more after. */
@@ -95,6 +107,7 @@ export class UnitCore {
     for (const listener of [...this.#listeners]) listener({ type: 'lost', reason });
     this.#listeners.clear();
     this.#guestListeners.clear();
+    clearTimeout(this.#markTimer);
     this.link.close();
   }
 
@@ -106,6 +119,7 @@ export class UnitCore {
 
   /** Leaves the machine to another owner. */
   detach(): void {
+    clearTimeout(this.#markTimer);
     this.link.close();
     this.machine.detach();
   }

@@ -14,7 +14,8 @@ import type { QmpArguments } from './qmp/commands.ts';
 const timeoutMs = 120_000;
 /** QEMU's own limit, 128 MiB/s, is for networks. */
 const bytesPerSecond = 16 * 1024 ** 3;
-const pollMs = { first: 1, longest: 20 } as const;
+/** Devices' state takes some milliseconds, and a start waits for it. */
+const pollMs = { first: 1, longest: { devices: 2, everything: 20 } } as const;
 
 /** Of the machine: its devices alone, for a template and its clones, or all of it. */
 export type StateExtent = 'devices' | 'everything';
@@ -49,7 +50,7 @@ export async function saveState(
     await machine.execute('migrate-set-parameters', { 'max-bandwidth': bytesPerSecond });
     await machine.execute('migrate', { uri: `unix:${places.seen}/${socketName}` });
     // What the disk says comes first: to QEMU it is only a connection that broke.
-    await Promise.all([written.promise, migrated(machine)]);
+    await Promise.all([written.promise, migrated(machine, extent)]);
   } finally {
     server.close();
   }
@@ -59,13 +60,13 @@ export async function saveState(
 export async function restoreState(machine: Machine, extent: StateExtent, fd: number): Promise<void> {
   await machine.execute('migrate-set-capabilities', capabilities(extent));
   await machine.execute('migrate-incoming', { uri: `fd:${fd}` });
-  await migrated(machine);
+  await migrated(machine, extent);
   await machine.execute('cont', {});
 }
 
-async function migrated(machine: Machine): Promise<void> {
+async function migrated(machine: Machine, extent: StateExtent): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
-  for (let pauseMs: number = pollMs.first; ; pauseMs = Math.min(pauseMs * 2, pollMs.longest)) {
+  for (let pauseMs: number = pollMs.first; ; pauseMs = Math.min(pauseMs * 2, pollMs.longest[extent])) {
     const answer = await machine.execute('query-migrate', {});
     if (answer.status === 'completed') return;
     if (answer.status === 'failed' || answer.status === 'cancelled')
