@@ -24,8 +24,9 @@ export interface Infeasible {
 
 export function findInfeasible(input: PlanInput, groups = groupsOf(input)): Infeasible {
   const tenants = input.tenants
+    .filter(({ limits, wantedLimits }) => limits !== wantedLimits)
     .map((state): TenantChange => {
-      const instances = groups.ofTenant.get(state.tenant)?.length ?? 0;
+      const instances = groups.ofTenant.get(state.tenant)?.members.length ?? 0;
       const changes = resourceKinds.flatMap((resource) => {
         const reason = limitReason(state, instances, resource);
         return reason === ''
@@ -85,7 +86,7 @@ function requestReason(
   instance: InstanceState,
   resource: ResourceKind,
   input: PlanInput,
-  { states, ofTenant }: PlanGroups,
+  { ofTenant }: PlanGroups,
   siblings: Readonly<Siblings> | undefined,
 ): string {
   const wanted = instance.wanted[resource];
@@ -98,7 +99,8 @@ function requestReason(
   if (wanted > capacity) {
     return `${instance.workload} can not have ${formatResource(resource, wanted)} of ${resource}: the unit has ${formatResource(resource, capacity)}.`;
   }
-  const limit = states.get(instance.tenant)?.wantedLimits[resource] ?? null;
+  const group = ofTenant.get(instance.tenant);
+  const limit = group?.state.wantedLimits[resource] ?? null;
   if (limit === null) return '';
   const together = siblings?.wanted[resource] ?? wanted;
   if (together > limit) {
@@ -111,7 +113,7 @@ function requestReason(
       ` ${formatResource(resource, limit)}. Raise the limit first, or ask for less.`
     );
   }
-  const all = ofTenant.get(instance.tenant)?.length ?? 0;
+  const all = group?.members.length ?? 0;
   if (all * minimum > limit) {
     return (
       `Tenant ${instance.tenant}'s ${resource} limit of ${formatResource(resource, limit)} has no room for ${count(all)}:` +

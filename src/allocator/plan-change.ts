@@ -6,8 +6,8 @@ import { worstStatus, type ChangeStatus, type ResourceChange, type TenantChange 
 import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../model/resources.ts';
 import { findInfeasible, minimumOf } from './feasibility.ts';
 import { fairShare, type Claim } from './fair-share.ts';
-import { divideShare, grantable, inOrder } from './grants.ts';
-import { groupsOf, type PlanGroups } from './plan-groups.ts';
+import { divideShare, grantable } from './grants.ts';
+import { groupsOf, type PlanGroups, type TenantGroup } from './plan-groups.ts';
 import type { InstanceState, PlanInput, PlannedInstanceChange, TenantState } from './plan-input.ts';
 
 /** One limit to write. null is "no limit of its own". */
@@ -56,12 +56,17 @@ export function planChange(input: PlanInput): ChangePlan {
   ) as Readonly<Record<ResourceKind, Division>>;
   const grants = new Map<InstanceId, Resources>();
   const instances: PlannedInstanceChange[] = [];
-  for (const [index, instance] of input.instances.entries()) {
+  let index = 0;
+  for (const instance of input.instances) {
     const grant = grantOf(divided, index, instance.grant);
+    index += 1;
     grants.set(instance.id, grant);
     if (isChange(instance, grant)) instances.push(instanceChange(instance, grant, divided, input, groups));
   }
-  const tenants = input.tenants.map(tenantChange).filter(({ changes }) => changes.length > 0);
+  const tenants = input.tenants
+    .filter(({ limits, wantedLimits }) => limits !== wantedLimits)
+    .map(tenantChange)
+    .filter(({ changes }) => changes.length > 0);
   const changes = [...tenants, ...instances].flatMap((owner) => owner.changes);
   return {
     status: worstStatus(changes.map(({ status }) => status)),
@@ -73,47 +78,54 @@ export function planChange(input: PlanInput): ChangePlan {
   };
 }
 
-/** One resource, divided: what tenants have in all, and each instance, by its place in the input. */
+/** One resource, divided: what tenants have in all, by their places in the groups, and each instance, by its place in the input. */
 interface Division {
-  readonly tenants: ReadonlyMap<TenantId, number>;
+  readonly shares: readonly number[];
   readonly amounts: Float64Array;
 }
 
 /** The same as `divide` of grants.ts, but only of tenants that are short are the instances looked at one by one. */
 function divideOne(
-  { capacity, oversubscription, tenants, instances }: PlanInput,
-  { ofTenant }: PlanGroups,
+  { capacity, oversubscription, instances }: PlanInput,
+  { tenants }: PlanGroups,
   resource: ResourceKind,
 ): Division {
-  const ordered = inOrder(tenants, ({ tenant }) => tenant);
-  const claims = ordered.map(({ tenant, weight, wantedLimits }): Claim => {
-    let demand = 0;
-    let floor = 0;
-    for (const { instance } of ofTenant.get(tenant) ?? []) {
-      demand += instance.wanted[resource];
-      floor += Math.min(floorOf(instance, resource), instance.wanted[resource]);
-    }
-    return { demand, floor, limit: wantedLimits[resource] ?? Number.POSITIVE_INFINITY, weight };
-  });
+  const claims = tenants.map((group) => claimOf(group, resource));
   const shares = fairShare(grantable(capacity[resource], oversubscription[resource]), claims);
   const amounts = new Float64Array(instances.length);
-  for (const [at, { tenant }] of ordered.entries()) {
-    const own = ofTenant.get(tenant) ?? [];
-    if ((shares[at] ?? 0) >= (claims[at]?.demand ?? 0)) {
-      for (const { instance, index } of own) amounts[index] = instance.wanted[resource];
+  for (const { place, members } of tenants) {
+    const share = shares[place] ?? 0;
+    if (share >= (claims[place]?.demand ?? 0)) {
+      for (const { instance, index } of members) amounts[index] = instance.wanted[resource];
       continue;
     }
     const granted = divideShare(
-      shares[at] ?? 0,
-      own.map(({ instance }) => ({
+      share,
+      members.map(({ instance }) => ({
         id: instance.id,
         request: instance.wanted[resource],
         floor: floorOf(instance, resource),
       })),
     );
-    for (const [place, { index }] of own.entries()) amounts[index] = granted[place] ?? 0;
+    let at = 0;
+    for (const { index } of members) {
+      amounts[index] = granted[at] ?? 0;
+      at += 1;
+    }
   }
-  return { tenants: new Map(ordered.map(({ tenant }, at) => [tenant, shares[at] ?? 0])), amounts };
+  return { shares, amounts };
+}
+
+function claimOf({ state, members }: TenantGroup, resource: ResourceKind): Claim {
+  let demand = 0;
+  let floor = 0;
+  for (const { instance } of members) {
+    const wanted = instance.wanted[resource];
+    demand += wanted;
+    floor += Math.min(floorOf(instance, resource), wanted);
+  }
+  const limit = state.wantedLimits[resource] ?? Number.POSITIVE_INFINITY;
+  return { demand, floor, limit, weight: state.weight };
 }
 
 function floorOf({ inUse }: InstanceState, resource: ResourceKind): number {
@@ -201,11 +213,12 @@ function shortageReason(
   after: number,
   division: Division,
   input: PlanInput,
-  { states, ofTenant }: PlanGroups,
+  { ofTenant }: PlanGroups,
 ): string {
-  const limit = states.get(tenant)?.wantedLimits[resource] ?? null;
-  const limitBinds = limit !== null && (division.tenants.get(tenant) ?? 0) >= limit;
-  const sharers = limitBinds ? (ofTenant.get(tenant) ?? []) : input.instances;
+  const group = ofTenant.get(tenant);
+  const limit = group?.state.wantedLimits[resource] ?? null;
+  const limitBinds = limit !== null && (division.shares[group?.place ?? 0] ?? 0) >= limit;
+  const sharers = limitBinds ? (group?.members ?? []) : input.instances;
   const scarce = limitBinds
     ? `tenant ${tenant}'s limit of ${formatResource(resource, limit)}`
     : `the unit's ${formatResource(resource, input.capacity[resource])}`;

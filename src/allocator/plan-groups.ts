@@ -1,6 +1,7 @@
 // Who belongs together in a plan's input, looked up instead of searched for: a plan of 10,000 instances asks it for each. Pure.
 import type { TenantId, WorkloadKey } from '../base/ids.ts';
 import type { ResourceKind } from '../model/resources.ts';
+import { inOrder } from './grants.ts';
 import type { InstanceState, PlanInput, TenantState } from './plan-input.ts';
 
 /** An instance and its place in the input. */
@@ -9,21 +10,34 @@ export interface Member {
   readonly index: number;
 }
 
+/** A tenant with its instances, in order of their ids. */
+export interface TenantGroup {
+  readonly state: TenantState;
+  /** Among the tenants, in order of their ids. */
+  readonly place: number;
+  readonly members: readonly Member[];
+}
+
 export interface PlanGroups {
-  readonly states: ReadonlyMap<TenantId, TenantState>;
-  /** In order of their ids. */
-  readonly ofTenant: ReadonlyMap<TenantId, readonly Member[]>;
+  /** In order of their ids: which one gets the odd unit must not depend on how the caller lists them. */
+  readonly tenants: readonly TenantGroup[];
+  readonly ofTenant: ReadonlyMap<TenantId, TenantGroup>;
 }
 
 export function groupsOf({ tenants, instances }: PlanInput): PlanGroups {
-  const ofTenant = new Map<TenantId, Member[]>();
-  for (const [index, instance] of instances.entries()) {
-    const own = ofTenant.get(instance.tenant);
-    if (own === undefined) ofTenant.set(instance.tenant, [{ instance, index }]);
-    else own.push({ instance, index });
+  const members = new Map<TenantId, Member[]>();
+  const groups = inOrder(tenants, ({ tenant }) => tenant).map((state, place) => {
+    const own: Member[] = [];
+    members.set(state.tenant, own);
+    return { state, place, members: own };
+  });
+  let index = 0;
+  for (const instance of instances) {
+    members.get(instance.tenant)?.push({ instance, index });
+    index += 1;
   }
-  for (const own of ofTenant.values()) own.sort((a, b) => (a.instance.id < b.instance.id ? -1 : 1));
-  return { states: new Map(tenants.map((state) => [state.tenant, state])), ofTenant };
+  for (const own of members.values()) own.sort((a, b) => (a.instance.id < b.instance.id ? -1 : 1));
+  return { tenants: groups, ofTenant: new Map(groups.map((group) => [group.state.tenant, group])) };
 }
 
 /** The instances of one workload together. */
