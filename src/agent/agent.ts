@@ -94,6 +94,7 @@ export class Agent {
       cgroup,
       network: config.network,
       storageBytes: defaultStorage,
+      keepsSpare: config.spareSandbox,
       log,
       onChange: (ready) => emit({ event: 'poolChanged', data: { ready } }),
     });
@@ -114,7 +115,7 @@ export class Agent {
       runtimeDirectory: this.#runtimeDirectory,
       handles: this.#handles,
       onChange: (data) => emit({ event: 'instance', data }),
-      onReachable: (id, endpoint) => emit({ event: 'reachable', data: { id, endpoint } }),
+      onReachable: (instance, endpoint) => emit({ event: 'reachable', data: { instance, endpoint } }),
     });
     this.#instances = new Instances({
       cells: this.#cells,
@@ -179,6 +180,7 @@ export class Agent {
     );
     this.#untold = exits;
     this.#sweep.open();
+    this.#pool.begin();
     removeStaleRuntimes(this.#layout.runtime, runtimes.add(this.#runtimeDirectory));
   }
 

@@ -11,6 +11,8 @@ export const agentConfig = z.object({
   network: z.enum(['host', 'none']),
   /** The one resource group that is ours. */
   cgroupRoot: z.string().min(1),
+  /** Whether a sandbox is kept ready for starts that find no warm process. Machines that are made ahead have a process ready. */
+  spareSandbox: z.boolean().default(false),
 });
 export type AgentConfig = z.infer<typeof agentConfig>;
 

@@ -1,13 +1,14 @@
 // Processes that were started ahead and belong to nobody yet. Owns how many there are; who takes one owns it then.
-// Refills in the background, one at a time, in a group of little weight. A process that ended is replaced.
+// Refills in the background, one at a time, in a group of little weight. A process that ended is replaced. Whoever finds none
+// gets one that is started for it, in the spare sandbox where there is one (spare.ts).
 import type { NetworkMode } from '../model/workload.ts';
-import { nodeRuntime } from '../runtime/node-runtime.ts';
 import type { Logger } from '../sys/log.ts';
 import type { Cgroup, GroupPath } from './cgroup/port.ts';
-import { poolCpuWeight, pooledMemoryBytes, instancePids } from './config.ts';
+import { poolCpuWeight } from './config.ts';
 import { poolGroup, slotGroup } from './groups.ts';
 import type { Cell, Cells, Furnish } from './instances/cells.ts';
-import type { LaunchPlaces, LaunchPlan } from '../runtime/port.ts';
+import { furnishPooled, unboundPlan } from './instances/unbound.ts';
+import { SpareSandbox } from './spare.ts';
 
 /**
  * From the moment a process is taken until the next is started: starting one forks, which waits for the kernel's move of
@@ -22,6 +23,8 @@ export interface PoolOptions {
   readonly cgroup: Cgroup;
   readonly network: NetworkMode;
   readonly storageBytes: number;
+  /** Whether a sandbox stands ready for a process that is not started ahead. */
+  readonly keepsSpare: boolean;
   readonly log: Logger;
   readonly onChange: (ready: number) => void;
 }
@@ -37,9 +40,11 @@ export class Pool {
   #refilling: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
+  readonly #spare: SpareSandbox | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    if (options.keepsSpare && options.cells.sandbox.holdsPrograms) this.#spare = new SpareSandbox(options);
   }
 
   get ready(): number {
@@ -49,6 +54,11 @@ export class Pool {
   async open(): Promise<void> {
     this.#options.cgroup.create(poolGroup);
     await this.#options.cgroup.setLimits(poolGroup, { cpuWeight: poolCpuWeight });
+  }
+
+  /** Once what an earlier agent left is taken over or ended. */
+  begin(): void {
+    this.#spare?.fill();
   }
 
   setSize(size: number): void {
@@ -74,7 +84,10 @@ export class Pool {
 
   /** An unbound process that the pool does not keep, for whoever found it empty. It is still starting. */
   start(group: GroupPath, network: NetworkMode, storageBytes: number, furnish: Furnish): Promise<Cell> {
-    return this.#options.cells.startRuntime(unboundPlan, () => group, network, storageBytes, furnish);
+    return (
+      this.#spare?.take(group, network, furnish) ??
+      this.#options.cells.startRuntime(unboundPlan, () => group, network, storageBytes, furnish)
+    );
   }
 
   /** Ends every process that waits. */
@@ -83,7 +96,7 @@ export class Pool {
     clearTimeout(this.#timer);
     await this.#refilling;
     for (const cell of this.#ready.splice(0)) this.#end(cell);
-    await Promise.all(this.#ending);
+    await Promise.all([...this.#ending, this.#spare?.close()]);
   }
 
   #refill(): void {
@@ -104,10 +117,8 @@ export class Pool {
   async #addOne(): Promise<void> {
     try {
       const { cells, cgroup, network, storageBytes } = this.#options;
-      const cell = await cells.startRuntime(unboundPlan, slotGroup, network, storageBytes, async (group) => {
-        cgroup.create(group);
-        await cgroup.setLimits(group, { memoryBytes: pooledMemoryBytes, pids: instancePids });
-      });
+      const furnish = furnishPooled.bind(null, cgroup);
+      const cell = await cells.startRuntime(unboundPlan, slotGroup, network, storageBytes, furnish);
       try {
         await cells.whenReady(cell);
       } catch (thrown) {
@@ -165,10 +176,4 @@ export class Pool {
   #changed(): void {
     this.#options.onChange(this.#ready.length);
   }
-}
-
-function unboundPlan(places: LaunchPlaces): LaunchPlan {
-  const plan = nodeRuntime.pooled(places);
-  if (plan === null) throw new Error('the Node runtime can not be pooled');
-  return plan;
 }

@@ -3,7 +3,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import type { z } from 'zod';
-import type { InstanceId } from '../base/ids.ts';
 import type { agentHello, AgentProtocol, Endpoint, TenantSpec, UnitEvent } from '../protocol/agent.ts';
 import type { Caller, EventOf, ResultOf } from '../protocol/rpc.ts';
 import type { InstanceInfo } from '../model/instance.ts';
@@ -150,7 +149,7 @@ export class AgentLink {
                 known,
                 unanswered: true,
                 // As the agent has told, perhaps an earlier controller.
-                reachableAt: spec.kind === 'function' && endpoint.door === undefined ? endpoint : null,
+                reachable: spec.kind === 'function' && endpoint.door === undefined ? known : null,
               },
         idle: usable,
         lastUsedMs: nowMs,
@@ -177,7 +176,7 @@ export class AgentLink {
         actual.remove(event.data.id, event.data.reason, event.data.oomKilled);
         return;
       case 'reachable':
-        this.#onReachable(event.data.id, event.data.endpoint);
+        this.#onReachable(event.data.instance, event.data.endpoint);
         return;
       case 'applied':
         onApplied(event.data);
@@ -190,10 +189,10 @@ export class AgentLink {
     }
   }
 
-  #onReachable(id: InstanceId, reachableAt: Endpoint): void {
-    const tracked = this.#parts.actual.get(id);
-    if (tracked?.life.phase === 'starting')
-      this.#parts.actual.set({ ...tracked, life: { ...tracked.life, reachableAt } });
+  #onReachable(info: InstanceInfo, endpoint: Endpoint): void {
+    const tracked = this.#parts.actual.get(info.id);
+    if (tracked?.life.phase !== 'starting') return;
+    this.#parts.actual.set({ ...tracked, life: { ...tracked.life, reachable: { info, endpoint } } });
   }
 
   #onInstance(info: InstanceInfo): void {

@@ -4,7 +4,7 @@ import type { Bytes, BytesPerSecond, Millicores } from '../base/quantity.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { Resources } from '../model/resources.ts';
 import type { InstanceView } from './control-plane.ts';
-import { knownOf, type Tracked } from './state/actual.ts';
+import { seenOf, type Tracked } from './state/actual.ts';
 
 /** Above the working set: what a program needs to go on at all, before anything is collected. */
 const demandMargin = 1.1;
@@ -43,7 +43,7 @@ export function resourcesOf(memory: number, cpu: number, storage = 0, bandwidth 
 
 /** Undefined for one that has no process yet. */
 export function instanceView(tracked: Tracked, figures: Figures): InstanceView | undefined {
-  const info = knownOf(tracked)?.info;
+  const info = seenOf(tracked);
   if (info === undefined) return undefined;
   const usage = figures.usage(info.id) ?? noUsage;
   const cpu = figures.cpuRate(info.id);

@@ -288,7 +288,7 @@ export const agentProtocol = {
      * A function's instance that starts can be connected to, and be sent what it will begin with: that waits in it until it
      * serves. Told by whose socket the gateway reaches without more; whoever is not told waits for the answer to `start`.
      */
-    reachable: z.object({ id: instanceId, endpoint }),
+    reachable: z.object({ instance: instanceInfo, endpoint }),
     /** A deferred change was applied after all. */
     applied: resizeResult,
     poolChanged: z.object({ ready: z.number() }),

@@ -46,6 +46,7 @@ export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.P
     network: config.network,
     poolMaximum: config.poolMaximum,
     cgroupRoot: cgroupRootOf(layout),
+    spareSandbox: true,
     ...(config.units === null ? {} : { units: config.units }),
   };
   return { ...process.env, BELLOWS_CONFIG: JSON.stringify(argument) };

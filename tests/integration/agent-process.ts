@@ -54,7 +54,7 @@ export interface TestUnit {
 export const uidOf = (index: number): number => 1_950_000_000 + index;
 
 export async function startUnit(
-  options: { data?: string; env?: Record<string, string>; uid?: number } = {},
+  options: { data?: string; env?: Record<string, string>; uid?: number; config?: object } = {},
 ): Promise<TestUnit> {
   const data = options.data ?? mkdtempSync(join(tmpdir(), 'bellows-agent-'));
   if (options.uid !== undefined) chmodSync(data, 0o777);
@@ -81,9 +81,14 @@ export async function startUnit(
 
 export async function startAgent(
   unit: TestUnit,
-  options: { env?: Record<string, string>; uid?: number } = {},
+  options: { env?: Record<string, string>; uid?: number; config?: object } = {},
 ): Promise<void> {
-  const config = { dataDirectory: unit.data, network: 'host', cgroupRoot: unit.cgroupRoot };
+  const config = {
+    dataDirectory: unit.data,
+    network: 'host',
+    cgroupRoot: unit.cgroupRoot,
+    ...options.config,
+  };
   unit.log = '';
   unit.agent = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main], {
     env: { ...process.env, ...options.env, BELLOWS_CONFIG: JSON.stringify(config), BELLOWS_LOG: 'info' },

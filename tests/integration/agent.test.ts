@@ -190,7 +190,7 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
       const started = start(unit, spec);
       const reachable = (): Endpoint | undefined =>
         unit.events.flatMap(({ event, data }) =>
-          event === 'reachable' && data.id === spec.id ? [data.endpoint] : [],
+          event === 'reachable' && data.instance.id === spec.id ? [data.endpoint] : [],
         )[0];
       await eventually(() => reachable() !== undefined);
       let answered = false;

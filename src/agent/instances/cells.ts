@@ -1,11 +1,11 @@
 // A cell: one slot with what runs in it and everything the agent holds of it. A pooled process has its cell long before
 // it is an instance. Owns making and ending cells, completely: processes, groups, mounts, files, sockets.
 import { closeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
-import { maxInstanceMemory, type NetworkMode } from '../../model/workload.ts';
+import type { NetworkMode } from '../../model/workload.ts';
 import { frameType, instanceSockets } from '../../protocol/instance.ts';
 import type { LaunchPlaces, LaunchPlan } from '../../runtime/port.ts';
 import { listenPrivatelyAt } from '../../sys/listening-socket.ts';
@@ -16,7 +16,6 @@ import { LogPipe, type LineSink } from '../logs/log-pipe.ts';
 import { RuntimeApi } from '../runtime-api.ts';
 import {
   anyAlive,
-  type InsidePaths,
   type Launched,
   type ProcessExit,
   type Sandbox,
@@ -25,6 +24,7 @@ import {
 } from '../sandbox/port.ts';
 import { makeSlot, newSlotName, removeSlot, slotAt, type Slot, type SlotName } from '../slot.ts';
 import { InstanceLink } from './link.ts';
+import { baseEnvironment, launchPlaces } from './places.ts';
 import { endOf, look } from './watch.ts';
 
 /** A killed process is gone when its memory is given back; longer than this and the kernel itself is stuck. */
@@ -65,6 +65,9 @@ export interface CommandCell {
 
 /** Makes the group that a program is to start in, and what else is to be there before it runs. */
 export type Furnish = (group: GroupPath) => Promise<void>;
+
+/** Resolves when a program that was held back is to start, with the group that it is to start in. */
+export type Hold = () => Promise<GroupPath>;
 
 export interface CellsOptions {
   readonly slotsDirectory: string;
@@ -114,6 +117,7 @@ export class Cells {
     network: NetworkMode,
     storageBytes: number,
     furnish: Furnish,
+    hold?: Hold,
   ): Promise<Cell> {
     const made = this.make();
     const inside = this.#options.sandbox.inside(made.slot, '/');
@@ -125,7 +129,7 @@ export class Cells {
       network,
       uid: null,
     };
-    return this.launch(made, runtime, group(made.slot.name), storageBytes, true, furnish);
+    return this.launch(made, runtime, group(made.slot.name), storageBytes, true, furnish, hold);
   }
 
   /** Resolves when the runtime inside answers. @throws BellowsError StartFailed when it ends first, Unavailable */
@@ -138,18 +142,20 @@ export class Cells {
   }
 
   /**
-   * Starts a program in a made place. `furnish` makes the group, and puts there what the program finds.
-   * On failure nothing of the place is left. @throws BellowsError StartFailed
+   * Starts a program in a made place. `furnish` makes the group, and puts there what the program finds. With `hold` it starts
+   * when that resolves, in the group that it gives. On failure nothing of the place is left. @throws BellowsError StartFailed
    */
   async launch(
     made: CommandCell,
     command: SandboxCommand,
-    group: GroupPath,
+    firstGroup: GroupPath,
     storageBytes: number,
     speaksFrames: boolean,
     furnish: Furnish,
+    hold?: Hold,
   ): Promise<Cell> {
     const { sandbox, cgroup } = this.#options;
+    let group = firstGroup;
     let launched: Launched;
     let socket: number | null = null;
     try {
@@ -161,10 +167,20 @@ export class Cells {
         socket,
         furnish: () => furnish(group),
         admit: (pid) => cgroup.move(group, [pid]),
+        ...(hold === undefined
+          ? {}
+          : {
+              hold: async (pids) => {
+                group = await hold();
+                await cgroup.move(group, pids);
+                this.#letGo(firstGroup);
+              },
+            }),
       });
     } catch (thrown) {
       made.log.start();
       await this.#clear(made, group);
+      if (group !== firstGroup) this.#letGo(firstGroup);
       throw thrown;
     } finally {
       if (socket !== null) closeSync(socket);
@@ -218,9 +234,13 @@ export class Cells {
       group,
       cgroup.processes(from).filter((pid) => pid !== main),
     );
-    // Nobody waits for this: the kernel takes its time to let a group go.
-    void cgroup
-      .remove(from)
+    this.#letGo(from);
+  }
+
+  /** Nobody waits for this: the kernel takes its time to let a group go. */
+  #letGo(group: GroupPath): void {
+    this.#options.cgroup
+      .remove(group)
       .catch((error: unknown) => this.#options.log.warn({ err: error }, 'a pool group is left'));
   }
 
@@ -314,23 +334,4 @@ async function hasEnded(processes: SandboxProcesses, timeoutMs: number): Promise
 
 function socketOf(slot: Slot): string {
   return join(slot.runDirectory, instanceSockets.frames);
-}
-
-export function launchPlaces(inside: InsidePaths): LaunchPlaces {
-  return {
-    node: inside.node,
-    runtimeDirectory: `${inside.runtime}/runtime`,
-    runDirectory: inside.run,
-    ceilingBytes: maxInstanceMemory,
-  };
-}
-
-/** What every program may expect of its environment. */
-export function baseEnvironment(inside: InsidePaths): Record<string, string> {
-  return {
-    PATH: `${dirname(inside.node)}:/usr/local/bin:/usr/bin:/bin`,
-    HOME: inside.temporary,
-    TMPDIR: inside.temporary,
-    LANG: 'C.UTF-8',
-  };
 }

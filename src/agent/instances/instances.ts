@@ -113,8 +113,12 @@ export class Instances {
   /** Nothing starts any more; what runs is stopped. */
   async close(graceMs: number): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.all().map((instance) => this.stop(instance.id, graceMs, 'the agent is stopping')));
+    const stopAll = (): Promise<unknown> =>
+      Promise.all(this.all().map(({ id }) => this.stop(id, graceMs, 'the agent is stopping')));
+    await stopAll();
     await Promise.allSettled(this.#starting.values());
+    // Those that had nothing yet that could be stopped.
+    await stopAll();
     await Promise.all(this.#ending.values());
   }
 

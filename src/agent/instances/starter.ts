@@ -4,7 +4,6 @@ import { existsSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { InstanceId } from '../../base/ids.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType, type BindRequest, type Proceed } from '../../protocol/instance.ts';
@@ -19,10 +18,11 @@ import type { MoveWarmth } from '../move-warmth.ts';
 import type { Pool } from '../pool.ts';
 import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
 import type { Slot } from '../slot.ts';
-import { launchPlaces, type Cell, type Cells } from './cells.ts';
+import type { Cell, Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
 import { Instance } from './instance.ts';
 import type { Answer } from './link.ts';
+import { launchPlaces } from './places.ts';
 import { freePort, whenServed } from './ports.ts';
 import { bindFailure, exitFailure, timeoutFailure } from './start-failure.ts';
 import { Surroundings } from './surroundings.ts';
@@ -44,7 +44,7 @@ export interface StarterOptions {
   readonly handles: Handles;
   readonly onChange: (info: InstanceInfo) => void;
   /** A function's instance that starts listens already. */
-  readonly onReachable: (id: InstanceId, endpoint: Endpoint) => void;
+  readonly onReachable: (instance: InstanceInfo, endpoint: Endpoint) => void;
 }
 
 export class Starter {
@@ -213,8 +213,8 @@ export class Starter {
   }
 
   /** What it begins with can be sent while it starts: that saves the round trip after. */
-  #tellReachable({ spec, endpoint }: Instance): void {
-    if (spec.kind === 'function') this.#options.onReachable(spec.id, endpoint);
+  #tellReachable(instance: Instance): void {
+    if (instance.spec.kind === 'function') this.#options.onReachable(instance.info(), instance.endpoint);
   }
 
   /** @throws StartFailure */

@@ -9,8 +9,8 @@ import { groupOfTenant } from '../groups.ts';
 import type { LogStore } from '../logs/log-store.ts';
 import type { Sandbox } from '../sandbox/port.ts';
 import { giveLog, nameUser, type Slot } from '../slot.ts';
-import { baseEnvironment } from './cells.ts';
 import type { Instance } from './instance.ts';
+import { baseEnvironment } from './places.ts';
 
 export interface SurroundingsOptions {
   readonly cgroup: Cgroup;

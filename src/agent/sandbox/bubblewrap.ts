@@ -7,7 +7,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError, messageOf } from '../../base/errors.ts';
-import { childrenOf, identify, sendSignal, type ProcessIdentity } from '../../sys/process.ts';
+import { childrenOf, identify, isAlive, sendSignal, type ProcessIdentity } from '../../sys/process.ts';
 import type { Slot } from '../slot.ts';
 import {
   bubblewrapArguments,
@@ -36,6 +36,7 @@ import { spawnDetached } from './spawn.ts';
 const infoFd = 4;
 const seccompFd = 5;
 const argsFd = 6;
+const holdFd = 7;
 /** Making namespaces and mounts takes some 10 ms; a machine under load takes longer. */
 const launchTimeoutMs = 10_000;
 
@@ -52,6 +53,7 @@ export class BubblewrapSandbox implements Sandbox {
   readonly name = 'bubblewrap';
   readonly separateUsers = true;
   readonly networkNone = true;
+  readonly holdsPrograms = true;
   readonly #options: BubblewrapSandboxOptions;
   readonly #mounts: SandboxMounts;
   readonly #scratch: Scratch;
@@ -89,11 +91,14 @@ export class BubblewrapSandbox implements Sandbox {
   /**
    * Starting a program takes some milliseconds before it reads its arguments. It is given them last: until then it has no
    * child, and everything else is done meanwhile. If they never come it has nothing to show its command, and ends.
+   * A program that is held starts when one byte is written, or when this agent dies: then it waits, bound to nobody, and is
+   * the next agent's to end.
    */
-  async launch({ slot, command, storageBytes, socket, furnish, admit }: LaunchRequest): Promise<Launched> {
-    const { child, exited } = this.#spawn(slot, command, socket);
-    const pipes = [infoFd, argsFd].map((fd) => child.stdio[fd] as Socket);
-    const [info, args] = pipes as [Socket, Socket];
+  async launch(request: LaunchRequest): Promise<Launched> {
+    const { slot, command, storageBytes, furnish, admit, hold } = request;
+    const { child, exited } = this.#spawn(request);
+    const pipes = [infoFd, argsFd, holdFd].map((fd) => child.stdio[fd] as Socket);
+    const [info, args, gate] = pipes as [Socket, Socket, Socket];
     // A pipe breaks when bubblewrap ends early; that shows in what follows.
     for (const pipe of pipes) pipe.on('error', () => {});
     let init: ProcessIdentity | undefined;
@@ -108,15 +113,18 @@ export class BubblewrapSandbox implements Sandbox {
       // What it makes from now on is born in its group.
       await admit(monitor.pid);
       args.end(`${this.#arguments(slot, command).join('\0')}\0`);
-      const deadline = AbortSignal.timeout(launchTimeoutMs);
-      init = identify(await readChildPid(info, deadline));
+      init = identify(await readChildPid(info, AbortSignal.timeout(launchTimeoutMs)));
       if (init === undefined) throw new Error('it ended while it was being set up');
-      const main = await firstChild(init, exited, deadline);
+      if (hold !== undefined) await Promise.race([hold([monitor.pid, init.pid]), endedEarly(exited)]);
+      gate.end('.');
+      const main = await firstChild(init, exited, AbortSignal.timeout(launchTimeoutMs));
       return { processes: { monitor, init, main }, exited: exited.then(signalOf) };
     } catch (thrown) {
       if (init !== undefined) sendSignal(init, 'SIGKILL');
       child.kill('SIGKILL');
       await exited;
+      // It is not our child, and its group can not go before it.
+      if (init !== undefined) await endOf(init);
       if (thrown instanceof BellowsError) throw thrown;
       throw new BellowsError(
         'StartFailed',
@@ -171,7 +179,7 @@ export class BubblewrapSandbox implements Sandbox {
     this.#mounts.clear(slot.name);
   }
 
-  #spawn(slot: Slot, command: SandboxCommand, socket: number | null): ReturnType<typeof spawnDetached> {
+  #spawn({ slot, command, socket }: LaunchRequest): ReturnType<typeof spawnDetached> {
     const filter = openSync(this.#filterFile, 'r');
     try {
       return spawnDetached({
@@ -183,6 +191,8 @@ export class BubblewrapSandbox implements Sandbox {
           String(infoFd),
           '--seccomp',
           String(seccompFd),
+          '--block-fd',
+          String(holdFd),
           '--',
           ...withoutRights(command.argv, command.uid),
         ],
@@ -192,7 +202,7 @@ export class BubblewrapSandbox implements Sandbox {
         },
         cwd: '/',
         logFifo: slot.logFifo,
-        extra: [socket ?? 'ignore', 'pipe', filter, 'pipe'],
+        extra: [socket ?? 'ignore', 'pipe', filter, 'pipe', 'pipe'],
       });
     } finally {
       closeSync(filter);
@@ -228,6 +238,17 @@ async function readChildPid(info: Socket, deadline: AbortSignal): Promise<number
     deadline.removeEventListener('abort', abort);
   }
   throw new Error('bubblewrap ended before it had begun');
+}
+
+async function endedEarly(exited: Promise<unknown>): Promise<never> {
+  await exited;
+  throw new Error('it ended before its program was started');
+}
+
+/** Resolves when a process that was killed is gone, or the kernel takes too long for it. */
+async function endOf(killed: ProcessIdentity): Promise<void> {
+  const deadline = AbortSignal.timeout(launchTimeoutMs);
+  while (isAlive(killed) && !deadline.aborted) await sleep(1);
 }
 
 /** The first process makes one child: the command. */

@@ -25,6 +25,7 @@ export class NoSandbox implements Sandbox {
   readonly name = 'none';
   readonly separateUsers = false;
   readonly networkNone = false;
+  readonly holdsPrograms = false;
   readonly storage = { on: 'anything' } as const;
   readonly #options: NoSandboxOptions;
 

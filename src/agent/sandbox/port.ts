@@ -59,6 +59,11 @@ export interface LaunchRequest {
    * to put it into a group.
    */
   admit(pid: number): Promise<void>;
+  /**
+   * For a program that is to start later, where {@link Sandbox.holdsPrograms}: called when all else is made, with the processes
+   * so far. The program starts when it resolves.
+   */
+  hold?(pids: readonly number[]): Promise<void>;
 }
 
 /** Where what instances store temporarily is kept, and so what limits it. */
@@ -79,6 +84,8 @@ export interface Sandbox {
   readonly separateUsers: boolean;
   /** Whether network `none` can be given. */
   readonly networkNone: boolean;
+  /** Whether a sandbox can be made that its program is started in later. */
+  readonly holdsPrograms: boolean;
   /** Known once it is open. */
   readonly storage: StorageKeeping;
   /** Makes what all sandboxes share; finds it again when an earlier agent made it. */

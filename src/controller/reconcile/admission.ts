@@ -74,7 +74,7 @@ export class Admission {
       actual.set({
         ...tracked,
         spec: { ...spec, grant },
-        life: { phase: 'starting', known: null, unanswered: false, reachableAt: null },
+        life: { phase: 'starting', known: null, unanswered: false, reachable: null },
       });
       return { admitted: true };
     }

@@ -49,9 +49,10 @@ describe('acquire', () => {
       gateway.changes.flatMap((change) => (change.change === 'instance' ? [change.instance.starting] : []));
     await eventually(() => expect(harness.starts).toBe(1));
     const spec = harness.agent.calls.find(({ method }) => method === 'start')?.params as InstanceSpec;
-    const endpoint = { runDirectory: '/mock', mode: 'frames', port: null } as const;
-    harness.agent.emit({ event: 'reachable', data: { id: spec.id, endpoint } });
+    harness.agent.sayReachable(spec);
     await eventually(() => expect(starting()).toEqual([true]));
+    // It may answer before it is known to serve: who was answered finds it.
+    expect((await harness.control.instances()).map((instance) => instance.id)).toEqual([spec.id]);
     expect(await acquired).toBe(spec.id);
     expect(starting()).toEqual([true, false]);
   });
@@ -61,9 +62,8 @@ describe('acquire', () => {
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
     let heard: string[] = [];
     const { promise: failed, resolve: fail } = Promise.withResolvers<undefined>();
-    vi.spyOn(harness.agent.handlers, 'start').mockImplementation(async ({ id }) => {
-      const endpoint = { runDirectory: '/mock', mode: 'frames', port: null } as const;
-      harness.agent.emit({ event: 'reachable', data: { id, endpoint } });
+    vi.spyOn(harness.agent.handlers, 'start').mockImplementation(async (spec) => {
+      harness.agent.sayReachable(spec);
       await failed;
       return { outcome: 'failed', error: { errorType: 'TypeError', errorMessage: 'broken', trace: [] } };
     });

@@ -35,9 +35,17 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
 /** Undefined for an instance that gets nothing new. */
 export function instanceRouteOf({ spec, life }: Tracked): InstanceRoute | undefined {
   const { id, workload, generation } = spec;
-  if (life.phase === 'starting' && life.reachableAt !== null) {
+  if (life.phase === 'starting' && life.reachable !== null) {
     const { grant } = spec;
-    return { id, workload, generation, endpoint: life.reachableAt, starting: true, frozen: false, grant };
+    return {
+      id,
+      workload,
+      generation,
+      endpoint: life.reachable.endpoint,
+      starting: true,
+      frozen: false,
+      grant,
+    };
   }
   if (life.phase !== 'serving') return undefined;
   const { info, endpoint } = life.known;

@@ -25,8 +25,11 @@ export type Life =
       readonly known: Known | null;
       /** Whether our call to start it ended without an answer: the agent's list decides whether it lives. */
       readonly unanswered: boolean;
-      /** Where it takes what it is to begin with, once it listens; null before, and where nothing is sent ahead. */
-      readonly reachableAt: Endpoint | null;
+      /**
+       * Once it listens, and takes what it is to begin with; null before, and where nothing is sent ahead. It may have answered
+       * that before the agent has said that it serves, and whoever was answered finds it.
+       */
+      readonly reachable: Known | null;
     }
   | { readonly phase: 'serving'; readonly known: Known }
   | { readonly phase: 'retiring'; readonly known: Known; readonly why: string }
@@ -114,6 +117,11 @@ export class ActualState {
   #tell(change: Change): void {
     for (const listener of this.#listeners) listener(change);
   }
+}
+
+/** The agent's last word on it, also before it serves. */
+export function seenOf({ life }: Tracked): InstanceInfo | undefined {
+  return (life.known ?? (life.phase === 'starting' ? life.reachable : null))?.info;
 }
 
 export function knownOf(tracked: Tracked): Known | null {

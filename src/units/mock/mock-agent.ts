@@ -104,6 +104,12 @@ export class MockAgent {
     for (const listener of this.#listeners) listener(event);
   }
 
+  /** One that is being started listens already. */
+  sayReachable(spec: InstanceSpec): void {
+    const { info: instance, endpoint } = this.#madeOf(spec, 'bound');
+    this.emit({ event: 'reachable', data: { instance, endpoint } });
+  }
+
   /** The instance ends by itself. */
   exit(id: InstanceId, how: { reason: string; code?: number; oomKilled?: boolean }): void {
     const { info } = this.#instance(id);
@@ -185,7 +191,17 @@ export class MockAgent {
       throw new BellowsError('Conflict', `Instance ${spec.id} was started before.`);
     if (!this.#tenants.has(spec.tenant))
       throw new BellowsError('NotFound', `Tenant ${spec.tenant} is not known here.`);
-    const endpoint: Endpoint = { runDirectory: `/mock/run/i/${spec.id}`, mode: 'frames', port: null };
+    const { info, endpoint } = this.#madeOf(spec, 'idle');
+    this.#lastPid += 1;
+    this.#instances.set(spec.id, { spec, endpoint, info, inUseBytes: initialInUseBytes });
+    this.emit({ event: 'instance', data: info });
+    return { outcome: 'started', instance: info, pooled: false, durationMs: 0, endpoint };
+  }
+
+  #madeOf(
+    spec: InstanceSpec,
+    state: InstanceInfo['state'],
+  ): { readonly info: InstanceInfo; readonly endpoint: Endpoint } {
     const info: InstanceInfo = {
       id: spec.id,
       tenant: spec.tenant,
@@ -193,17 +209,14 @@ export class MockAgent {
       generation: spec.generation,
       kind: spec.kind,
       unit: hostUnitId,
-      state: 'idle',
+      state,
       pid: this.#lastPid,
       startedAtMs: this.#nowMs(),
       grant: spec.grant,
       desired: spec.grant,
       connections: { open: 0, closedByClient: 0, closedByServer: 0 },
     };
-    this.#lastPid += 1;
-    this.#instances.set(spec.id, { spec, endpoint, info, inUseBytes: initialInUseBytes });
-    this.emit({ event: 'instance', data: info });
-    return { outcome: 'started', instance: info, pooled: false, durationMs: 0, endpoint };
+    return { info, endpoint: { runDirectory: `/mock/run/i/${spec.id}`, mode: 'frames', port: null } };
   }
 
   #setState(id: InstanceId, state: InstanceInfo['state']): Record<string, never> {
