@@ -119,6 +119,7 @@ export const reclaimReport = z.looseObject({
       how: z.string(),
       before: z.string(),
       after: z.string(),
+      claimed: z.string(),
     }),
   ),
 });

@@ -153,9 +153,13 @@ export interface ReclaimReport {
   readonly from: readonly {
     readonly instance: InstanceId;
     readonly workload: WorkloadKey;
-    readonly how: 'trim';
+    /** `claim`: trimmed inside its virtual machine, and what nothing there has claimed of that. */
+    readonly how: 'trim' | 'claim';
+    /** What it is charged. */
     readonly beforeBytes: number;
     readonly afterBytes: number;
+    /** What nobody has to give it before it is needed again: trimmed from it, or claimed of its machine. */
+    readonly claimedBytes: number;
   }[];
 }
 

@@ -1,7 +1,8 @@
 // Whom a reclaim asks, with a unit that is played: what it frees on the real kernel is in tests/.
-import { afterEach, expect, test } from 'vitest';
-import type { InstanceId } from '../base/ids.ts';
+import { afterEach, expect, test, vi } from 'vitest';
+import type { InstanceId, UnitId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
+import type { Resources } from '../model/resources.ts';
 import { acme, app, eventually, Harness } from './testing/harness.ts';
 
 let harness: Harness;
@@ -56,4 +57,38 @@ test('what was taken back shows as claimed until it is used again, also where a 
   await eventually(async () => expect(await claimed()).toBe(20 * mib));
   harness.agent.setInUse(id, 61 * mib);
   await eventually(async () => expect(await claimed()).toBe(0));
+});
+
+test('of a virtual machine what nothing inside has is claimed: the report says so, and what its process gave the host', async () => {
+  const id = await instanceOf(12);
+  const instance = (await harness.control.instances())[0];
+  const measure = harness.agent.handlers.measure;
+  let hostPrivateBytes = 700 * mib;
+  const machine = { memory: 1024 * mib, cpu: 1000, storage: 0, bandwidth: 0 };
+  vi.spyOn(harness.agent.handlers, 'measure').mockImplementation(async (asked) => ({
+    ...(await measure(asked)),
+    units: [
+      {
+        id: instance?.unit as UnitId,
+        driver: 'vm',
+        state: 'bound',
+        pid: 7,
+        tenant: acme,
+        provisioned: machine as Resources,
+        claimed: { ...machine, memory: 0 } as Resources,
+        hostPrivateBytes,
+        hostGroupBytes: null,
+        hostStorageBytes: 0,
+      },
+    ],
+  }));
+  vi.spyOn(harness.agent.handlers, 'trim').mockImplementation(async () => {
+    hostPrivateBytes = 300 * mib;
+    return { beforeBytes: 12 * mib, afterBytes: 12 * mib, unit: { claimedBytes: 600 * mib } };
+  });
+  expect(await harness.control.reclaim({ from: acme })).toMatchObject({
+    claimedBytes: 600 * mib,
+    freedBytes: 400 * mib,
+    from: [{ instance: id, how: 'claim', claimedBytes: 600 * mib }],
+  });
 });

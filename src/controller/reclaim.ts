@@ -2,7 +2,8 @@
 // Those that have little to give are let be, for asking costs memory (./expected-gain.ts), unless one is named by its id.
 // Owns whom to ask and the report; what is trimmed and how is the agent's and the runtime's matter.
 import { BellowsError } from '../base/errors.ts';
-import type { InstanceId } from '../base/ids.ts';
+import type { InstanceId, UnitId } from '../base/ids.ts';
+import { mib } from '../base/quantity.ts';
 import type { Logger } from '../sys/log.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
@@ -13,7 +14,9 @@ import type { ActualState, Tracked } from './state/actual.ts';
 
 /** A trim collects garbage, which stops the program for tens of milliseconds; two at a time leave processors to the rest. */
 const trimsAtOnce = 2;
-const trimTimeoutMs = 20_000;
+const trimTimeoutMs = 30_000;
+/** A machine keeps up to 64 MiB free when it is claimed (src/units/fleet/config.ts): less than this above it is not worth a claim. */
+const worthwhileClaimBytes = 96 * mib;
 
 export class Reclaimer {
   readonly #link: AgentLink;
@@ -63,7 +66,12 @@ export class Reclaimer {
       );
     }
     const before = await this.#measures.sample(0);
-    const victims = named.filter(({ spec }) => spec.id === request.from || this.#isWorthwhile(spec.id));
+    const victims = named.filter(
+      (tracked) =>
+        tracked.spec.id === request.from ||
+        this.#isWorthwhile(tracked.spec.id) ||
+        claimableBytes(before, tracked) >= worthwhileClaimBytes,
+    );
     const wanted = request.memoryBytes ?? Number.POSITIVE_INFINITY;
     const from: ReclaimReport['from'][number][] = [];
     let claimedBytes = 0;
@@ -74,11 +82,12 @@ export class Reclaimer {
       for (const part of trimmed) {
         if (part === undefined) continue;
         from.push(part);
-        claimedBytes += Math.max(0, part.beforeBytes - part.afterBytes);
+        claimedBytes += part.claimedBytes;
       }
     }
     const after = await this.#measures.sample(0);
     const asked = new Set(from.map(({ instance }) => instance));
+    const unitsAsked = new Set(victims.filter(({ spec }) => asked.has(spec.id)).flatMap(unitOf));
     // By these samples, not by what the trims answer: theirs leave out what a pooled process was charged before its bind.
     for (const { id, usage } of before.instances)
       if (asked.has(id)) this.#usedBefore.set(id, usage.memoryBytes);
@@ -91,7 +100,7 @@ export class Reclaimer {
           named.filter(({ spec }) => !asked.has(spec.id)),
         ),
       claimedBytes,
-      freedBytes: Math.max(0, chargedBytes(before) - chargedBytes(after)),
+      freedBytes: Math.max(0, heldBytes(before, unitsAsked) - heldBytes(after, unitsAsked)),
       from,
     };
     this.#audit.note({
@@ -110,12 +119,14 @@ export class Reclaimer {
 
   async #trim({ spec }: Tracked): Promise<ReclaimReport['from'][number] | undefined> {
     try {
-      const { beforeBytes, afterBytes } = await this.#link.agent.call(
+      const { beforeBytes, afterBytes, unit } = await this.#link.agent.call(
         'trim',
         { id: spec.id },
         { timeoutMs: trimTimeoutMs },
       );
-      return { instance: spec.id, workload: spec.workload, how: 'trim', beforeBytes, afterBytes };
+      const claimedBytes = unit === undefined ? Math.max(0, beforeBytes - afterBytes) : unit.claimedBytes;
+      const how = unit === undefined ? 'trim' : 'claim';
+      return { instance: spec.id, workload: spec.workload, how, beforeBytes, afterBytes, claimedBytes };
     } catch (thrown) {
       // It may have ended meanwhile; the others can still be asked.
       this.#log.warn({ err: thrown, instance: spec.id }, 'an instance could not be trimmed');
@@ -135,9 +146,25 @@ export function reclaimOrder(instances: readonly Tracked[], { from }: ReclaimReq
     .sort((a, b) => Number(b.idle) - Number(a.idle) || a.lastUsedMs - b.lastUsedMs);
 }
 
-/** What the kernel charges to all tenants together. */
-function chargedBytes(sample: Sample): number {
-  return sample.tenants.reduce((sum, tenant) => sum + tenant.memoryBytes, 0);
+const unitOf = ({ life }: Tracked): UnitId[] => (life.known === null ? [] : [life.known.info.unit]);
+
+/** What a virtual machine has left to its instances and they do not use, by the last figures; 0 outside of one. */
+function claimableBytes({ units, instances }: Sample, tracked: Tracked): number {
+  const [own] = unitOf(tracked);
+  const unit = units.find(({ id }) => id === own);
+  if (unit === undefined) return 0;
+  const used =
+    instances.find(({ id }) => id === tracked.spec.id)?.usage.memoryBytes ?? Number.POSITIVE_INFINITY;
+  return unit.provisioned.memory - unit.claimed.memory - used;
+}
+
+/** Of the host: the processes of the virtual machines that were asked; without any, what is charged to all tenants. */
+function heldBytes(sample: Sample, asked: ReadonlySet<UnitId>): number {
+  if (sample.units.length === 0) return sample.tenants.reduce((sum, tenant) => sum + tenant.memoryBytes, 0);
+  return sample.units.reduce(
+    (sum, { id, hostPrivateBytes }) => sum + (asked.has(id) ? hostPrivateBytes : 0),
+    0,
+  );
 }
 
 /** Clean cache that could go, of those that were not asked. */

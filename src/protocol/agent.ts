@@ -208,7 +208,15 @@ export const agentProtocol = {
     thaw: method(z.object({ id: instanceId }), nothing),
     resize: method(resizeRequest, resizeResult),
     /** Collects garbage inside and drops clean cache; returns the group's figures before and after. */
-    trim: method(z.object({ id: instanceId }), z.object({ beforeBytes: z.number(), afterBytes: z.number() })),
+    trim: method(
+      z.object({ id: instanceId }),
+      z.object({
+        beforeBytes: z.number(),
+        afterBytes: z.number(),
+        /** Of the virtual machine that it is in: what nothing inside has was claimed, and is the host's. */
+        unit: z.object({ claimedBytes: z.number() }).optional(),
+      }),
+    ),
     list: method(
       nothing,
       z.object({

@@ -372,6 +372,7 @@ export class FakeControlPlane implements ControlPlane {
                 how: 'trim',
                 beforeBytes: 90 * mib,
                 afterBytes: 82 * mib,
+                claimedBytes: 8 * mib,
               },
             ],
     };

@@ -29,13 +29,14 @@ export const reclaim = command({
       `Freed ${shownBytes(report.freed)}; found ${shownBytes(report.found)}, claimed ${shownBytes(report.claimed)}.`,
     );
     out.table(
-      ['INSTANCE', 'WORKLOAD', 'HOW', 'BEFORE', 'AFTER'],
-      report.from.map(({ instance, workload, how, before, after }) => [
+      ['INSTANCE', 'WORKLOAD', 'HOW', 'BEFORE', 'AFTER', 'CLAIMED'],
+      report.from.map(({ instance, workload, how, before, after, claimed }) => [
         instance,
         workload,
         how,
         shownBytes(before),
         shownBytes(after),
+        shownBytes(claimed),
       ]),
       'Nothing was idle.',
     );

@@ -24,14 +24,22 @@ export class ClaimNotes {
     this.#toldBytes = claimedBytes;
   }
 
-  /** @param why empty for what follows from grants and from instances at rest */
-  note(claimedBytes: number, why: string, nowMs: number): ClaimNote | undefined {
-    const beforeBytes = this.#toldBytes;
-    if (Math.abs(claimedBytes - beforeBytes) < notableBytes) return undefined;
-    if (why === '' && nowMs - this.#toldAtMs < pauseMs) return undefined;
-    this.#toldBytes = claimedBytes;
+  /** What follows from grants and from instances at rest: told with what it was when it was told last. */
+  moved(claimedBytes: number, nowMs: number): ClaimNote | undefined {
+    return nowMs - this.#toldAtMs < pauseMs
+      ? undefined
+      : this.#note(this.#toldBytes, claimedBytes, '', nowMs);
+  }
+
+  /** What was asked for, or an emergency. */
+  caused(beforeBytes: number, claimedBytes: number, why: string, nowMs: number): ClaimNote | undefined {
+    return this.#note(beforeBytes, claimedBytes, why, nowMs);
+  }
+
+  #note(beforeBytes: number, afterBytes: number, why: string, nowMs: number): ClaimNote | undefined {
+    if (Math.abs(afterBytes - beforeBytes) < notableBytes) return undefined;
+    this.#toldBytes = afterBytes;
     this.#toldAtMs = nowMs;
-    const what = claimedBytes > beforeBytes ? 'claimed' : 'released';
-    return { what, beforeBytes, afterBytes: claimedBytes, why };
+    return { what: afterBytes > beforeBytes ? 'claimed' : 'released', beforeBytes, afterBytes, why };
   }
 }

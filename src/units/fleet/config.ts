@@ -57,13 +57,17 @@ export interface FleetTuning {
   readonly stopSlowMs: number;
   /** Between two pings of a unit, which also set its clock: an emulated guest's drifts by some ms a second. */
   readonly pingMs: number;
-  /** An agent that was killed inside is back within this: it starts anew in 5 to 8 s under emulation. */
+  /** An agent that was killed inside is back within this: it starts anew in 5 to 8 s under emulation, ten times that on a loaded machine. */
   readonly reconnectMs: number;
   /** Before another clone is tried after one failed, and the longest pause. */
   readonly cloneRetryFirstMs: number;
   readonly cloneRetryLongestMs: number;
   /** What an idle instance keeps for itself when its frozen unit is claimed down: its next invocation begins at once. */
   readonly idleSpareBytes: number;
+  /** What is left free in a unit whose instances run when it is claimed on request: what an emulated guest touches in a second. */
+  readonly runningSpareBytes: number;
+  /** Whoever asks for a claim is answered after this with what it has come to. */
+  readonly reclaimWaitMs: number;
   /** A frozen unit is claimed down after this: most that are called again are called sooner. */
   readonly idleClaimMs: number;
   /** A claim that was not complete is tried again after this. */
@@ -88,10 +92,12 @@ export const defaultTuning: FleetTuning = {
   stopAnswerMs: 15_000,
   stopSlowMs: 75_000,
   pingMs: 10_000,
-  reconnectMs: 60_000,
+  reconnectMs: 90_000,
   cloneRetryFirstMs: 1_000,
   cloneRetryLongestMs: 60_000,
   idleSpareBytes: 16 * mib,
+  runningSpareBytes: 64 * mib,
+  reclaimWaitMs: 10_000,
   idleClaimMs: 10_000,
   settleMs: 5_000,
   growthRetryMs: 500,

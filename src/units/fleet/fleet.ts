@@ -14,7 +14,7 @@ import {
   type AgentProtocol,
   type TenantSpec,
 } from '../../protocol/agent.ts';
-import type { EventOf, Handlers } from '../../protocol/rpc.ts';
+import type { EventOf, Handlers, ResultOf } from '../../protocol/rpc.ts';
 import { layoutOf, type Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
 import { processActivity } from '../../sys/process-activity.ts';
@@ -186,7 +186,7 @@ export class Fleet {
         for (const spec of request.tenants) this.#tenants.set(spec.tenant, spec);
         return { tenants: [], instances: [] };
       },
-      trim: async ({ id }) => this.#resident(id).unit.guest.call('trim', { id }),
+      trim: ({ id }) => this.#trim(id),
       list: async () => ({
         instances: this.#running?.residents.list() ?? [],
         poolReady: this.#running?.pool.ready ?? 0,
@@ -216,6 +216,15 @@ export class Fleet {
         return done;
       },
     };
+  }
+
+  /** Frees inside, and claims what is free then: it is the host's when this is answered. */
+  async #trim(id: InstanceId): Promise<ResultOf<AgentProtocol['methods']['trim']>> {
+    const { unit } = this.#resident(id);
+    const trimmed = await unit.guest.call('trim', { id });
+    const before = unit.vm.claimed.memory;
+    await within(this.#tuning.reclaimWaitMs, unit.reclaim('what is not in use was asked for'));
+    return { ...trimmed, unit: { claimedBytes: Math.max(0, unit.vm.claimed.memory - before) } };
   }
 
   /** Asking again joins: who asks may be willing to wait for less time than a slow guest takes. */

@@ -2,8 +2,9 @@
 //
 // Memory and CPU are limits that the guest's kernel holds, so the guest's word counts, unless the unit had no room to ask
 // it. Storage and bandwidth are the unit's alone.
-import type { InstanceChange, ResourceChange } from '../../model/change.ts';
+import { worstStatus, type InstanceChange, type ResourceChange } from '../../model/change.ts';
 import { formatResource, type ResourceKind, type Resources } from '../../model/resources.ts';
+import type { ResizeResult, TenantSpec } from '../../protocol/agent.ts';
 
 export interface InstanceParts {
   /** What the instance had before. */
@@ -86,4 +87,42 @@ function gone(
     reason: 'the instance ended meanwhile',
     durationMs,
   };
+}
+
+/** A tenant's limit holds when it holds in every unit of the tenant's, and that of its processors on the host, too. */
+export function mergeTenant(
+  wanted: TenantSpec,
+  before: TenantSpec | undefined,
+  inside: ResizeResult['tenants'],
+  hostRefusal: string,
+): ResizeResult['tenants'][number] {
+  const amounts = {
+    memory: { before: before?.memoryBytes ?? null, wanted: wanted.memoryBytes },
+    cpu: { before: before?.cpuMillicores ?? null, wanted: wanted.cpuMillicores },
+  };
+  const changes = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
+    const parts = inside.flatMap((tenant) => tenant.changes.filter((change) => change.resource === resource));
+    const status = worstStatus(parts.map((part) => part.status));
+    if (resource === 'cpu' && hostRefusal !== '')
+      return {
+        resource,
+        before: amounts.cpu.before,
+        after: amounts.cpu.before,
+        wanted: amounts.cpu.wanted,
+        status: 'infeasible',
+        reason: hostRefusal,
+        durationMs: Math.max(0, ...parts.map((part) => part.durationMs)),
+      };
+    const late = parts.find((part) => part.status === status && status !== 'applied');
+    return {
+      resource,
+      before: amounts[resource].before,
+      after: late === undefined ? amounts[resource].wanted : late.after,
+      wanted: amounts[resource].wanted,
+      status,
+      reason: late?.reason ?? '',
+      durationMs: Math.max(0, ...parts.map((part) => part.durationMs)),
+    };
+  });
+  return { tenant: wanted.tenant, changes };
 }

@@ -53,17 +53,21 @@ class Standstill {
   constructor(activity: () => ProcessActivity | undefined, clock: Clock, standstillMs: number) {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.noticed = promise;
+    const everyMs = standstillMs / looks;
     let last = activity();
-    let sinceMs = clock.monotonicMs();
+    let lookedAtMs = clock.monotonicMs();
+    let sinceMs = lookedAtMs;
     this.#timer = setInterval(() => {
       const now = activity();
       const nowMs = clock.monotonicMs();
       const stands = now !== undefined && last !== undefined && !now.wants && now.cpuTicks === last.cpuTicks;
-      // A look that comes late, for our own process was held up, shows nothing of the time before.
-      if (!stands) sinceMs = nowMs;
+      // Where this process itself was held up, an answer may have come that it has not read yet.
+      const isLate = nowMs - lookedAtMs > everyMs * 2;
+      if (!stands || isLate) sinceMs = nowMs;
       else if (nowMs - sinceMs >= standstillMs) resolve();
       last = now;
-    }, standstillMs / looks).unref();
+      lookedAtMs = nowMs;
+    }, everyMs).unref();
   }
 
   end(): void {

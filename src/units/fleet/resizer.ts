@@ -10,12 +10,12 @@ import { within } from '../../agent/resize/within.ts';
 import type { Clock } from '../../base/clock.ts';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
-import { worstStatus, type InstanceChange, type ResourceChange } from '../../model/change.ts';
+import type { InstanceChange, ResourceChange } from '../../model/change.ts';
 import type { ResourceKind, Resources } from '../../model/resources.ts';
 import type { ResizeRequest, ResizeResult, TenantSpec } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { FleetTuning } from './config.ts';
-import { mergeChanges } from './merge.ts';
+import { mergeChanges, mergeTenant } from './merge.ts';
 import { admit, type Admitted } from './room.ts';
 import { sumOf } from './sizing.ts';
 import type { FleetUnit, Placed, Settled } from './unit.ts';
@@ -279,42 +279,4 @@ function reserveWhatHolds(placed: Placed | undefined, changes: readonly Resource
     if (after !== null && (resource === 'memory' || resource === 'cpu'))
       placed.reserved = { ...placed.reserved, [resource]: after };
   }
-}
-
-/** A tenant's limit holds when it holds in every unit of the tenant's, and that of its processors on the host, too. */
-function mergeTenant(
-  wanted: TenantSpec,
-  before: TenantSpec | undefined,
-  inside: ResizeResult['tenants'],
-  hostRefusal: string,
-): ResizeResult['tenants'][number] {
-  const amounts = {
-    memory: { before: before?.memoryBytes ?? null, wanted: wanted.memoryBytes },
-    cpu: { before: before?.cpuMillicores ?? null, wanted: wanted.cpuMillicores },
-  };
-  const changes = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
-    const parts = inside.flatMap((tenant) => tenant.changes.filter((change) => change.resource === resource));
-    const status = worstStatus(parts.map((part) => part.status));
-    if (resource === 'cpu' && hostRefusal !== '')
-      return {
-        resource,
-        before: amounts.cpu.before,
-        after: amounts.cpu.before,
-        wanted: amounts.cpu.wanted,
-        status: 'infeasible',
-        reason: hostRefusal,
-        durationMs: Math.max(0, ...parts.map((part) => part.durationMs)),
-      };
-    const late = parts.find((part) => part.status === status && status !== 'applied');
-    return {
-      resource,
-      before: amounts[resource].before,
-      after: late === undefined ? amounts[resource].wanted : late.after,
-      wanted: amounts[resource].wanted,
-      status,
-      reason: late?.reason ?? '',
-      durationMs: Math.max(0, ...parts.map((part) => part.durationMs)),
-    };
-  });
-  return { tenant: wanted.tenant, changes };
 }

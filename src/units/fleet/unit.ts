@@ -12,12 +12,12 @@ import { defaultMemory, defaultStorage } from '../../model/workload.ts';
 import type { Endpoint, InstanceSpec, UnitMeasure } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
-import { Calm } from './calm.ts';
-import { ClaimNotes, type ClaimNote } from './claim-notes.ts';
+import type { ClaimNote } from './claim-notes.ts';
 import type { FleetTuning } from './config.ts';
 import { GuestCalls } from './guest-calls.ts';
 import { hostQuota, sumOf, usableFor, usableWhileIdle } from './sizing.ts';
 import { ToldTenants } from './told-tenants.ts';
+import { UnitMemory, type Thoroughness } from './unit-memory.ts';
 
 /** An instance in the unit, from the moment that it was placed there. */
 export interface Placed {
@@ -38,18 +38,6 @@ export interface Settled {
   /** Why a resource stayed as it was, by resource. */
   readonly failures: ReadonlyMap<ResourceKind, string>;
 }
-
-/**
- * `free`: claims only what nothing inside has, which takes nothing from what is about to start; `all`: also what has to be
- * freed first, clean page cache above all, that a start would have to read again: three times as slow when emulated.
- */
-export type Thoroughness = 'free' | 'all';
-
-/** Of the free memory, what is left to whoever allocates meanwhile. */
-const freeMarginBytes = 16 * 1024 * 1024;
-
-/** Claims that miss by less than this are complete: balloons come in pages, and the agent keeps some for itself. */
-const negligibleBytes = 8 * 1024 * 1024;
 
 export interface FleetUnitParts {
   readonly driver: VmDriver;
@@ -75,17 +63,14 @@ export class FleetUnit {
   /** Why it was lost; undefined for one that was not. */
   loss: BellowsError | undefined;
   readonly #parts: FleetUnitParts;
-  readonly #calm: Calm;
-  readonly #notes: ClaimNotes;
+  readonly #memory: UnitMemory;
   /** What was last asked for; a unit is made without claims. */
-  readonly #applied: Map<ResourceKind | 'usable', number>;
+  readonly #applied: Map<ResourceKind, number>;
   #turn: Promise<unknown> = Promise.resolve();
   #settleTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   /** Its instances are frozen and have been for long enough that what they do not hold is claimed. */
   #idle = false;
-  /** What a claim under way goes to; 0 when none is. */
-  #claimingTo = 0;
   readonly #frozen = new Set<InstanceId>();
   /** Being frozen, unless a thaw came meanwhile. */
   readonly #freezing = new Set<InstanceId>();
@@ -94,14 +79,13 @@ export class FleetUnit {
     this.#parts = parts;
     this.vm = parts.vm;
     this.tenants = new ToldTenants(parts.vm.guest);
-    this.#calm = new Calm(parts.tuning);
-    this.#notes = new ClaimNotes(parts.vm.claimed.memory);
     const { storage, bandwidth } = parts.vm.provisioned;
-    this.#applied = new Map<ResourceKind | 'usable', number>([
+    this.#applied = new Map<ResourceKind, number>([
       ['storage', storage],
       ['bandwidth', bandwidth],
     ]);
     this.guest = new GuestCalls(parts.vm.guest, parts.clock);
+    this.#memory = new UnitMemory({ ...parts, guest: this.guest });
   }
 
   get id(): UnitId {
@@ -152,24 +136,34 @@ export class FleetUnit {
    * other. What could not be claimed is tried again later by itself.
    */
   settle(thoroughness: Thoroughness = 'all'): Promise<Settled> {
-    this.#cutClaim();
+    if (this.placed.size > 0) this.#memory.cutClaim(this.usable().memory);
     const round = this.#turn.then(() => this.#settle(thoroughness));
+    this.#turn = round.catch(() => undefined);
+    return round;
+  }
+
+  /**
+   * Claims what nothing inside has, on request, also while its instances run. It stays claimed until one is thawed or comes,
+   * is granted more, or memory gets short inside. Resolves with by how much the claim grew.
+   */
+  reclaim(why: string): Promise<number> {
+    const { idleSpareBytes, runningSpareBytes } = this.#parts.tuning;
+    const round = this.#turn.then(() => {
+      if (this.stopping || this.placed.size === 0) return 0;
+      const spareBytes = this.still ? idleSpareBytes : runningSpareBytes;
+      return this.#memory
+        .reclaim(this.usable().memory, spareBytes, why)
+        .finally(() => this.#settleWhenCalm());
+    });
     this.#turn = round.catch(() => undefined);
     return round;
   }
 
   /** Everything that is claimed of memory goes back at once, past whatever is under way; claimed again when it is calm. */
   async releaseEverything(why: string): Promise<void> {
-    const { driver, log, clock } = this.#parts;
-    const quietMs = this.#calm.disturbed(clock.monotonicMs());
-    const claimedBytes = this.vm.claimed.memory;
-    log.warn(
-      { unit: this.id, why, claimedBytes, quietMs },
-      'memory is short in a unit: everything claimed of it was released',
-    );
-    this.#later(quietMs);
-    if (claimedBytes > 0) await driver.releaseMemory(this.vm, claimedBytes);
-    this.#noteClaim(why);
+    const released = this.#memory.releaseEverything(why);
+    this.#settleWhenCalm();
+    await released;
   }
 
   /** An instance is about to be frozen: {@link awake} may come before {@link frozen}. */
@@ -194,18 +188,16 @@ export class FleetUnit {
     this.#freezing.delete(id);
     this.#frozen.delete(id);
     clearTimeout(this.#idleTimer);
-    if (!this.#idle) return;
+    if (!this.#idle && !this.#memory.isReclaimed) return;
     this.#idle = false;
-    const target = this.vm.provisioned.memory - this.usable().memory;
-    const over = this.vm.claimed.memory - target;
-    // Not in turn: a claim under way may take seconds, and somebody waits.
-    if (over > 0) await this.#parts.driver.releaseMemory(this.vm, over);
+    await this.#memory.giveBack(this.usable().memory);
     await this.settle();
   }
 
   /** Who looks after the unit, or the agent inside, is another: nothing is known to hold. */
   forgetApplied(): void {
     this.#applied.clear();
+    this.#memory.forgetTold();
     this.tenants.forget();
   }
 
@@ -222,7 +214,6 @@ export class FleetUnit {
     const { vm } = this;
     if (this.placed.size === 0) {
       if (this.served.size === 0) await this.#settleWarm();
-      this.#noteClaim();
       return { shortBytes: 0, failures };
     }
     const usable = this.usable();
@@ -243,8 +234,9 @@ export class FleetUnit {
     ]);
     let shortBytes = 0;
     try {
-      shortBytes = await this.#settleMemory(usable.memory, thoroughness);
-      this.#noteClaim();
+      const leftBytes = this.#idle ? this.#idleBytes(usable.memory) : usable.memory;
+      shortBytes = await this.#memory.settle(usable.memory, leftBytes, thoroughness);
+      this.#settleWhenCalm();
     } catch (thrown) {
       if (!this.stopping)
         log.warn({ err: thrown, unit: this.id }, 'memory of a unit could not be claimed or released');
@@ -255,77 +247,25 @@ export class FleetUnit {
     return { shortBytes, failures };
   }
 
-  /** Answers how much could not be claimed. */
-  async #settleMemory(usableBytes: number, thoroughness: Thoroughness): Promise<number> {
-    const { driver, clock } = this.#parts;
-    const { vm } = this;
-    const nowMs = clock.monotonicMs();
-    const leftBytes = this.#idle ? this.#idleBytes(usableBytes) : usableBytes;
-    const quietMs = this.#calm.quietMs(nowMs);
-    if (quietMs > 0) this.#later(quietMs);
-    const target = quietMs > 0 ? 0 : vm.provisioned.memory - leftBytes;
-    const over = vm.claimed.memory - target;
-    if (over > 0) await driver.releaseMemory(vm, over);
-    if (this.#applied.get('usable') !== usableBytes) {
-      await this.guest.call('setUsable', { memoryBytes: usableBytes });
-      this.#applied.set('usable', usableBytes);
-    }
-    return this.#claimTo(target, thoroughness);
-  }
-
-  /** Answers how much could not be claimed. */
-  async #claimTo(targetBytes: number, thoroughness: Thoroughness): Promise<number> {
-    const { vm } = this;
-    const missing = targetBytes - vm.claimed.memory;
-    if (missing < negligibleBytes) return 0;
-    const bytes = thoroughness === 'all' ? missing : Math.min(missing, await this.#freeBytes());
-    if (bytes < negligibleBytes) return missing;
-    this.#claimingTo = targetBytes;
-    try {
-      const { claimedBytes, stalled } = await this.#parts.driver.claimMemory(vm, bytes);
-      if (stalled) await this.releaseEverything('its balloon made no progress');
-      const short = targetBytes - claimedBytes;
-      return stalled || short < negligibleBytes ? 0 : short;
-    } finally {
-      this.#claimingTo = 0;
-    }
-  }
-
-  /** A claim under way that would take what is needed now ends: who comes next in turn must not wait for it first. */
-  #cutClaim(): void {
-    const neededBytes = this.vm.provisioned.memory - this.usable().memory;
-    if (this.placed.size === 0 || this.#claimingTo <= neededBytes + negligibleBytes) return;
-    const over = Math.max(0, this.vm.claimed.memory - neededBytes);
-    this.#parts.driver
-      .releaseMemory(this.vm, over)
-      .catch((thrown: unknown) =>
-        this.#parts.log.warn({ err: thrown, unit: this.id }, 'a claim could not be ended'),
-      );
-  }
-
   /** To what most ask for who name no size. */
   async #settleWarm(): Promise<void> {
     const { vm } = this;
     const storage = Math.min(defaultStorage, vm.provisioned.storage);
     await this.#apply('storage', storage, () => this.#parts.driver.setStorage(vm, storage));
-    await this.#claimTo(vm.provisioned.memory - Math.min(defaultMemory, vm.provisioned.memory), 'free');
+    const target = vm.provisioned.memory - Math.min(defaultMemory, vm.provisioned.memory);
+    await this.#memory.claimTo(target, 'free');
+    this.#settleWhenCalm();
   }
 
-  async #freeBytes(): Promise<number> {
-    const { freeBytes } = await this.guest.call('identify', {});
-    return freeBytes - freeMarginBytes;
+  #settleWhenCalm(): void {
+    const { quietMs } = this.#memory;
+    if (quietMs > 0) this.#later(quietMs);
   }
 
   async #apply(kind: ResourceKind, amount: number, apply: () => Promise<unknown>): Promise<void> {
     if (this.#applied.get(kind) === amount) return;
     await apply();
     this.#applied.set(kind, amount);
-  }
-
-  #noteClaim(why = ''): void {
-    const { clock, onClaim } = this.#parts;
-    const note = this.#notes.note(this.vm.claimed.memory, why, clock.monotonicMs());
-    if (note !== undefined) onClaim(note);
   }
 
   #idleBytes(usableBytes: number): number {

@@ -111,16 +111,26 @@ export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView>
 export const reclaimView = z
   .object({
     found: quantityView.meta({ description: 'What could be taken.' }),
-    claimed: quantityView,
-    freed: quantityView.meta({ description: "By the kernel's figures before and after." }),
+    claimed: quantityView.meta({
+      description:
+        'What nobody has to give back before it is needed: trimmed, or claimed of virtual machines.',
+    }),
+    freed: quantityView.meta({
+      description:
+        "By the kernel's figures before and after: charged to tenants, or private to the machines that were asked.",
+    }),
     from: z.array(
       z.object({
         instance: z.string(),
         tenant: z.string(),
         workload: z.string(),
-        how: z.enum(['trim']),
+        how: z.enum(['trim', 'claim']).meta({
+          description:
+            'claim: trimmed inside its virtual machine, and what nothing there has was claimed of that.',
+        }),
         before: quantityView,
         after: quantityView,
+        claimed: quantityView,
       }),
     ),
   })
@@ -132,13 +142,14 @@ export function showReclaim(report: ReclaimReport): z.infer<typeof reclaimView> 
     found: show(report.foundBytes),
     claimed: show(report.claimedBytes),
     freed: show(report.freedBytes),
-    from: report.from.map(({ instance, workload, how, beforeBytes, afterBytes }) => ({
+    from: report.from.map(({ instance, workload, how, beforeBytes, afterBytes, claimedBytes }) => ({
       instance,
       tenant: tenantInKey(workload),
       workload: nameInKey(workload),
       how,
       before: show(beforeBytes),
       after: show(afterBytes),
+      claimed: show(claimedBytes),
     })),
   };
 }
