@@ -47,6 +47,9 @@ export function usableOf(figures: FileSystemFigures): number {
   return figures.imagesBytes + Math.max(0, figures.freeBytes - ownRoom(figures));
 }
 
+/** What holds nothing: the claim is never written, so taking it is no growth of what is. */
+const unusedOf = ({ freeBytes, claimedBytes }: FileSystemFigures): number => freeBytes + claimedBytes;
+
 export class Storage {
   readonly #directory: string;
   readonly #claimFile: string;
@@ -55,7 +58,7 @@ export class Storage {
   /** As the owner said; null until it has. */
   #usableBytes: number | null = null;
   /** When it was last trimmed, or first looked at. */
-  #trimmed = { freeBytes: 0, writtenBytes: 0 };
+  #trimmed = { unusedBytes: 0, writtenBytes: 0 };
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -73,8 +76,7 @@ export class Storage {
    * since the last one and is not in use any more: at most that is free and still in the host's file.
    */
   async hasFreed(leastBytes = worthTrimmingBytes): Promise<boolean> {
-    const { freeBytes } = await this.figures();
-    const grownBytes = this.#trimmed.freeBytes - freeBytes;
+    const grownBytes = this.#trimmed.unusedBytes - unusedOf(await this.figures());
     return writtenBytes() - this.#trimmed.writtenBytes - grownBytes >= leastBytes;
   }
 
@@ -134,7 +136,7 @@ export class Storage {
   }
 
   async #noteTrimmed(): Promise<void> {
-    this.#trimmed = { freeBytes: (await this.figures()).freeBytes, writtenBytes: writtenBytes() };
+    this.#trimmed = { unusedBytes: unusedOf(await this.figures()), writtenBytes: writtenBytes() };
   }
 
   #shrinkClaim(claimBytes: number, { claimedBytes }: FileSystemFigures): void {

@@ -1,7 +1,7 @@
 // One answer out of two: what the guest's agent did inside, and what became of the unit's own claims. Pure.
 //
-// Memory and CPU are limits that the guest's kernel holds, so the guest's word counts, unless the unit had no room to ask
-// it. Storage and bandwidth are the unit's alone.
+// Memory, CPU and storage are limits that the guest's kernel holds, so the guest's word counts, unless the unit had no room
+// to ask it. Bandwidth is the unit's alone.
 import { worstStatus, type InstanceChange, type ResourceChange } from '../../model/change.ts';
 import { formatResource, type ResourceKind, type Resources } from '../../model/resources.ts';
 import type { ResizeResult, TenantSpec } from '../../protocol/agent.ts';
@@ -25,7 +25,9 @@ export interface InstanceParts {
 
 export function mergeChanges(parts: InstanceParts): ResourceChange[] {
   const { before, wanted, durationMs } = parts;
-  const memoryAndCpu = (['memory', 'cpu'] as const).map((resource): ResourceChange => {
+  const guests: ResourceKind[] = ['memory', 'cpu'];
+  if (before.storage !== wanted.storage) guests.push('storage');
+  const insideToo = guests.map((resource): ResourceChange => {
     const inside = parts.inside?.changes.find((change) => change.resource === resource);
     const refusal = parts.refused.get(resource);
     const wait = parts.waits.get(resource);
@@ -39,28 +41,23 @@ export function mergeChanges(parts: InstanceParts): ResourceChange[] {
         reason: refusal ?? wait ?? '',
         durationMs,
       };
-    if (inside === undefined) return gone(resource, before, wanted, durationMs);
+    if (inside === undefined) {
+      // Of storage it says nothing when it has that size already.
+      if (parts.inside !== undefined && resource === 'storage')
+        return applied(resource, before, wanted, durationMs);
+      return gone(resource, before, wanted, durationMs);
+    }
     const late = lateReason(resource, parts);
     const reason = inside.status === 'applied' && late !== '' ? late : inside.reason;
     return { ...inside, reason, durationMs };
   });
-  const unitsOwn = (['storage', 'bandwidth'] as const)
-    .filter((resource) => before[resource] !== wanted[resource])
-    .map((resource): ResourceChange => {
-      const wait = parts.waits.get(resource);
-      const why = parts.refused.get(resource) ?? wait ?? parts.failures.get(resource) ?? '';
-      const done = why === '';
-      return {
-        resource,
-        before: before[resource],
-        after: done ? wanted[resource] : before[resource],
-        wanted: wanted[resource],
-        status: done ? 'applied' : wait === undefined ? 'infeasible' : 'deferred',
-        reason: why,
-        durationMs,
-      };
-    });
-  return [...memoryAndCpu, ...unitsOwn];
+  if (before.bandwidth === wanted.bandwidth) return insideToo;
+  const why = parts.refused.get('bandwidth') ?? parts.failures.get('bandwidth') ?? '';
+  const bandwidth = applied('bandwidth', before, wanted, durationMs);
+  return [
+    ...insideToo,
+    why === '' ? bandwidth : { ...bandwidth, after: before.bandwidth, status: 'infeasible', reason: why },
+  ];
 }
 
 /** The limit holds; what the host gets of it is a matter of a moment more. */
@@ -70,6 +67,16 @@ function lateReason(resource: ResourceKind, { failures, shortBytes }: InstancePa
     return `holds inside the unit; the unit's own part is tried again, for ${failure}`;
   if (resource !== 'memory' || shortBytes === 0) return '';
   return `holds inside the unit; ${formatResource('memory', shortBytes)} go back to the host as they become free`;
+}
+
+function applied(
+  resource: ResourceKind,
+  before: Resources,
+  wanted: Resources,
+  durationMs: number,
+): ResourceChange {
+  const [was, is] = [before[resource], wanted[resource]];
+  return { resource, before: was, after: is, wanted: is, status: 'applied', reason: '', durationMs };
 }
 
 function gone(

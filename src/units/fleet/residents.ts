@@ -164,7 +164,7 @@ function outsideInfo(info: InstanceInfo, unit: FleetUnit, reserved: Placed['rese
     ...info,
     unit: unit.id,
     grant: { ...info.grant, storage, bandwidth },
-    desired: { ...info.desired, storage, bandwidth },
+    desired: { ...info.desired, bandwidth },
   };
 }
 

@@ -197,7 +197,7 @@ export class Resizer {
     });
     for (const { id, present, grant } of admitted) {
       // What the guest did not confirm stays reserved as it was.
-      reserve(unit, id, { ...present, storage: grant.storage, bandwidth: grant.bandwidth });
+      reserve(unit, id, { ...present, bandwidth: grant.bandwidth });
       if (inside instanceof BellowsError) continue;
       const change = inside.instances.find(({ instance }) => instance === id);
       if (change !== undefined) reserveWhatHolds(unit.placed.get(id), change.changes);
@@ -224,14 +224,16 @@ export class Resizer {
     waitMs: number,
   ): Promise<ResizeResult> {
     // A unit that could not grow must not promise inside what it does not have.
-    const stays = grown.failures.has('memory');
-    const instances = admitted.map(({ id, present, grant }) => ({
-      id,
-      // The guest is asked for what is its own to change; the rest is the unit's, and stays in its view as it was.
+    const allowed = (kind: 'memory' | 'storage', { present, grant }: Admitted): number =>
+      grown.failures.has(kind) ? Math.min(present[kind], grant[kind]) : grant[kind];
+    const instances = admitted.map((one) => ({
+      id: one.id,
+      // The guest is asked for what is its own to change; bandwidth is the unit's, and stays in its view as it was.
       grant: {
-        ...present,
-        cpu: grant.cpu,
-        memory: stays && grant.memory > present.memory ? present.memory : grant.memory,
+        ...one.present,
+        cpu: one.grant.cpu,
+        memory: allowed('memory', one),
+        storage: allowed('storage', one),
       } as Resources,
     }));
     for (const { tenant } of part.tenants) unit.tenants.forget(tenant);
@@ -276,7 +278,7 @@ function reserve(unit: FleetUnit, id: InstanceId, reserved: Resources): void {
 function reserveWhatHolds(placed: Placed | undefined, changes: readonly ResourceChange[]): void {
   if (placed === undefined) return;
   for (const { resource, after } of changes) {
-    if (after !== null && (resource === 'memory' || resource === 'cpu'))
+    if (after !== null && resource !== 'bandwidth')
       placed.reserved = { ...placed.reserved, [resource]: after };
   }
 }
