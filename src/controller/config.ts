@@ -32,6 +32,8 @@ export interface Tuning {
   readonly restartForgetMs: number;
   /** A function instance that served nothing for so long is ended; Lambda keeps them 5 to 15 minutes. */
   readonly keepAliveMs: number;
+  /** How long a change waits for a gateway to tell, where none is connected: it connects again within half a second. */
+  readonly gatewayArrivalMs: number;
   /** How often idle instances, pool and accounts are looked at. */
   readonly tickMs: number;
   /** What an app's instance is given to end by itself; container engines give 10 s. */
@@ -62,6 +64,7 @@ export const defaultTuning: Tuning = {
   restartLongestMs: 60_000,
   restartForgetMs: 10_000,
   keepAliveMs: 600_000,
+  gatewayArrivalMs: 1_000,
   tickMs: 1_000,
   appGraceMs: 10_000,
   functionGraceMs: 2_000,

@@ -91,7 +91,7 @@ export async function startController(
       onDefect: (err, context) => log.error({ err, context }, 'the agent link went wrong'),
     });
   const unit = await findUnit(store, driver, log);
-  const gateways = new Gateways(clock, log);
+  const gateways = new Gateways(clock, log, tuning.gatewayArrivalMs);
   const publisher = new RoutePublisher(gateways, desired, actual);
   const synced = Promise.withResolvers<void>();
   const link = new AgentLink({

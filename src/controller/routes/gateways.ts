@@ -1,5 +1,6 @@
 // The gateways that are connected: who they are, what they are told and asked. Owns the order of route changes:
 // everything that changed in one turn of the event loop goes out as one event, in the order in which it happened.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -19,12 +20,16 @@ const syncTimeoutMs = 1_000;
 export class Gateways {
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #arrivalMs: number;
   /** In the order in which they came: the newest is the one that will stay when one takes over from another. */
   readonly #peers = new Set<GatewayPeer>();
   #changes: RouteChange[] = [];
   #scheduled: NodeJS.Immediate | undefined;
+  #arrival = Promise.withResolvers<void>();
 
-  constructor(clock: Clock, log: Logger) {
+  /** @param arrivalMs how long a gateway that is to come is waited for */
+  constructor(clock: Clock, log: Logger, arrivalMs: number) {
+    this.#arrivalMs = arrivalMs;
     this.#clock = clock;
     this.#log = log;
   }
@@ -34,10 +39,12 @@ export class Gateways {
     this.flush();
     this.#peers.delete(peer);
     this.#peers.add(peer);
+    // In the next turn it has been answered its table.
+    setImmediate(this.#arrival.resolve);
   }
 
   remove(peer: GatewayPeer): void {
-    this.#peers.delete(peer);
+    if (this.#peers.delete(peer) && !this.connected) this.#arrival = Promise.withResolvers<void>();
   }
 
   get connected(): boolean {
@@ -59,8 +66,13 @@ export class Gateways {
     for (const peer of this.#peers) peer.emit('routes', changes);
   }
 
-  /** Resolves when every gateway has applied what was pushed so far: whoever calls next meets the change. */
+  /**
+   * Resolves when every gateway has applied what was pushed so far: whoever calls next meets the change. Where there is none
+   * one is waited for: whoever changes something came through a gateway, which finds a controller that came back in a moment.
+   */
   async sync(): Promise<void> {
+    if (!this.connected)
+      await Promise.race([this.#arrival.promise, sleep(this.#arrivalMs, undefined, { ref: false })]);
     this.flush();
     await Promise.all(
       [...this.#peers].map((peer) =>

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { layoutOf } from '../../sys/layout.ts';
-import { Harness } from '../testing/harness.ts';
+import { acme, eventually, fn, Harness } from '../testing/harness.ts';
 
 test('a controller that stops does not wait for one who connected and said nothing', async () => {
   const harness = await Harness.start();
@@ -15,4 +15,21 @@ test('a controller that stops does not wait for one who connected and said nothi
   await harness.close();
   await ended;
   expect(silent.destroyed).toBe(true);
+});
+
+test('a deploy while no gateway is connected is answered when one has come and knows it', async () => {
+  const harness = await Harness.start({ gatewayArrivalMs: 10_000 });
+  onTestFinished(() => harness.close());
+  let synced = 0;
+  let deployed = false;
+  const deploy = harness.control
+    .deploy(acme, fn('hello'), { mustCreate: true })
+    .then(() => (deployed = true));
+  await eventually(() => expect(harness.control.listWorkloads()).toHaveLength(1));
+  expect(deployed).toBe(false);
+  const gateway = await harness.gateway({ sync: async () => (synced += 1) && {} });
+  onTestFinished(() => gateway.client.close());
+  await deploy;
+  expect(synced).toBe(1);
+  expect(gateway.table.workloads).toHaveLength(1);
 });

@@ -42,6 +42,8 @@ export const fastTuning: Partial<Tuning> = {
   restartForgetMs: 10_000,
   appGraceMs: 20,
   functionGraceMs: 20,
+  // Most tests have none.
+  gatewayArrivalMs: 0,
   tickMs: 50,
   asyncRetryMs: [10, 20],
   asyncThrottleFirstMs: 10,
