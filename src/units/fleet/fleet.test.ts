@@ -481,6 +481,16 @@ describe('B6: on request, also of what runs', () => {
     expect(vm.claimedBytes).toBe(424 * mib);
   });
 
+  test('a program that is too slow to collect its garbage does not keep what is free beside it', async () => {
+    await open();
+    await start('i-1', 512);
+    const vm = vmOf('i-1');
+    await expect.poll(() => vm.claimedBytes).toBe(512 * mib);
+    vm.freeBytes = 364 * mib;
+    vm.mock.script.next('trim', { do: 'fail', error: new BellowsError('Unavailable', 'No answer.') });
+    expect(await trim('i-1')).toBe(300 * mib);
+  });
+
   test('it goes back when memory gets short inside, and is not claimed again by itself', async () => {
     await open();
     await start('i-1', 512);
