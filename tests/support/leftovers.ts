@@ -2,13 +2,13 @@
 // it by design, and would take memory and CPU from all tests after it. Does nothing where nothing is left.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { groupsNamed, loopDevices } from './kernel.ts';
 
-/** A killed QEMU frees a gigabyte first; groups can be removed only after that. */
-const attempts = 50;
+/** A killed QEMU frees a gigabyte first, on a busy machine in seconds; groups can be removed only after that. */
+const attempts = 300;
 
 export async function endLeftovers(dataDirectory: string): Promise<void> {
   const name = createHash('sha256').update(dataDirectory).digest('hex').slice(0, 8);
@@ -48,6 +48,9 @@ function withChildren(group: string): string[] {
 }
 
 function endAll(group: string): void {
+  // What is frozen does not even end: of cgroup v1, and of v2.
+  quietly(() => writeFileSync(join(group, 'freezer.state'), 'THAWED', { flag: 'r+' }));
+  quietly(() => writeFileSync(join(group, 'cgroup.freeze'), '0', { flag: 'r+' }));
   quietly(() => {
     for (const pid of readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n'))
       if (pid !== '') quietly(() => process.kill(Number(pid), 'SIGKILL'));
