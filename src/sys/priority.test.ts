@@ -16,12 +16,7 @@ interface Seen {
 
 /** @param start what starts a program with other rights or another priority */
 function run(...start: readonly string[]): Seen {
-  const [program, ...args] = [
-    ...start,
-    process.execPath,
-    '--disable-warning=ExperimentalWarning',
-    fixture,
-  ];
+  const [program, ...args] = [...start, process.execPath, '--disable-warning=ExperimentalWarning', fixture];
   const { stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   if (stdout === '') throw new Error(stderr);
   return JSON.parse(stdout) as Seen;
