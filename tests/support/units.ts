@@ -68,7 +68,7 @@ class VirtualMachines extends UnitsUnderTest {
   // A Timeout is counted from when the invocation is sent, a start not included. But a call that takes milliseconds takes
   // seconds in a guest whose emulated processor gets a small part of a busy host's.
   readonly usualTimeoutSeconds = 30;
-  readonly shortTimeoutSeconds = 6;
+  readonly shortTimeoutSeconds = 12;
   /** An emulated processor is some ten times slower than the host's, and starts a Node process in seconds. */
   protected readonly patience = 10;
 
