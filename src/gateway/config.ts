@@ -37,6 +37,21 @@ export const payloadLimits = {
   clientContextBytes: 3_583,
 } as const;
 
+/** How long the gateway waits for its agent's answers. */
+export interface AgentPatience {
+  /** Somebody's request waits for a thaw, also while an agent restarts. */
+  readonly thawMs: number;
+  /** A freeze is not worth waiting for. */
+  readonly freezeMs: number;
+  /** For the log of an invocation that broke: an instance that timed out is killed first, which takes some 100 ms with a GiB. */
+  readonly tailMs: number;
+}
+
+export const defaultAgentPatience: AgentPatience = { thawMs: 5_000, freezeMs: 1_000, tailMs: 1_000 };
+
+/** Of a guest whose processor is emulated, on a busy machine: what takes the host a tenth of a second takes it seconds. */
+export const virtualAgentPatience: AgentPatience = { thawMs: 30_000, freezeMs: 10_000, tailMs: 10_000 };
+
 /** How invocations are spread over instances. */
 export interface InvokeTuning {
   /** How many may wait for one function: at 1 ms each that is a second's work, at 1 s more than anyone waits for. */
@@ -83,6 +98,7 @@ export const defaultInvokeTuning: InvokeTuning = {
 export const virtualInvokeTuning: InvokeTuning = {
   ...defaultInvokeTuning,
   maxWaitMs: 120_000,
+  deathReasonMs: 10_000,
   acquireTimeoutMs: 190_000,
 };
 

@@ -9,7 +9,14 @@ import { layoutOf } from '../sys/layout.ts';
 import type { Logger } from '../sys/log.ts';
 import { Apps } from './apps/apps.ts';
 import { Lines } from './bandwidth/lines.ts';
-import { defaultInvokeTuning, virtualInvokeTuning, type GatewayConfig, type InvokeTuning } from './config.ts';
+import {
+  defaultAgentPatience,
+  defaultInvokeTuning,
+  virtualAgentPatience,
+  virtualInvokeTuning,
+  type GatewayConfig,
+  type InvokeTuning,
+} from './config.ts';
 import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './invoke/functions.ts';
@@ -60,7 +67,12 @@ export class Gateway {
       },
       tuning,
     );
-    this.#agent = new AgentLink(layout.agentSocket, log, () => this.#apps.tellTunnels());
+    this.#agent = new AgentLink(
+      layout.agentSocket,
+      log,
+      config.units === undefined ? defaultAgentPatience : virtualAgentPatience,
+      () => this.#apps.tellTunnels(),
+    );
     this.#controller = new ControllerLink({
       socketPath: layout.controllerSocket,
       table: this.#table,

@@ -8,12 +8,10 @@ import { agentProtocol, type AgentProtocol, type BrokenInvocation } from '../../
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import type { Protocol } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
+import type { AgentPatience } from '../config.ts';
 
-/** A thaw waits so long for an agent that restarts; a freeze is not worth waiting for. */
-const thawTimeoutMs = 5_000;
-const freezeTimeoutMs = 1_000;
-/** An instance that timed out is killed first, which takes some 100 ms with a GiB of memory. */
-const tailTimeoutMs = 1_000;
+/** What is told of a broken invocation is logged although nobody waits any more. */
+const lateLogMs = 5_000;
 const noTail = Buffer.alloc(0);
 
 /** The gateway serves the agent nothing. */
@@ -22,11 +20,13 @@ const noProtocol = { methods: {}, events: {} } satisfies Protocol;
 export class AgentLink {
   readonly #client: RpcClient<typeof noProtocol, AgentProtocol>;
   readonly #log: Logger;
+  readonly #patience: AgentPatience;
   #canFreeze = true;
 
   /** @param onConnect an agent is there, perhaps a new one */
-  constructor(socketPath: string, log: Logger, onConnect: () => void) {
+  constructor(socketPath: string, log: Logger, patience: AgentPatience, onConnect: () => void) {
     this.#log = log;
+    this.#patience = patience;
     this.#client = new RpcClient<typeof noProtocol, AgentProtocol>({
       socketPath,
       local: noProtocol,
@@ -51,11 +51,11 @@ export class AgentLink {
       throw new BellowsError('NotSupportedHere', 'This machine can not freeze instances.');
     if (!this.#client.connected)
       throw new BellowsError('Conflict', 'There is no agent now that could freeze it.');
-    await this.#client.call('freeze', { id }, { timeoutMs: freezeTimeoutMs });
+    await this.#client.call('freeze', { id }, { timeoutMs: this.#patience.freezeMs });
   }
 
   async thaw(id: InstanceId): Promise<void> {
-    await this.#client.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
+    await this.#client.call('thaw', { id }, { timeoutMs: this.#patience.thawMs });
   }
 
   /**
@@ -63,7 +63,9 @@ export class AgentLink {
    * the log these lines, and the caller a moment.
    */
   async logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer> {
-    const logged = this.#client.call('logBroken', { id, invocation }).then(
+    const { tailMs } = this.#patience;
+    const timeoutMs = tailMs + lateLogMs;
+    const logged = this.#client.call('logBroken', { id, invocation }, { timeoutMs }).then(
       ({ tail }) => Buffer.from(tail),
       (error: unknown) => {
         this.#log.warn({ err: error, instance: id }, 'the end of an invocation is not in its log');
@@ -71,7 +73,7 @@ export class AgentLink {
       },
     );
     const waiting = new AbortController();
-    const late = sleep(tailTimeoutMs, noTail, { signal: waiting.signal }).catch(() => noTail);
+    const late = sleep(tailMs, noTail, { signal: waiting.signal }).catch(() => noTail);
     try {
       return await Promise.race([logged, late]);
     } finally {
