@@ -20,9 +20,11 @@ import { defaultTuning, virtualStartTimeoutMs, type ControllerConfig, type Tunin
 import type { ControlPlane } from './control-plane.ts';
 import { Controller } from './controller.ts';
 import { newAdminToken, readAdminToken } from './credentials.ts';
+import { Demands } from './demand/demands.ts';
 import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
 import { Reclaimer } from './reclaim.ts';
+import { Rebalancer } from './rebalance/rebalancer.ts';
 import { OnDemand } from './reconcile/on-demand.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { ScaleIn } from './reconcile/scale-in.ts';
@@ -108,10 +110,14 @@ export async function startController(
         .catch((thrown: unknown) => log.warn({ err: thrown }, 'grants could not be asserted again'));
       synced.resolve();
     },
-    onApplied: (outcome) => resizer.onApplied(outcome),
+    onApplied: (outcome) => {
+      resizer.onApplied(outcome);
+      rebalancer.rebalance('a deferred change was applied');
+    },
     onUnit: (event) => audit.note(unitAudit(event)),
   });
   const measures = new Measures(() => link.agent, clock);
+  const demands = new Demands({ desired, measures });
   const stopper = new Stopper({ link, actual, gateways, clock, log, tuning });
   const starter = new Starter({
     link,
@@ -136,6 +142,7 @@ export async function startController(
     tuning,
     syncGateways: () => gateways.sync(),
   });
+  const rebalancer = new Rebalancer({ resizer });
   const pool = new WarmPool({ link, actual, clock, log, maximum: config.poolMaximum });
   const reconciler = new Reconciler({
     link,
@@ -159,6 +166,7 @@ export async function startController(
     desired,
     actual,
     measures,
+    demands,
     reclaimer,
     audit,
     virtual: config.units !== undefined,
