@@ -5,6 +5,7 @@ import { humanBytes } from '../base/quantity.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
+import type { Demands } from './demand/demands.ts';
 import { discrepancies, ledgerOf } from './ledger.ts';
 import type { Measures, Sample } from './measures.ts';
 import type { Reclaimer } from './reclaim.ts';
@@ -18,6 +19,7 @@ export interface ObserverParts {
   readonly desired: DesiredState;
   readonly actual: ActualState;
   readonly measures: Measures;
+  readonly demands: Demands;
   readonly reclaimer: Reclaimer;
   readonly audit: AuditLog;
   /** Whether instances run in virtual machines, and this machine is no unit itself. */
@@ -34,12 +36,13 @@ export class Observer {
   }
 
   async instances(): Promise<InstanceView[]> {
-    const { actual, measures, reclaimer } = this.#parts;
+    const { actual, measures, demands, reclaimer } = this.#parts;
     await this.#sample();
     const figures = {
       usage: measures.usageOf.bind(measures),
       cpuRate: measures.cpuRateOf.bind(measures),
       storageBytes: (id: InstanceId) => measures.storageOf(id) ?? 0,
+      demand: demands.demandOf.bind(demands),
       claimedBytes: reclaimer.claimedBytes.bind(reclaimer),
       unitPid: (id: UnitId) => measures.last?.units.find((unit) => unit.id === id)?.pid ?? null,
     };

@@ -6,14 +6,12 @@ import type { Resources } from '../model/resources.ts';
 import type { InstanceView } from './control-plane.ts';
 import { seenOf, type Tracked } from './state/actual.ts';
 
-/** Above the working set: what a program needs to go on at all, before anything is collected. */
-const demandMargin = 1.1;
-
 export interface Figures {
   readonly usage: (id: InstanceId) => InstanceUsage | undefined;
   /** Millicores used lately. */
   readonly cpuRate: (id: InstanceId) => number;
   readonly storageBytes: (id: InstanceId) => number;
+  readonly demand: (tracked: Tracked) => Resources;
   /** Bytes taken back by a reclaim and not used again since. */
   readonly claimedBytes: (id: InstanceId) => number;
   /** Null for this machine. */
@@ -51,7 +49,7 @@ export function instanceView(tracked: Tracked, figures: Figures): InstanceView |
   return {
     ...withPhase(info, tracked),
     usage,
-    demand: resourcesOf(Math.ceil(usage.workingSetBytes * demandMargin), cpu, storage),
+    demand: figures.demand(tracked),
     used: resourcesOf(usage.memoryBytes, cpu, storage),
     claimed: resourcesOf(figures.claimedBytes(info.id), 0),
     unitPid: figures.unitPid(info.unit),

@@ -97,7 +97,8 @@ export function withChange(request: Resources, change: PartialResources): Resour
   };
 }
 
-function requestOf(record: WorkloadRecord | undefined, { spec }: Tracked): Resources {
+/** What its owner asks for one instance of its generation. */
+export function requestOf(record: WorkloadRecord | undefined, { spec }: Tracked): Resources {
   if (record?.candidate?.generation === spec.generation) return record.candidate.request;
   return record?.current?.request ?? spec.grant;
 }
