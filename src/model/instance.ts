@@ -53,5 +53,7 @@ export interface InstanceInfo {
   readonly grant: Resources;
   /** What it is to be given as soon as it is safe; equals `grant` when nothing is deferred. */
   readonly desired: Resources;
+  /** More than `grant` while a part of its memory is lent: what it is given back at once when it needs it. Absent otherwise. */
+  readonly promised?: Pick<Resources, 'memory'> | undefined;
   readonly connections: ConnectionCounts;
 }

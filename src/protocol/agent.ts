@@ -8,6 +8,7 @@ import {
   instanceId,
   instanceInfo,
   instanceUsage,
+  promisedResources,
   resources,
   runtimeName,
   tenantChange,
@@ -117,7 +118,17 @@ export type Endpoint = z.infer<typeof endpoint>;
 /** One transaction's part in this unit. Growth is applied tenants first, shrinking instances first. */
 export const resizeRequest = z.object({
   tenants: z.array(tenantSpec),
-  instances: z.array(z.object({ id: instanceId, grant: resources })),
+  instances: z.array(
+    z.object({
+      id: instanceId,
+      grant: resources,
+      /**
+       * More memory than `grant` is lent: the kernel's limit becomes `grant`, the application is told and keeps this, and the
+       * agent gives it back by itself before it is missed: see `givenBack`. Absent, or not more: nothing is lent.
+       */
+      promised: promisedResources.optional(),
+    }),
+  ),
   /** How long to keep trying before what does not fit is answered as deferred; it is retried afterwards all the same. */
   waitMs: z.number().nonnegative(),
 });
@@ -299,6 +310,11 @@ export const agentProtocol = {
     reachable: z.object({ instance: instanceInfo, endpoint }),
     /** A deferred change was applied after all. */
     applied: resizeResult,
+    /**
+     * The agent gave a lent grant back by itself, past what may be granted if need be: the instance was about to go on after
+     * having stood still, or came near the lent limit. `grant` is what the kernel enforces now; an `instance` event precedes it.
+     */
+    givenBack: z.object({ id: instanceId, grant: resources, why: z.enum(['thaw', 'strain']) }),
     poolChanged: z.object({ ready: z.number() }),
     unit: unitEvent,
   },

@@ -22,6 +22,9 @@ export const resources = z.object({
   bandwidth: amount.transform((value) => value as BytesPerSecond),
 });
 
+/** What is given back at once when it is needed, whatever is granted meanwhile. Memory alone can be lent like this. */
+export const promisedResources = resources.pick({ memory: true });
+
 export const connectionCounts = z.object({ open: amount, closedByClient: amount, closedByServer: amount });
 
 export const instanceUsage = z.object({
@@ -48,6 +51,7 @@ export const instanceInfo = z.object({
   startedAtMs: amount,
   grant: resources,
   desired: resources,
+  promised: promisedResources.optional(),
   connections: connectionCounts,
 });
 

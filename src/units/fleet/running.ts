@@ -179,6 +179,9 @@ export class Running {
         this.resizer.follow(unit, event.data);
         emit({ event: 'applied', data: event.data });
         return;
+      case 'givenBack':
+        emit(event);
+        return;
       case 'reachable':
         // A connection into a machine does not end with the machine, so what waits in one could not be told from what began.
         return;

@@ -68,7 +68,10 @@ export class MockAgent {
         return {};
       },
       freeze: async ({ id }) => this.#setState(id, 'frozen'),
-      thaw: async ({ id }) => this.#setState(id, 'idle'),
+      thaw: async ({ id }) => {
+        this.giveBack(id, 'thaw');
+        return this.#setState(id, 'idle');
+      },
       resize: async (request) => this.#resize(request),
       trim: async ({ id }) => {
         const { inUseBytes } = this.#instance(id);
@@ -125,13 +128,23 @@ export class MockAgent {
   setInUse(id: InstanceId, bytes: number): void {
     const instance = this.#instance(id);
     instance.inUseBytes = bytes;
-    const { grant, desired, tenant } = instance.info;
+    const { grant, desired, promised, tenant } = instance.info;
     const instanceFits = grant.memory !== desired.memory && desired.memory >= bytes;
-    const instances = instanceFits ? [this.#resizeInstance(instance, desired)] : [];
+    const instances = instanceFits ? [this.#resizeInstance(instance, desired, promised)] : [];
     const wanted = this.#deferredTenants.get(tenant);
     const tenantFits = wanted !== undefined && (wanted.memoryBytes ?? Infinity) >= this.#inUseOf(tenant);
     const tenants = tenantFits ? [this.#resizeTenant(wanted)] : [];
     if (instanceFits || tenantFits) this.emit({ event: 'applied', data: { tenants, instances } });
+  }
+
+  /** What is lent of the instance's memory is its own again, as by a real agent; nothing when nothing is. */
+  giveBack(id: InstanceId, why: 'thaw' | 'strain'): void {
+    const instance = this.#instance(id);
+    const { promised, grant: lent } = instance.info;
+    if (promised === undefined) return;
+    const grant = { ...lent, ...promised };
+    this.#update(instance, { grant, desired: grant, promised: undefined });
+    this.emit({ event: 'givenBack', data: { id, grant, why } });
   }
 
   setConnections(id: InstanceId, connections: ConnectionCounts): void {
@@ -225,11 +238,18 @@ export class MockAgent {
   }
 
   #resize({ tenants, instances }: Params<Methods['resize']>): ResizeResult {
-    const instanceChanges = instances.map(({ id, grant }) => this.#resizeInstance(this.#instance(id), grant));
+    const instanceChanges = instances.map(({ id, grant, promised }) => {
+      const lent = promised !== undefined && promised.memory > grant.memory;
+      return this.#resizeInstance(this.#instance(id), grant, lent ? promised : undefined);
+    });
     return { tenants: tenants.map((spec) => this.#resizeTenant(spec)), instances: instanceChanges };
   }
 
-  #resizeInstance(instance: MockInstance, wanted: Resources): ResizeResult['instances'][number] {
+  #resizeInstance(
+    instance: MockInstance,
+    wanted: Resources,
+    promised: InstanceInfo['promised'],
+  ): ResizeResult['instances'][number] {
     const { grant: before, connections } = instance.info;
     const tooSmall = wanted.memory < before.memory && wanted.memory < instance.inUseBytes;
     const after: Resources = tooSmall ? { ...wanted, memory: before.memory } : wanted;
@@ -238,7 +258,7 @@ export class MockAgent {
       .map((resource) =>
         change(resource, before[resource], after[resource], wanted[resource], instance.inUseBytes),
       );
-    this.#update(instance, { grant: after, desired: wanted });
+    this.#update(instance, { grant: after, desired: wanted, promised });
     const { id, workload, tenant } = instance.info;
     const { open } = connections;
     return { instance: id, workload, tenant, changes, connections: { open, kept: open, dropped: 0 } };
