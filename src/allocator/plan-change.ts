@@ -4,9 +4,10 @@
 import type { InstanceId, TenantId } from '../base/ids.ts';
 import { worstStatus, type ChangeStatus, type ResourceChange, type TenantChange } from '../model/change.ts';
 import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../model/resources.ts';
-import { findInfeasible } from './feasibility.ts';
-import { divideAll, type Divided, type Division } from './plan-division.ts';
-import { groupsOf, type PlanGroups } from './plan-groups.ts';
+import { findInfeasible, minimumOf } from './feasibility.ts';
+import { fairShare, type Claim } from './fair-share.ts';
+import { divideShare, grantable } from './grants.ts';
+import { groupsOf, type PlanGroups, type TenantGroup } from './plan-groups.ts';
 import type { InstanceState, PlanInput, PlannedInstanceChange, TenantState } from './plan-input.ts';
 
 /** One limit to write. null is "no limit of its own". */
@@ -50,7 +51,9 @@ export function planChange(input: PlanInput): ChangePlan {
     const grants = new Map(input.instances.map(({ id, grant }) => [id, grant]));
     return { status: 'infeasible', ...infeasible, steps: [], grants };
   }
-  const divided = divideAll(input, groups);
+  const divided = Object.fromEntries(
+    resourceKinds.map((resource) => [resource, divideOne(input, groups, resource)]),
+  ) as Readonly<Record<ResourceKind, Division>>;
   const grants = new Map<InstanceId, Resources>();
   const instances: PlannedInstanceChange[] = [];
   let index = 0;
@@ -64,8 +67,10 @@ export function planChange(input: PlanInput): ChangePlan {
     .filter(({ limits, wantedLimits }) => limits !== wantedLimits)
     .map(tenantChange)
     .filter(({ changes }) => changes.length > 0);
+  const changes = [...tenants, ...instances].flatMap((owner) => owner.changes);
   return {
-    ...outcomeOf(tenants, instances),
+    status: worstStatus(changes.map(({ status }) => status)),
+    reason: changes.find(({ reason }) => reason !== '')?.reason ?? '',
     tenants,
     instances,
     steps: stepsOf(tenants, instances),
@@ -73,26 +78,66 @@ export function planChange(input: PlanInput): ChangePlan {
   };
 }
 
-/** The worst status, and the first reason. */
-function outcomeOf(
-  tenants: readonly TenantChange[],
-  instances: readonly PlannedInstanceChange[],
-): Pick<ChangePlan, 'status' | 'reason'> {
-  const statuses = new Set<ChangeStatus>();
-  let reason = '';
-  for (const owners of [tenants, instances]) {
-    for (const { changes } of owners) {
-      for (const change of changes) {
-        statuses.add(change.status);
-        if (reason === '') ({ reason } = change);
-      }
+/** One resource, divided: what tenants have in all, by their places in the groups, and each instance, by its place in the input. */
+interface Division {
+  readonly shares: readonly number[];
+  readonly amounts: Float64Array;
+}
+
+/** The same as `divide` of grants.ts, but only of tenants that are short are the instances looked at one by one. */
+function divideOne(
+  { capacity, oversubscription, instances }: PlanInput,
+  { tenants }: PlanGroups,
+  resource: ResourceKind,
+): Division {
+  const claims = tenants.map((group) => claimOf(group, resource));
+  const shares = fairShare(grantable(capacity[resource], oversubscription[resource]), claims);
+  const amounts = new Float64Array(instances.length);
+  for (const { place, members } of tenants) {
+    const share = shares[place] ?? 0;
+    if (share >= (claims[place]?.demand ?? 0)) {
+      for (const { instance, index } of members) amounts[index] = instance.wanted[resource];
+      continue;
+    }
+    const granted = divideShare(
+      share,
+      members.map(({ instance }) => ({
+        id: instance.id,
+        request: instance.wanted[resource],
+        floor: floorOf(instance, resource),
+      })),
+    );
+    let at = 0;
+    for (const { index } of members) {
+      amounts[index] = granted[at] ?? 0;
+      at += 1;
     }
   }
-  return { status: worstStatus(statuses), reason };
+  return { shares, amounts };
+}
+
+function claimOf({ state, members }: TenantGroup, resource: ResourceKind): Claim {
+  let demand = 0;
+  let floor = 0;
+  for (const { instance } of members) {
+    const wanted = instance.wanted[resource];
+    demand += wanted;
+    floor += Math.min(floorOf(instance, resource), wanted);
+  }
+  const limit = state.wantedLimits[resource] ?? Number.POSITIVE_INFINITY;
+  return { demand, floor, limit, weight: state.weight };
+}
+
+function floorOf({ inUse }: InstanceState, resource: ResourceKind): number {
+  return Math.max(minimumOf[resource], inUse[resource] ?? 0);
 }
 
 /** What it has now, the very same, when nothing of it changes: a plan of thousands mostly changes few. */
-function grantOf({ memory, cpu, storage, bandwidth }: Divided, index: number, grant: Resources): Resources {
+function grantOf(
+  { memory, cpu, storage, bandwidth }: Readonly<Record<ResourceKind, Division>>,
+  index: number,
+  grant: Resources,
+): Resources {
   const isKept =
     memory.amounts[index] === grant.memory &&
     cpu.amounts[index] === grant.cpu &&
@@ -137,7 +182,7 @@ function tenantChange({ tenant, limits, wantedLimits }: TenantState): TenantChan
 function instanceChange(
   { id, workload, tenant, grant, request, wanted }: InstanceState,
   granted: Resources,
-  divided: Divided,
+  divided: Readonly<Record<ResourceKind, Division>>,
   input: PlanInput,
   groups: PlanGroups,
 ): PlannedInstanceChange {
@@ -173,40 +218,40 @@ function shortageReason(
   const group = ofTenant.get(tenant);
   const limit = group?.state.wantedLimits[resource] ?? null;
   const limitBinds = limit !== null && (division.shares[group?.place ?? 0] ?? 0) >= limit;
-  const sharers = limitBinds && group !== undefined ? group.to - group.from : input.instances.length;
+  const sharers = limitBinds ? (group?.members ?? []) : input.instances;
   const scarce = limitBinds
     ? `tenant ${tenant}'s limit of ${formatResource(resource, limit)}`
     : `the unit's ${formatResource(resource, input.capacity[resource])}`;
-  return `Granted ${formatResource(resource, after)} of ${resource} for now: ${scarce} is shared by ${sharers} instances.`;
+  return `Granted ${formatResource(resource, after)} of ${resource} for now: ${scarce} is shared by ${sharers.length} instances.`;
 }
 
 /** Instances shrink, then tenants; tenants grow, then instances: no child is ever above its parent because of us. */
 function stepsOf(tenants: readonly TenantChange[], instances: readonly PlannedInstanceChange[]): Step[] {
-  const ofTenants: Ordered = { shrink: [], grow: [] };
-  const ofInstances: Ordered = { shrink: [], grow: [] };
-  for (const { tenant, changes } of tenants) {
-    for (const { resource, before, after } of changes)
-      put({ owner: 'tenant', tenant, resource, before, after }, ofTenants);
-  }
-  for (const { instance, tenant, changes } of instances) {
-    for (const { resource, before, after } of changes)
-      put(
-        { owner: 'instance', instance, tenant, resource, before: before ?? 0, after: after ?? 0 },
-        ofInstances,
-      );
-  }
-  return [...ofInstances.shrink, ...ofTenants.shrink, ...ofTenants.grow, ...ofInstances.grow];
-}
-
-interface Ordered {
-  readonly shrink: Step[];
-  readonly grow: Step[];
-}
-
-function put(step: Step, { shrink, grow }: Ordered): void {
-  const direction = directionOf(step);
-  if (direction < 0) shrink.push(step);
-  else if (direction > 0) grow.push(step);
+  const tenantSteps = tenants.flatMap(({ tenant, changes }) =>
+    changes.map(({ resource, before, after }): Step => ({
+      owner: 'tenant',
+      tenant,
+      resource,
+      before,
+      after,
+    })),
+  );
+  const instanceSteps = instances.flatMap(({ instance, tenant, changes }) =>
+    changes.map(({ resource, before, after }): Step => ({
+      owner: 'instance',
+      instance,
+      tenant,
+      resource,
+      before: before ?? 0,
+      after: after ?? 0,
+    })),
+  );
+  return [
+    ...instanceSteps.filter((step) => directionOf(step) < 0),
+    ...tenantSteps.filter((step) => directionOf(step) < 0),
+    ...tenantSteps.filter((step) => directionOf(step) > 0),
+    ...instanceSteps.filter((step) => directionOf(step) > 0),
+  ];
 }
 
 /** Below 0: frees. Above 0: claims. 0: nothing to write. */
