@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { InstanceId, TenantId } from '../base/ids.ts';
-import { divide, type TenantClaim } from './grants.ts';
+import { demandedBy, divide, type TenantClaim } from './grants.ts';
 
 const runs = { numRuns: 2_000 };
 const amount = fc.oneof(fc.nat(64), fc.nat(2 ** 31 - 1));
@@ -11,7 +11,10 @@ const tenantClaims: fc.Arbitrary<TenantClaim[]> = fc
     fc.record({
       limit: fc.option(amount),
       weight: fc.oneof(fc.constant(1), fc.double({ min: 0.1, max: 100, noNaN: true })),
-      instances: fc.array(fc.record({ request: amount, floor: fc.nat(32) }), { maxLength: 6 }),
+      instances: fc.array(
+        fc.record({ request: amount, demand: fc.option(amount, { nil: undefined }), floor: fc.nat(32) }),
+        { maxLength: 6 },
+      ),
     }),
     { maxLength: 6 },
   )
@@ -20,7 +23,11 @@ const tenantClaims: fc.Arbitrary<TenantClaim[]> = fc
       tenant: `t${t}` as TenantId,
       limit,
       weight,
-      instances: instances.map((own, i) => ({ ...own, id: `i-${t}-${i}` as InstanceId })),
+      instances: instances.map(({ demand, ...own }, i) => ({
+        ...own,
+        id: `i-${t}-${i}` as InstanceId,
+        ...(demand === undefined ? {} : { demand }),
+      })),
     })),
   );
 
@@ -162,5 +169,92 @@ describe('grants', () => {
       }),
       runs,
     );
+  });
+
+  describe('by demand', () => {
+    const idle = (id: string, request: number, demand: number) => ({ ...one(id, request), demand });
+    const globex = (instances: TenantClaim['instances'], limit: number | null = null): TenantClaim => ({
+      ...acme(instances, limit),
+      tenant: 'globex' as TenantId,
+    });
+
+    test('M-C2: what idles lends to what works, and has the rest of its share that nobody demands', () => {
+      const divided = divide(100, 1, [acme([idle('a', 80, 10)]), globex([idle('g', 80, 70)])]);
+      expect(Object.fromEntries(divided.instances)).toEqual({ a: 30, g: 70 });
+    });
+
+    test('within one tenant’s limit its own instances lend to each other', () => {
+      const divided = divide(1_000, 1, [acme([idle('a', 80, 10), idle('b', 80, 80)], 100)]);
+      expect(Object.fromEntries(divided.instances)).toEqual({ a: 20, b: 80 });
+    });
+
+    test('demanded beyond what is there, it is shared as if all of it were asked for', () => {
+      const divided = divide(100, 1, [acme([idle('a', 90, 80)]), globex([idle('g', 90, 80)])]);
+      expect(Object.fromEntries(divided.instances)).toEqual({ a: 50, g: 50 });
+    });
+
+    test('nothing changes while there is room: everybody has what it asks for, whatever it demands', () => {
+      fc.assert(
+        fc.property(tenantClaims, (claims) => {
+          const roomy = claims.map((claim) => ({
+            ...claim,
+            limit: claim.limit === null ? null : claim.limit + sum(claim.instances.map((own) => own.request)),
+          }));
+          const all = sum(claims.flatMap(({ instances }) => instances.map(({ request }) => request)));
+          const divided = divide(all, 1, roomy);
+          for (const claim of claims)
+            for (const { id, request } of claim.instances) expect(divided.instances.get(id)).toBe(request);
+        }),
+        runs,
+      );
+    });
+
+    test('all that is demanded is met before anybody has more than it demands', () => {
+      fc.assert(
+        fc.property(amount, tenantClaims, (capacity, claims) => {
+          const { instances } = divide(capacity, 1, claims);
+          const demanded = (claim: TenantClaim): number =>
+            Math.min(
+              sum(claim.instances.map((own) => demandedBy(own))),
+              claim.limit ?? Number.POSITIVE_INFINITY,
+            );
+          const fits = sum(claims.map(demanded)) <= capacity;
+          for (const claim of claims) {
+            const isMet = claim.instances.map((own) => (instances.get(own.id) ?? 0) >= demandedBy(own));
+            const withinLimit = demanded(claim) < (claim.limit ?? Number.POSITIVE_INFINITY);
+            if (fits && withinLimit) expect(isMet).not.toContain(false);
+            // Whoever has more than it demands, though a sibling has less, has it because it needs it in any case.
+            const isAnybodyShort = isMet.includes(false);
+            for (const own of claim.instances)
+              if (isAnybodyShort) expect(instances.get(own.id)).toBeLessThanOrEqual(demandedBy(own));
+          }
+        }),
+        runs,
+      );
+    });
+
+    test('fair: who demands more than it has, has no less per weight than any other that has more than its floor', () => {
+      fc.assert(
+        fc.property(amount, tenantClaims, (capacity, claims) => {
+          const { tenants } = divide(capacity, 1, claims);
+          const share = (claim: TenantClaim): number => tenants.get(claim.tenant) ?? 0;
+          const want = (claim: TenantClaim): number =>
+            Math.min(
+              sum(claim.instances.map((own) => demandedBy(own))),
+              claim.limit ?? Number.POSITIVE_INFINITY,
+            );
+          const floor = (claim: TenantClaim): number =>
+            sum(claim.instances.map((own) => Math.min(own.floor, own.request)));
+          for (const poor of claims.filter((claim) => share(claim) < want(claim))) {
+            for (const other of claims.filter((claim) => share(claim) > floor(claim))) {
+              if (other === poor) continue;
+              // The next unit would have gone to the poorer one.
+              expect((share(other) - 1) / other.weight).toBeLessThanOrEqual((share(poor) + 1) / poor.weight);
+            }
+          }
+        }),
+        runs,
+      );
+    });
   });
 });

@@ -2,7 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import { gib, mib, parseBytes } from '../base/quantity.ts';
-import { resourceKinds, type ResourceKind, type Resources } from '../model/resources.ts';
+import {
+  resourceKinds,
+  type PartialResources,
+  type ResourceKind,
+  type Resources,
+} from '../model/resources.ts';
 import { minInstanceMemory } from '../model/workload.ts';
 import { minimumOf } from './feasibility.ts';
 import { divide } from './grants.ts';
@@ -138,6 +143,48 @@ describe('planning a change', () => {
     expect(result.steps.slice(0, 2).map(brief)).toEqual([
       ['i-1', 'memory', 200, 150],
       ['i-2', 'memory', 200, 50],
+    ]);
+  });
+
+  test('M-C2: where room is short what idles lends to what works, and is promised what it lends', () => {
+    const scarce = { ...capacity, memory: parseBytes('512MiB') };
+    const instances = [
+      running('i-1', 'acme/a', vector(256 * mib), vector(256 * mib)),
+      running('i-2', 'globex/b', vector(256 * mib), vector(400 * mib)),
+    ];
+    const demandOf = ({ id }: InstanceState): PartialResources => ({
+      memory: parseBytes(id === 'i-1' ? '60MiB' : '400MiB'),
+    });
+    const tenants = [tenant('acme', limits(null)), tenant('globex', limits(null))];
+    const result = plan(tenants, instances, { capacity: scarce, demandOf });
+    expect(result.steps.map(brief)).toEqual([
+      ['i-1', 'memory', 256, 112],
+      ['i-2', 'memory', 256, 400],
+    ]);
+    expect([...result.promised]).toEqual([['i-1', 256 * mib]]);
+    const roomy = plan(tenants, instances, { demandOf: () => expect.fail('nothing is short') });
+    expect(roomy.steps.map(brief)).toEqual([['i-2', 'memory', 256, 400]]);
+    expect(roomy.promised.size).toBe(0);
+  });
+
+  test('who has lent before is first at what others do not demand', () => {
+    const scarce = { ...capacity, memory: parseBytes('600MiB') };
+    const instances = ['acme', 'globex', 'initech'].map((name) =>
+      running(name, `${name}/a`, vector(400 * mib)),
+    );
+    const demandOf = ({ tenant: owner }: InstanceState): PartialResources => ({
+      memory: parseBytes(owner === 'initech' ? '50MiB' : '400MiB'),
+    });
+    const balances = new Map([
+      ['acme' as TenantId, -1e12],
+      ['globex' as TenantId, 1e12],
+    ]);
+    const tenants = ['acme', 'globex', 'initech'].map((name) => tenant(name, limits(null)));
+    const { grants } = plan(tenants, instances, { capacity: scarce, demandOf, balances });
+    expect([...grants].map(([id, { memory }]) => [id, memory / mib])).toEqual([
+      ['acme', 200],
+      ['globex', 350],
+      ['initech', 50],
     ]);
   });
 
@@ -408,7 +455,12 @@ describe('properties of plans', () => {
   test('what is planned is what `divide` gives, for every resource', () => {
     const quantity = fc.nat(400).map((value) => value * mib);
     const many = fc.array(
-      fc.record({ tenant: fc.nat(3), memory: fc.integer({ min: 32, max: 400 }), used: quantity }),
+      fc.record({
+        tenant: fc.nat(3),
+        memory: fc.integer({ min: 32, max: 400 }),
+        used: quantity,
+        demand: fc.option(quantity, { nil: undefined }),
+      }),
       { maxLength: 15 },
     );
     fc.assert(
@@ -423,8 +475,17 @@ describe('properties of plans', () => {
             inUse: { memory: used as Resources['memory'] },
           }));
           const scarce = { ...capacity, memory: (400 * mib + extra) as Resources['memory'] };
-          const { grants, status } = plan(tenants, instances, { capacity: scarce });
+          const demandOf = ({ id }: Pick<InstanceState, 'id'>): PartialResources => ({
+            memory: list[instances.findIndex((each) => each.id === id)]?.demand as
+              Resources['memory'] | undefined,
+          });
+          const { grants, promised, status } = plan(tenants, instances, { capacity: scarce, demandOf });
           fc.pre(status !== 'infeasible');
+          const undemanded = plan(tenants, instances, { capacity: scarce }).grants;
+          for (const { id } of instances) {
+            const [now, own] = [grants.get(id)?.memory ?? 0, undemanded.get(id)?.memory ?? 0];
+            expect(promised.get(id) ?? Math.min(now, own)).toBe(own > now ? own : Math.min(now, own));
+          }
           for (const resource of resourceKinds) {
             const claims = tenants.map((state) => ({
               ...state,
@@ -434,6 +495,7 @@ describe('properties of plans', () => {
                 .map(({ id, wanted, inUse }) => ({
                   id,
                   request: wanted[resource],
+                  demand: demandOf({ id })[resource] ?? wanted[resource],
                   floor: Math.max(minimumOf[resource], resource === 'memory' ? inUse.memory : 0),
                 })),
             }));

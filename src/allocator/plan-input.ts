@@ -3,6 +3,7 @@ import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import type { InstanceChange } from '../model/change.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
 import type { TenantLimits } from '../model/tenant.ts';
+import type { Balances } from './credits/lend.ts';
 
 export type ResourceLimits = Pick<TenantLimits, ResourceKind>;
 
@@ -37,6 +38,13 @@ export interface PlanInput {
   readonly tenants: readonly TenantState[];
   /** All that run in the unit or are about to; each one's tenant is among `tenants`. */
   readonly instances: readonly InstanceState[];
+  /**
+   * What an instance would use now and soon (demand/): where not all have what they ask for, that is divided first. Asked only
+   * then, so it may cost something. Absent, or of a resource that is not named: what the instance asks for.
+   */
+  readonly demandOf?: (instance: InstanceState) => PartialResources;
+  /** Who has lent memory, and is served first where there is less than is demanded; absent: all alike. */
+  readonly balances?: Balances;
 }
 
 /** A plan does not know of connections: it keeps them all. */

@@ -6,17 +6,18 @@
 // borrower that has most credit after it has paid for what it has borrowed so far. That is pouring water on ground as high as
 // each borrower's lack of credit, so ../fair-share.ts does it, with all its properties.
 import type { TenantId } from '../../base/ids.ts';
-import { fairShare } from '../fair-share.ts';
+import { fairShare, type Claim } from '../fair-share.ts';
 import {
-  claimOfTenant,
+  demandOfTenant,
   divideAmong,
   divideWithin,
   grantable,
   inOrder,
   type Grants,
+  type Lending,
   type TenantClaim,
 } from '../grants.ts';
-import { entitlements } from './entitlement.ts';
+import { entitledShares } from './entitlement.ts';
 
 /** Credits, in units of the resource times seconds; who is not in it has none. Sum 0: see ./balances.ts. */
 export type Balances = ReadonlyMap<TenantId, number>;
@@ -36,11 +37,17 @@ export function divideByCredit(
   balances: Balances,
 ): Grants {
   const room = grantable(capacity, oversubscription);
-  return divideWithin(tenants, lend(room, tenants, divideAmong(room, tenants), balances));
+  const ordered = inOrder(tenants, ({ tenant }) => tenant);
+  const lend = lendingByCredit(
+    ordered.map(({ tenant }) => tenant),
+    ordered.map(demandOfTenant),
+    balances,
+  );
+  return divideWithin(tenants, divideAmong(room, ordered, lend));
 }
 
 interface Borrower {
-  readonly tenant: TenantId;
+  readonly index: number;
   readonly weight: number;
   /** Its own share, or what it needs in any case above that. */
   readonly kept: number;
@@ -48,42 +55,54 @@ interface Borrower {
   readonly want: number;
 }
 
-/** `shares`: what max-min gives each tenant. Requires all of them to be listed, those that demand nothing, too. */
+/**
+ * The step of `dividedShares` in ../grants.ts that serves by credit.
+ * @param tenants all of them, those that demand nothing, too: whose `demanded` stand in the same order
+ */
+export function lendingByCredit(
+  tenants: readonly TenantId[],
+  demanded: readonly Claim[],
+  balances: Balances,
+): Lending {
+  return (room, shares) => {
+    // With room for all, or with no difference in credit, there is nothing to be first at.
+    if (room === Number.POSITIVE_INFINITY || balances.size === 0) return shares;
+    return lend(room, tenants, demanded, shares, balances);
+  };
+}
+
 function lend(
   room: number,
-  tenants: readonly TenantClaim[],
-  shares: ReadonlyMap<TenantId, number>,
+  tenants: readonly TenantId[],
+  demanded: readonly Claim[],
+  shares: readonly number[],
   balances: Balances,
-): ReadonlyMap<TenantId, number> {
-  // With room for all there is nothing to be first at.
-  if (room === Number.POSITIVE_INFINITY) return shares;
-  const entitled = entitlements(room, tenants);
-  const result = new Map(shares);
+): readonly number[] {
+  const entitled = entitledShares(room, demanded);
+  const result = [...shares];
   const borrowers: Borrower[] = [];
   let surplus = 0;
-  for (const claim of inOrder(tenants, ({ tenant }) => tenant)) {
-    const { tenant, weight } = claim;
-    const { demand, floor, limit } = claimOfTenant(claim);
-    const share = shares.get(tenant) ?? 0;
-    const own = entitled.get(tenant) ?? 0;
+  for (const [index, { demand, floor, limit, weight }] of demanded.entries()) {
+    const share = shares[index] ?? 0;
+    const own = entitled[index] ?? 0;
     const want = Math.min(Math.max(demand, floor), limit);
     const kept = Math.min(share, Math.max(own, floor));
     if (want <= kept) continue;
     surplus += share - kept;
-    borrowers.push({ tenant, weight, kept, entitled: own, want });
+    borrowers.push({ index, weight, kept, entitled: own, want });
   }
-  const richest = Math.max(...borrowers.map(({ tenant }) => balances.get(tenant) ?? 0));
-  const ground = borrowers.map(({ tenant }) =>
-    Math.floor((richest - (balances.get(tenant) ?? 0)) / horizonSeconds),
-  );
-  const claims = borrowers.map(({ weight, kept, entitled: own, want }, index) => ({
-    floor: (ground[index] ?? 0) + Math.max(0, kept - own),
-    demand: (ground[index] ?? 0) + want - Math.min(own, kept),
+  const creditOf = ({ index }: Borrower): number => balances.get(tenants[index] as TenantId) ?? 0;
+  let richest = Number.NEGATIVE_INFINITY;
+  for (const borrower of borrowers) richest = Math.max(richest, creditOf(borrower));
+  const ground = borrowers.map((borrower) => Math.floor((richest - creditOf(borrower)) / horizonSeconds));
+  const claims = borrowers.map(({ weight, kept, entitled: own, want }, at) => ({
+    floor: (ground[at] ?? 0) + Math.max(0, kept - own),
+    demand: (ground[at] ?? 0) + want - Math.min(own, kept),
     limit: Number.POSITIVE_INFINITY,
     weight,
   }));
   const levels = fairShare(surplus + claims.reduce((sum, { floor }) => sum + floor, 0), claims);
-  for (const [index, { tenant, kept }] of borrowers.entries())
-    result.set(tenant, kept + (levels[index] ?? 0) - (claims[index]?.floor ?? 0));
+  for (const [at, { index, kept }] of borrowers.entries())
+    result[index] = kept + (levels[at] ?? 0) - (claims[at]?.floor ?? 0);
   return result;
 }

@@ -285,5 +285,13 @@ export class Resizer {
 /** The plan, or nothing of it when there is a reason against it that the planner can not see. */
 function refused(plan: ChangePlan, reason: string): ChangePlan {
   if (reason === '' || plan.status === 'infeasible') return plan;
-  return { status: 'infeasible', reason, tenants: [], instances: [], steps: [], grants: new Map() };
+  return {
+    status: 'infeasible',
+    reason,
+    tenants: [],
+    instances: [],
+    steps: [],
+    grants: new Map(),
+    promised: new Map(),
+  };
 }

@@ -26,6 +26,7 @@ function planOf(after: number): ChangePlan {
     instances: [{ instance: starting, workload, tenant: acme, changes: [{ ...change, status: 'applied' }] }],
     steps: [],
     grants: new Map(),
+    promised: new Map(),
   };
 }
 
