@@ -18,6 +18,8 @@ import { doorAnswer, doorPort, type DoorRequest } from '../../src/protocol/door.
 import { guestPortName, type GuestProtocol, type Identity } from '../../src/protocol/guest.ts';
 import type { EventOf } from '../../src/protocol/rpc.ts';
 import { FrameClient } from '../../src/runtime/testing/instance-client.ts';
+import { threadsOfTranslation } from '../../src/units/vm/accelerator.ts';
+import { qemuVersionOf } from '../../src/units/vm/host.ts';
 import { buildGuestImage } from '../../src/units/vm/image/build.ts';
 import { cpioArchive, type CpioEntry } from '../../src/units/vm/image/cpio.ts';
 import { openGuestLink, type GuestLink } from '../../src/units/vm/link.ts';
@@ -88,6 +90,7 @@ export class GuestMachine {
   /** @param from another machine's photograph, which this one begins as; default: it boots */
   static async boot(options: GuestMachineOptions, from?: Photograph): Promise<GuestMachine> {
     const image = await buildGuestImage();
+    const thread = threadsOfTranslation(await qemuVersionOf('qemu-system-x86_64'));
     const directory = mkdtempSync(join(tmpdir(), 'bellows-guest-'));
     let qemu: ChildProcess | undefined;
     try {
@@ -104,7 +107,7 @@ export class GuestMachine {
       qemu = spawn('nice', [
         ...['-n', '10', 'qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none'],
         ...['-machine', 'pc,vmport=off,usb=off,graphics=off', '-cpu', 'max', '-smp', '2'],
-        ...['-accel', 'tcg,thread=multi,tb-size=64', '-m', `${options.ramBytes / mib}M`],
+        ...['-accel', `tcg,thread=${thread},tb-size=64`, '-m', `${options.ramBytes / mib}M`],
         ...['-kernel', image.kernel, '-initrd', initrd, '-append', image.commandLine, '-no-reboot'],
         ...['-serial', `file:${join(directory, 'console')}`],
         ...['-qmp', `unix:${join(directory, 'qmp')},server=on,wait=off`],

@@ -6,3 +6,17 @@ export interface Accelerator {
   /** Why it is this one, for a person. */
   readonly why: string;
 }
+
+/**
+ * Whether a translated guest's processors may each have a thread of QEMU's. Before 8.1 QEMU translates a piece of code
+ * without locking its page, so that a processor can keep a translation of what another has just replaced. Linux replaces its own
+ * code while it runs, by way of a breakpoint: a processor that keeps that stands still for good. Seen at one boot in some
+ * thirty with 7.2, when the guest's first group was made. One thread for all of a guest's processors can not do that.
+ *
+ * @param qemuVersion as QEMU says it: "7.2.22 (Debian ...)"
+ */
+export function threadsOfTranslation(qemuVersion: string): 'single' | 'multi' {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(qemuVersion) ?? [];
+  const isFixed = Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 1);
+  return isFixed ? 'multi' : 'single';
+}

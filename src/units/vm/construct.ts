@@ -70,6 +70,7 @@ export async function putTogether(
     const processes = await launch({
       qemu: machineArguments({
         qemu: host.qemu,
+        qemuVersion: host.qemuVersion,
         name: machineName(host, record),
         accelerator: accelerator.kind,
         cpus: cpusFor(record.size),

@@ -6,6 +6,7 @@ import { sandboxed, type SandboxPaths } from './sandbox.ts';
 
 const machine: MachineArguments = {
   qemu: 'qemu-system-x86_64',
+  qemuVersion: '7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)',
   name: 'bellows-abcdef-u-1',
   accelerator: 'tcg',
   cpus: 2,
@@ -67,6 +68,17 @@ describe('QEMU’s command line', () => {
   test('without a tap there is one network device, and its port is forwarded by QEMU', () => {
     const argv = machineArguments({ ...machine, network: { kind: 'user' } });
     expect(valuesOf(argv, '-netdev')).toEqual(['user,id=net,ipv6=off']);
+  });
+
+  test.each([
+    ['7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)', 'single'],
+    ['8.0.5', 'single'],
+    ['8.1.0', 'multi'],
+    ['10.0.2 (Debian 1:10.0.2+ds-2)', 'multi'],
+    ['of a kind nobody knows', 'single'],
+  ])('QEMU %s translates the code of several processors in threads: %s', (qemuVersion, thread) => {
+    const [accelerator] = valuesOf(machineArguments({ ...machine, qemuVersion }), '-accel');
+    expect(accelerator).toMatch(new RegExp(`^tcg,thread=${thread},`));
   });
 
   test('a comma in a path begins no other option', () => {

@@ -2,7 +2,7 @@
 // state is put into them. So what differs between the two (memory, how it begins) stands apart from what does not.
 import { mib } from '../../../base/quantity.ts';
 import { guestPortName } from '../../../protocol/guest.ts';
-import type { Accelerator } from '../accelerator.ts';
+import { threadsOfTranslation, type Accelerator } from '../accelerator.ts';
 
 /** Names of QEMU's objects that others refer to. */
 export const qemuNames = {
@@ -37,6 +37,7 @@ export type MachineNetwork =
 
 export interface MachineArguments {
   readonly qemu: string;
+  readonly qemuVersion: string;
   /** Shows in the process list, and tells the machines of one Bellows from another's. */
   readonly name: string;
   readonly accelerator: Accelerator['kind'];
@@ -66,7 +67,7 @@ export function machineArguments(options: MachineArguments): string[] {
     [options.qemu, '-name', `guest=${options.name}`],
     ['-nodefaults', '-no-user-config', '-display', 'none'],
     ['-machine', 'pc,memory-backend=ram,vmport=off,usb=off,graphics=off'],
-    acceleration(options.accelerator),
+    acceleration(options),
     ['-smp', `cpus=${options.cpus}`, '-m', `${options.ramBytes / mib}M`],
     ['-object', memoryObject(options.memory, options.ramBytes)],
     // Paused, so that whoever looks next still finds the console and the reason.
@@ -107,9 +108,10 @@ export function machineArguments(options: MachineArguments): string[] {
   ].flat();
 }
 
-function acceleration(kind: Accelerator['kind']): string[] {
-  if (kind === 'kvm') return ['-accel', 'kvm', '-cpu', 'host,migratable=on'];
-  return ['-accel', `tcg,thread=multi,tb-size=${translationMib}`, '-cpu', 'max'];
+function acceleration({ accelerator, qemuVersion }: MachineArguments): string[] {
+  if (accelerator === 'kvm') return ['-accel', 'kvm', '-cpu', 'host,migratable=on'];
+  const thread = threadsOfTranslation(qemuVersion);
+  return ['-accel', `tcg,thread=${thread},tb-size=${translationMib}`, '-cpu', 'max'];
 }
 
 function memoryObject(memory: MachineMemory, bytes: number): string {
