@@ -14,9 +14,21 @@ export function filesBelow(directory: string): Record<string, Buffer> {
   return files;
 }
 
-/** A directory below the project with `packages` installed in it, as an archive for deployment. */
-export async function archiveOf(directory: string, packages: readonly string[]): Promise<Buffer> {
+/**
+ * A directory below the project with `packages` installed in it, as an archive for deployment.
+ * @param manifest what its `bellows.json` is to say otherwise
+ */
+export async function archiveOf(
+  directory: string,
+  packages: readonly string[],
+  manifest: Readonly<Record<string, string>> = {},
+): Promise<Buffer> {
   const files = filesBelow(join(projectRoot, directory));
+  const own = files['bellows.json'];
+  if (own !== undefined) {
+    const said = JSON.parse(own.toString()) as Record<string, unknown>;
+    files['bellows.json'] = Buffer.from(JSON.stringify({ ...said, ...manifest }));
+  }
   for (const name of packages) {
     for (const [path, content] of Object.entries(filesBelow(join(projectRoot, 'node_modules', name)))) {
       files[`node_modules/${name}/${path}`] = content;
@@ -29,11 +41,12 @@ export async function deployStatefulApp(
   bellows: Bellows,
   tenant = 'default',
   name = 'stateful',
+  manifest: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const answer = await bellows.v1(
     'PUT',
     `/workloads/${tenant}/${name}`,
-    await archiveOf('tests/fixtures/stateful-app', ['ws']),
+    await archiveOf('tests/fixtures/stateful-app', ['ws'], manifest),
   );
   if (answer.status >= 300)
     throw new Error(`deploy answered ${answer.status}: ${JSON.stringify(answer.body)}`);
