@@ -13,6 +13,7 @@ import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
 import { functionRequestOf, type Answer, type FunctionRequest } from './exchange.ts';
 import type { Served } from './lane/lane-connection.ts';
 import type { ListenHandlers } from './listen.ts';
+import type { Connections } from './limits/tenant-connections.ts';
 import type { Meter } from './meter.ts';
 import { route, type Route } from './router.ts';
 import type { RouteTable } from './table.ts';
@@ -21,6 +22,7 @@ import { serveUrl } from './url/handle.ts';
 export interface DispatchServices extends InvokeServices {
   readonly table: RouteTable;
   readonly apps: Apps;
+  readonly connections: Connections;
   readonly controller: ControllerProxy;
   readonly meter: Meter;
   readonly log: Logger;
@@ -101,7 +103,7 @@ export class Dispatcher implements ListenHandlers {
   };
 
   readonly onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
-    const { table, apps, meter } = this.#services;
+    const { table, apps, connections, meter } = this.#services;
     const way = route(request.url ?? '', request.headers.host, table);
     const pool = way.to === 'workload' ? apps.pool(way.workload.key) : undefined;
     if (way.to !== 'workload' || pool === undefined) {
@@ -113,7 +115,6 @@ export class Dispatcher implements ListenHandlers {
       endWithError(socket, 501, 'Not Implemented', error.toRecord());
       return;
     }
-    const { tenant } = way.workload;
     serveUpgrade({
       request,
       socket,
@@ -122,8 +123,7 @@ export class Dispatcher implements ListenHandlers {
       prefix: way.prefix,
       pool,
       meter,
-      limit: table.tenant(tenant)?.connectionLimit ?? null,
-      open: apps.connectionsOf(tenant),
+      connections: connections.of(way.workload.tenant),
     }).catch((thrown: unknown) => {
       this.#services.onDefect(thrown);
       socket.destroy();
@@ -136,7 +136,7 @@ export class Dispatcher implements ListenHandlers {
     way: WorkloadWay,
     expectsContinue: boolean,
   ): void {
-    const { apps, meter } = this.#services;
+    const { apps, connections, meter } = this.#services;
     const { workload, url, prefix } = way;
     response.once('close', () => meter.countConnection(workload.key, request.socket));
     if (workload.kind === 'function') {
@@ -155,9 +155,17 @@ export class Dispatcher implements ListenHandlers {
       response.end();
       return;
     }
-    serveApp({ request, response, url, prefix, expectsContinue, pool, meter }).catch((thrown: unknown) =>
-      this.#defect(thrown, response),
-    );
+    const ofTenant = connections.of(workload.tenant);
+    serveApp({
+      request,
+      response,
+      url,
+      prefix,
+      expectsContinue,
+      pool,
+      meter,
+      connections: ofTenant,
+    }).catch((thrown: unknown) => this.#defect(thrown, response));
   }
 
   #serveFunction(request: FunctionRequest, response: Answer, { workload, url }: WorkloadWay): void {

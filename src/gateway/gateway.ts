@@ -21,6 +21,7 @@ import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './invoke/functions.ts';
 import { extraOf, Invocation, type Failure } from './invoke/invocation.ts';
+import { Connections } from './limits/tenant-connections.ts';
 import { AgentLink } from './links/agent-link.ts';
 import { ControllerLink } from './links/controller-link.ts';
 import { InstanceLink } from './links/instance-link.ts';
@@ -38,6 +39,7 @@ export class Gateway {
   readonly #config: GatewayConfig;
   readonly #table = new RouteTable();
   readonly #meter = new Meter();
+  readonly #connections = new Connections();
   readonly #functions: Functions;
   readonly #apps: Apps;
   readonly #controller: ControllerLink;
@@ -53,7 +55,7 @@ export class Gateway {
     const layout = layoutOf(config.dataDirectory);
     const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
     const lines = new Lines(() => performance.now());
-    this.#apps = new Apps(discard, (id, counts) => this.#agent.tunnels(id, counts), lines);
+    this.#apps = new Apps(discard, (id, counts) => this.#agent.tunnels(id, counts), lines, this.#connections);
     this.#functions = new Functions(
       {
         clock: systemClock,
@@ -80,6 +82,7 @@ export class Gateway {
       log,
       onChange: (change) => {
         lines.onChange(change);
+        this.#connections.onChange(change);
         this.#functions.onChange(change);
         this.#apps.onChange(change);
       },
@@ -104,6 +107,7 @@ export class Gateway {
       table: this.#table,
       functions: this.#functions,
       apps: this.#apps,
+      connections: this.#connections,
       controller: this.#proxy,
       meter: this.#meter,
       lines,
@@ -202,7 +206,7 @@ export class Gateway {
 function asyncOutcome(failure: Failure): AsyncOutcome {
   switch (failure.kind) {
     case 'throttled':
-      return { outcome: 'throttled', payload: failure.reason };
+      return { outcome: 'throttled', payload: failure.message };
     case 'functionError':
       return { outcome: 'functionError', payload: failure.payload };
     case 'unavailable':

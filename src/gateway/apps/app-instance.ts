@@ -9,10 +9,14 @@ import type { ConnectionCounts } from '../../model/instance.ts';
 import type { InstanceRoute } from '../../protocol/routes.ts';
 import { connectionCounts } from '../../protocol/schemas.ts';
 import type { Line } from '../bandwidth/line.ts';
+import type { TenantConnections } from '../limits/tenant-connections.ts';
 import { InstanceLink } from '../links/instance-link.ts';
 import { doorUpstream, hostUpstream, type AppUpstream } from './upstream.ts';
 import { HandoverChannel } from './handover-channel.ts';
 import { TunnelCounts } from './tunnel-counts.ts';
+
+/** What an instance tells as soon as it is connected to comes in a millisecond; one that is too busy is not waited for longer. */
+const firstCountMs = 1_000;
 
 const countsMessage = z.preprocess((text) => JSON.parse(String(text)) as unknown, connectionCounts);
 
@@ -33,10 +37,15 @@ export class AppInstance {
   #reportedTotal = 0;
   #firstTotal: number | undefined;
   #handedOver = 0;
+  readonly #ofTenant: TenantConnections;
+  /** What the tenant's count has of ours. */
+  #toldTenant = 0;
+  #firstCountKnown = (): void => {};
 
   constructor(
     route: InstanceRoute,
     line: Line | undefined,
+    ofTenant: TenantConnections,
     onDead: (reason: string) => void,
     onTunnels: (counts: ConnectionCounts) => void,
   ) {
@@ -44,6 +53,7 @@ export class AppInstance {
     this.id = route.id;
     this.generation = route.generation;
     this.line = line;
+    this.#ofTenant = ofTenant;
     this.tunnels = new TunnelCounts(onTunnels);
     this.upstream =
       door === undefined ? hostUpstream(route.endpoint) : doorUpstream(route.id, route.endpoint, door);
@@ -61,12 +71,12 @@ export class AppInstance {
       onDead,
     });
     this.handover = { link, channel };
+    this.#expectFirstCount();
   }
 
   /** Client connections that go to it, those included that it has not reported yet. */
   get connections(): number {
-    const unreported = this.#handedOver - (this.#reportedTotal - (this.#firstTotal ?? 0));
-    return this.#reportedOpen + Math.max(0, unreported) + this.tunnels.open;
+    return this.#held + this.tunnels.open;
   }
 
   get load(): number {
@@ -76,6 +86,7 @@ export class AppInstance {
   /** A connection was handed over and is now on its way to the instance's own count. @returns its number */
   countHandover(): number {
     this.#handedOver += 1;
+    this.#tellTenant();
     return this.#handedOver;
   }
 
@@ -84,6 +95,10 @@ export class AppInstance {
   }
 
   close(): void {
+    this.#firstCountKnown();
+    // Its sockets end with it.
+    this.#ofTenant.handedOver(-this.#toldTenant);
+    this.#toldTenant = 0;
     this.tunnels.close();
     this.upstream.agent.destroy();
     this.handover?.link.close();
@@ -98,5 +113,30 @@ export class AppInstance {
     this.#reportedTotal = open + closedByClient + closedByServer;
     // What it had before the first report and was not from this gateway, it had from the one before.
     this.#firstTotal ??= Math.max(0, this.#reportedTotal - this.#handedOver);
+    this.#tellTenant();
+    this.#firstCountKnown();
+  }
+
+  /** Connections that were handed over and are open, those included that it has not reported yet. */
+  get #held(): number {
+    const unreported = this.#handedOver - (this.#reportedTotal - (this.#firstTotal ?? 0));
+    return this.#reportedOpen + Math.max(0, unreported);
+  }
+
+  #tellTenant(): void {
+    const held = this.#held;
+    this.#ofTenant.handedOver(held - this.#toldTenant);
+    this.#toldTenant = held;
+  }
+
+  /** It may have connections from an earlier gateway. */
+  #expectFirstCount(): void {
+    const known = this.#ofTenant.expectCount();
+    const late = setTimeout(() => this.#firstCountKnown(), firstCountMs).unref();
+    this.#firstCountKnown = () => {
+      this.#firstCountKnown = () => {};
+      clearTimeout(late);
+      known();
+    };
   }
 }

@@ -1,8 +1,9 @@
 // All apps and their instances: makes pools as routes come and go. Owns the map; a pool owns who gets which instance.
-import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import type { ConnectionCounts } from '../../model/instance.ts';
 import type { RouteChange } from '../../protocol/routes.ts';
 import type { Lines } from '../bandwidth/lines.ts';
+import type { Connections } from '../limits/tenant-connections.ts';
 import type { Gauges } from '../meter.ts';
 import { AppInstance } from './app-instance.ts';
 import { AppPool } from './app-pool.ts';
@@ -11,6 +12,7 @@ export class Apps {
   readonly #discard: (id: InstanceId, reason: string) => void;
   readonly #tunnels: (id: InstanceId, counts: ConnectionCounts) => void;
   readonly #lines: Lines;
+  readonly #connections: Connections;
   readonly #pools = new Map<WorkloadKey, AppPool>();
   readonly #poolOfInstance = new Map<InstanceId, AppPool>();
 
@@ -18,10 +20,12 @@ export class Apps {
     discard: (id: InstanceId, reason: string) => void,
     tunnels: (id: InstanceId, counts: ConnectionCounts) => void,
     lines: Lines,
+    connections: Connections,
   ) {
     this.#discard = discard;
     this.#tunnels = tunnels;
     this.#lines = lines;
+    this.#connections = connections;
   }
 
   pool(key: WorkloadKey): AppPool | undefined {
@@ -30,13 +34,6 @@ export class Apps {
 
   get quiet(): boolean {
     return [...this.#pools.values()].every((pool) => pool.openRequests === 0);
-  }
-
-  /** Client connections of all of a tenant's apps. */
-  connectionsOf(tenant: TenantId): number {
-    let sum = 0;
-    for (const pool of this.#pools.values()) if (pool.route.tenant === tenant) sum += pool.connections;
-    return sum;
   }
 
   /** Follows a change of the route table; changes of functions are none of its business. */
@@ -62,6 +59,7 @@ export class Apps {
           new AppInstance(
             instance,
             this.#lines.ofInstance(instance.id),
+            this.#connections.of(pool.route.tenant),
             (reason) => {
               pool.remove(instance.id);
               this.#discard(instance.id, reason);

@@ -5,6 +5,7 @@ import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { sendError } from '../answer.ts';
 import { appLimits } from '../config.ts';
+import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
 import { sourceIpOf } from '../source-ip.ts';
 import type { AppPool } from './app-pool.ts';
@@ -20,12 +21,23 @@ export interface AppExchange {
   readonly expectsContinue: boolean;
   readonly pool: AppPool;
   readonly meter: Meter;
+  /** The tenant's. */
+  readonly connections: TenantConnections;
 }
 
 export async function serveApp(exchange: AppExchange): Promise<void> {
-  const { response, pool, meter } = exchange;
+  const { response, pool, meter, connections } = exchange;
   const { key } = pool.route;
   meter.of(key).requests += 1;
+  if (!connections.isKnown) await connections.whenKnown();
+  if (response.destroyed) return;
+  if (!connections.enter()) {
+    meter.of(key).throttles += 1;
+    sendError(response, connections.refusal(), 1);
+    return;
+  }
+  // A connection is in use from a request until its answer is complete; between two it is the gateway's own.
+  response.once('close', connections.leave);
   const end = await forwardToOne(exchange);
   if (end === 'answered' || end === 'clientGone') return;
   meter.of(key).errors += 1;

@@ -11,6 +11,8 @@ import { MAX_PAYLOAD_BYTES, socketFd } from '../../sys/fd-passing.ts';
 import { setPacing } from '../../sys/pacing.ts';
 import { endWithError } from '../answer.ts';
 import { appLimits } from '../config.ts';
+import { refuseWebSocket, tryAgainLater } from '../limits/refuse-websocket.ts';
+import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
 import { sourceIpOf } from '../source-ip.ts';
 import type { AppInstance } from './app-instance.ts';
@@ -27,28 +29,26 @@ export interface UpgradeExchange {
   readonly prefix: string;
   readonly pool: AppPool;
   readonly meter: Meter;
-  /** The tenant's limit and how many connections it has open. */
-  readonly limit: number | null;
-  readonly open: number;
+  /** The tenant's. */
+  readonly connections: TenantConnections;
 }
 
 type Passed = 'passed' | 'clientGone' | 'instanceGone' | 'tooMuch';
 
 export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
-  const { socket, pool, meter, limit, open } = exchange;
-  const { key, tenant } = pool.route;
+  const { socket, pool, meter, connections } = exchange;
+  const { key } = pool.route;
   meter.of(key).requests += 1;
   socket.setTimeout(0);
-  if (limit !== null && open >= limit) {
+  if (!connections.isKnown) await connections.whenKnown();
+  if (socket.destroyed) return;
+  if (!connections.enter()) {
     meter.of(key).throttles += 1;
-    const error = new BellowsError(
-      'LimitReached',
-      `The tenant ${tenant} has ${open} connections open, and its limit is ${limit}.`,
-      `Close some, or raise the limit: PUT /v1/tenants/${tenant}/limits {"connections": …}.`,
-    );
-    endWithError(socket, 429, 'Too Many Requests', error.toRecord(), ['Retry-After', '1']);
+    refuse(exchange);
     return;
   }
+  // Also when it was handed over: our copy of it closes then, and the instance's count has it already.
+  socket.once('close', connections.leave);
   const passed = await passToOne(exchange);
   if (passed === 'passed') {
     // A tunnel is counted where it ends; a handed-over socket leaves our count here.
@@ -73,6 +73,15 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
     );
     endWithError(socket, 503, 'Service Unavailable', error.toRecord(), ['Retry-After', '1']);
   }
+}
+
+/** A WebSocket is closed with the reason, anything else is told by HTTP. */
+function refuse({ request, socket, connections }: UpgradeExchange): void {
+  const { tenant, limit } = connections;
+  const reason = `The tenant ${tenant} has as many connections open as its limit allows: ${limit}.`;
+  if (refuseWebSocket(request, socket, tryAgainLater, reason)) return;
+  const record = connections.refusal().toRecord();
+  endWithError(socket, 429, 'Too Many Requests', record, ['Retry-After', '1']);
 }
 
 async function passToOne({

@@ -1,15 +1,31 @@
 // How many invocations of a tenant run or wait at once, and whether one more may: Lambda's concurrency limits.
-// Owns the counts. The rule itself is src/allocator/scale.ts.
-import { concurrencyCap } from '../../allocator/scale.ts';
+// Owns the counts, and what is said to whoever does not get in. The rule itself is src/allocator/scale.ts.
+import type { TenantId } from '../../base/ids.ts';
+import { concurrencyCap, defaultTenantConcurrency } from '../../allocator/scale.ts';
 import type { ThrottleReason } from '../../protocol/lambda/errors.ts';
+import type { Failure } from './invocation.ts';
+
+export type Throttled = Extract<Failure, { kind: 'throttled' }>;
 
 /** What the functions of one tenant share. */
 export class TenantConcurrency {
+  readonly tenant: TenantId;
   /** Null: Lambda's default for an account. */
   limit: number | null = null;
   readonly #functions = new Set<FunctionConcurrency>();
+  /** Of all functions, those with reserved concurrency included. */
+  active = 0;
   unreservedActive = 0;
   reservedTotal = 0;
+
+  constructor(tenant: TenantId) {
+    this.tenant = tenant;
+  }
+
+  /** Whether all that the tenant may run runs; so it may be below what is reserved, after the limit was lowered. */
+  get isFull(): boolean {
+    return this.active >= (this.limit ?? defaultTenantConcurrency);
+  }
 
   add(part: FunctionConcurrency): void {
     this.#functions.add(part);
@@ -23,9 +39,11 @@ export class TenantConcurrency {
 
   /** After a limit, a reservation or the set of functions changed. */
   recount(): void {
+    this.active = 0;
     this.unreservedActive = 0;
     this.reservedTotal = 0;
     for (const { reserved, active } of this.#functions) {
+      this.active += active;
       if (reserved === null) this.unreservedActive += active;
       else this.reservedTotal += reserved;
     }
@@ -70,19 +88,41 @@ export class FunctionConcurrency {
 
   /** Counts one more, or says why not. */
   enter(): ThrottleReason | undefined {
+    if (this.#tenant.isFull) return 'ConcurrentInvocationLimitExceeded';
     if (this.#active >= this.cap) {
       return this.#reserved === null
         ? 'ConcurrentInvocationLimitExceeded'
         : 'ReservedFunctionConcurrentInvocationLimitExceeded';
     }
     this.#active += 1;
+    this.#tenant.active += 1;
     if (this.#reserved === null) this.#tenant.unreservedActive += 1;
     return undefined;
   }
 
   leave(): void {
     this.#active -= 1;
+    this.#tenant.active -= 1;
     if (this.#reserved === null) this.#tenant.unreservedActive -= 1;
+  }
+
+  /** The failure of an invocation that was refused for this reason: AWS's words, and the limit. */
+  throttled(reason: ThrottleReason): Throttled {
+    return { kind: 'throttled', reason, message: `Rate Exceeded. ${this.#explain(reason)}` };
+  }
+
+  #explain(reason: ThrottleReason): string {
+    const { tenant, active, limit, reservedTotal } = this.#tenant;
+    switch (reason) {
+      case 'ConcurrentInvocationLimitExceeded': {
+        const reserved = reservedTotal === 0 ? '' : `, of which ${reservedTotal} are reserved`;
+        return `The tenant ${tenant} runs ${active} invocations, and its limit is ${limit ?? defaultTenantConcurrency}${reserved}.`;
+      }
+      case 'ReservedFunctionConcurrentInvocationLimitExceeded':
+        return `The function runs ${this.#active} invocations, and its reserved concurrency is ${this.#reserved}.`;
+      default:
+        return `${this.#active} invocations of the function run or wait for an instance; no more may wait, and none for longer.`;
+    }
   }
 
   close(): void {

@@ -45,7 +45,7 @@ class Bench {
   readonly broken: string[] = [];
   acquire: () => Promise<unknown> = () => new Promise(() => {});
   readonly pool: FunctionPool;
-  readonly tenant = new TenantConcurrency();
+  readonly tenant = new TenantConcurrency(route.tenant);
 
   freeze = async (): Promise<void> => {};
 

@@ -93,7 +93,7 @@ export class FunctionPool {
   submit(invocation: Invocation): 'sent' | 'waiting' | 'refused' {
     const reason = this.#concurrency.enter();
     if (reason !== undefined) {
-      invocation.sink.onFailure({ kind: 'throttled', reason });
+      invocation.sink.onFailure(this.#concurrency.throttled(reason));
       return 'refused';
     }
     if (this.#queue.size === 0) {
@@ -104,7 +104,7 @@ export class FunctionPool {
       }
     }
     if (!this.#queue.hasRoomFor(invocation)) {
-      this.#fail(invocation, { kind: 'throttled', reason: 'FunctionInvocationRateLimitExceeded' });
+      this.#fail(invocation, this.#concurrency.throttled('FunctionInvocationRateLimitExceeded'));
       return 'refused';
     }
     invocation.queuedAtMs = this.#effects.clock.monotonicMs();
@@ -260,7 +260,7 @@ export class FunctionPool {
       this.#queue.shift();
       this.#fail(
         oldest,
-        this.#reserve.whyNone ?? { kind: 'throttled', reason: 'FunctionInvocationRateLimitExceeded' },
+        this.#reserve.whyNone ?? this.#concurrency.throttled('FunctionInvocationRateLimitExceeded'),
       );
     }
     this.#dispatch();

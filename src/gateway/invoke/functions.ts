@@ -69,6 +69,11 @@ export class Functions {
     }
   }
 
+  /** Invocations of a tenant that run or wait. */
+  activeOf(tenant: TenantId): number {
+    return this.#tenants.get(tenant)?.active ?? 0;
+  }
+
   /** Freezes and reports what idles. */
   sweep(): void {
     for (const pool of this.#pools.values()) pool.sweep();
@@ -85,7 +90,7 @@ export class Functions {
 
   #tenant(id: TenantId): TenantConcurrency {
     let concurrency = this.#tenants.get(id);
-    if (concurrency === undefined) this.#tenants.set(id, (concurrency = new TenantConcurrency()));
+    if (concurrency === undefined) this.#tenants.set(id, (concurrency = new TenantConcurrency(id)));
     return concurrency;
   }
 

@@ -274,7 +274,7 @@ class InvokeSink implements Sink {
       case 'throttled':
         this.#count('throttles');
         this.#refuse(
-          new LambdaError('TooManyRequestsException', 'Rate Exceeded.', {
+          new LambdaError('TooManyRequestsException', failure.message, {
             Reason: failure.reason,
             retryAfterSeconds: '1',
           }),

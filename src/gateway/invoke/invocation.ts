@@ -8,7 +8,12 @@ import type { Queued } from './queue.ts';
 
 export type Failure =
   /** Too many at once; come again. */
-  | { readonly kind: 'throttled'; readonly reason: ThrottleReason }
+  | {
+      readonly kind: 'throttled';
+      readonly reason: ThrottleReason;
+      /** For people: which limit, and whose. */
+      readonly message: string;
+    }
   /** The function's fault: it timed out, died, or did not start. `payload` is Lambda's JSON for it. */
   | {
       readonly kind: 'functionError';

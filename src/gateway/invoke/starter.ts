@@ -105,7 +105,7 @@ export class Starter {
         return;
       case 'LimitReached':
         // One may end meanwhile: whoever waits goes on waiting.
-        this.#whyNone = { kind: 'throttled', reason: 'ConcurrentInvocationLimitExceeded' };
+        this.#whyNone = { kind: 'throttled', reason: 'ConcurrentInvocationLimitExceeded', message };
         return;
       default:
         this.#whyNone = { kind: 'unavailable', message };

@@ -99,6 +99,17 @@ export class Harness {
       this.#controllerHttp = createHttpServer(http);
       await listen(this.#controllerHttp, this.layout.controllerHttpSocket);
     }
+    await this.#startGateway(tuning);
+    return this;
+  }
+
+  /** As if the gateway was killed: the next one knows nothing of the connections that the first has handed over. */
+  async restartGateway(): Promise<void> {
+    await this.gateway.stop(0);
+    await this.#startGateway({});
+  }
+
+  async #startGateway(tuning: Partial<InvokeTuning>): Promise<void> {
     const log = createLogger('gateway', process.env['BELLOWS_LOG'] ?? 'silent');
     const config = { dataDirectory: this.root, host: '127.0.0.1', port: 0 };
     this.gateway = new Gateway(config, log, { ...defaultInvokeTuning, ...tuning });
@@ -106,7 +117,6 @@ export class Harness {
     const deadlineMs = Date.now() + 5000;
     while ((await fetch(`${this.url}/healthz`)).status !== 200 && Date.now() < deadlineMs)
       await new Promise((wake) => setTimeout(wake, 5));
-    return this;
   }
 
   async startController(): Promise<void> {

@@ -121,10 +121,12 @@ class UrlSink implements Sink {
     switch (failure.kind) {
       case 'throttled':
         this.#count('throttles');
-        sendJson(this.#response, 429, { message: 'Too Many Requests', Reason: failure.reason }, [
-          'Retry-After',
-          '1',
-        ]);
+        sendJson(
+          this.#response,
+          429,
+          { message: 'Too Many Requests', Reason: failure.reason, detail: failure.message },
+          ['Retry-After', '1'],
+        );
         return;
       case 'functionError':
         if (failure.timedOut) this.#refuse(504, 'Endpoint request timed out');

@@ -43,6 +43,7 @@ export class AppHost {
     this.#handover = new HandoverReceiver(
       () => this.#allowHalfOpen(),
       (socket, early) => this.#onDirect(socket, early),
+      () => this.#counter.lost(),
     );
     const requests = createServer({ allowHalfOpen: true }, (socket) => {
       comesFromHere(socket);
@@ -75,8 +76,8 @@ export class AppHost {
   }
 
   onLink(link: Link): void {
-    if (!this.#listening) return;
-    link.send(frameType.listening, 0, '');
+    if (this.#listening) link.send(frameType.listening, 0, '');
+    // In any case: a gateway that is new counts its tenant's connections before it lets another in.
     link.send(frameType.connections, 0, stringifyJson(this.#counter.counts));
   }
 

@@ -60,6 +60,12 @@ export class ConnectionCounter {
     });
   }
 
+  /** One was handed over and is closed already: who counts what it handed over must hear of it. */
+  lost(): void {
+    this.#closedByServer += 1;
+    this.#changed();
+  }
+
   #changed(): void {
     this.#timer ??= startTimer(() => {
       this.#timer = undefined;

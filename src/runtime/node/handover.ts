@@ -13,12 +13,19 @@ export class HandoverReceiver {
   /** Gateways' connections; Node must never read them. A new gateway comes while the old one's is still here. */
   readonly #senders = new Map<Socket, number>();
   readonly #onSocket: (socket: Socket, early: Buffer) => void;
+  readonly #onLost: () => void;
   readonly #allowHalfOpen: () => boolean;
   #scheduled = false;
 
-  constructor(allowHalfOpen: () => boolean, onSocket: (socket: Socket, early: Buffer) => void) {
+  /** @param onLost one was handed over and could not be taken */
+  constructor(
+    allowHalfOpen: () => boolean,
+    onSocket: (socket: Socket, early: Buffer) => void,
+    onLost: () => void,
+  ) {
     this.#allowHalfOpen = allowHalfOpen;
     this.#onSocket = onSocket;
+    this.#onLost = onLost;
     this.server = createServer({ pauseOnConnect: true }, (sender) => {
       sender.on('error', () => {});
       sender.unref();
@@ -64,6 +71,7 @@ export class HandoverReceiver {
         return { socket, early: received.bytes };
       } catch (error) {
         process.stderr.write(`bellows: a connection could not be taken over: ${String(error)}\n`);
+        this.#onLost();
         // This one is lost (no descriptors left, or not a hand-over); those behind it are not.
         if (!lostOne.has((error as NodeJS.ErrnoException).code ?? '')) break;
       }

@@ -223,7 +223,7 @@ export const workloadRoutes = [
       if (outcome === 'throttled') {
         throw new BellowsError(
           'LimitReached',
-          `${workload.key} runs as often as it may at once.`,
+          `${workload.key} runs as often as it may at once. ${payload}`,
           "Try again, or raise the tenant's concurrency.",
         );
       }

@@ -1,0 +1,118 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { TenantId } from '../../base/ids.ts';
+import { Connections, TenantConnections } from './tenant-connections.ts';
+
+const acme = 'acme' as TenantId;
+
+function limited(limit: number | null): TenantConnections {
+  const connections = new TenantConnections(acme);
+  connections.limit = limit;
+  return connections;
+}
+
+describe("a tenant's connections", () => {
+  test('without a limit everybody enters, and is counted', () => {
+    const connections = limited(null);
+    for (let n = 0; n < 1_000; n += 1) expect(connections.enter()).toBe(true);
+    expect(connections.open).toBe(1_000);
+  });
+
+  test('a lowered limit lets nobody in until there are fewer than it allows, and a raised one at once', () => {
+    const connections = limited(3);
+    for (let n = 0; n < 3; n += 1) connections.enter();
+    connections.limit = 2;
+    expect(connections.enter()).toBe(false);
+    connections.leave();
+    expect(connections.open).toBe(2);
+    expect(connections.enter()).toBe(false);
+    connections.leave();
+    expect(connections.enter()).toBe(true);
+    connections.limit = 3;
+    expect(connections.enter()).toBe(true);
+    expect(connections.enter()).toBe(false);
+  });
+
+  test('a limit of none at all lets nobody in', () => {
+    expect(limited(0).enter()).toBe(false);
+  });
+
+  test('what is refused names the tenant, what is open, and the limit', () => {
+    const connections = limited(1);
+    connections.enter();
+    expect(connections.refusal().toRecord()).toMatchObject({
+      code: 'LimitReached',
+      message: 'The tenant acme has 1 connections open, and its limit is 1.',
+    });
+  });
+
+  test('however clients come, go, are handed over and end: never more than the limit, never fewer than none', () => {
+    type Step = 'enter' | 'leave' | 'handOver' | 'end';
+    const step = fc.constantFrom<Step>('enter', 'leave', 'handOver', 'end');
+    fc.assert(
+      fc.property(fc.nat(5), fc.array(step, { maxLength: 60 }), (limit, steps) => {
+        const connections = limited(limit);
+        let carried = 0;
+        let held = 0;
+        for (const each of steps) {
+          if (each === 'enter') {
+            const hadRoom = carried + held < limit;
+            expect(connections.enter()).toBe(hadRoom);
+            if (hadRoom) carried += 1;
+          } else if (each === 'leave' && carried > 0) {
+            connections.leave();
+            carried -= 1;
+          } else if (each === 'handOver' && carried > 0) {
+            // The instance's count has it before ours has it no more.
+            connections.handedOver(1);
+            connections.leave();
+            carried -= 1;
+            held += 1;
+          } else if (each === 'end' && held > 0) {
+            connections.handedOver(-1);
+            held -= 1;
+          }
+          expect(connections.open).toBe(carried + held);
+          expect(connections.open).toBeLessThanOrEqual(limit);
+        }
+      }),
+    );
+  });
+
+  test('are known when the last instance has told, and need not be where there is no limit', async () => {
+    const connections = limited(5);
+    expect(connections.isKnown).toBe(true);
+    const first = connections.expectCount();
+    const second = connections.expectCount();
+    expect(connections.isKnown).toBe(false);
+    const order: string[] = [];
+    const known = connections.whenKnown().then(() => order.push('known'));
+    first();
+    await Promise.resolve();
+    order.push('one has told');
+    second();
+    await known;
+    expect(order).toEqual(['one has told', 'known']);
+    expect(connections.isKnown).toBe(true);
+    connections.expectCount();
+    connections.limit = null;
+    expect(connections.isKnown).toBe(true);
+  });
+});
+
+test('the counts stay when the limit changes, and are forgotten with the tenant', () => {
+  const all = new Connections();
+  const route = { id: acme, accountId: '', accessKeyId: '', secretAccessKey: '' };
+  const change = (connectionLimit: number | null) =>
+    all.onChange({
+      change: 'tenant',
+      tenant: { ...route, connectionLimit, concurrencyLimit: null, bandwidthLimit: null },
+    });
+  change(null);
+  all.of(acme).enter();
+  change(1);
+  expect(all.of(acme).open).toBe(1);
+  expect(all.of(acme).enter()).toBe(false);
+  all.onChange({ change: 'tenantGone', id: acme });
+  expect(all.of(acme).open).toBe(0);
+});

@@ -1,0 +1,88 @@
+// How many client connections each tenant has open, against its limit. Owns the counts. What is carried through the
+// gateway is counted until the client's connection closes, or a plain answer is complete; what was handed to an instance
+// is counted by that instance's word, and by ours until it has spoken. What becomes of who is refused is not here.
+import { BellowsError } from '../../base/errors.ts';
+import type { TenantId } from '../../base/ids.ts';
+import type { RouteChange } from '../../protocol/routes.ts';
+
+export class TenantConnections {
+  readonly tenant: TenantId;
+  /** Null: no limit. */
+  limit: number | null = null;
+  #carried = 0;
+  #handedOver = 0;
+  /** Instances that have connections from an earlier gateway, perhaps, and have not told how many. */
+  #untold = 0;
+  #told = Promise.withResolvers<void>();
+
+  constructor(tenant: TenantId) {
+    this.tenant = tenant;
+  }
+
+  get open(): number {
+    return this.#carried + this.#handedOver;
+  }
+
+  /** Whether nothing is to be waited for before `enter`: there is no limit, or every instance has told its count. */
+  get isKnown(): boolean {
+    return this.limit === null || this.#untold === 0;
+  }
+
+  /** Resolves when every instance has told its count, or may be late no longer. */
+  whenKnown(): Promise<void> {
+    return this.#untold === 0 ? Promise.resolve() : this.#told.promise;
+  }
+
+  /** An instance with connections that are not known yet. @returns to be called once, when they are, or are not waited for */
+  expectCount(): () => void {
+    if (this.#untold === 0) this.#told = Promise.withResolvers();
+    this.#untold += 1;
+    return () => {
+      this.#untold -= 1;
+      if (this.#untold === 0) this.#told.resolve();
+    };
+  }
+
+  /** Counts one more, unless that would be more than the limit. Those that are open stay, however low the limit. */
+  enter(): boolean {
+    if (this.limit !== null && this.open >= this.limit) return false;
+    this.#carried += 1;
+    return true;
+  }
+
+  /** One that entered is closed, or was handed over and is counted there. No method: it is a listener as it is. */
+  readonly leave = (): void => {
+    this.#carried -= 1;
+  };
+
+  /** An instance has so many more connections of its own, or fewer. */
+  handedOver(more: number): void {
+    this.#handedOver += more;
+  }
+
+  /** What is said to whoever does not get in. */
+  refusal(): BellowsError {
+    const { tenant, open, limit } = this;
+    return new BellowsError(
+      'LimitReached',
+      `The tenant ${tenant} has ${open} connections open, and its limit is ${limit ?? 'none'}.`,
+      `Close some, or raise the limit: PUT /v1/tenants/${tenant}/limits {"connections": …}.`,
+    );
+  }
+}
+
+/** All tenants' counts; they outlive a limit's change, and a tenant that is not known yet has no limit. */
+export class Connections {
+  readonly #tenants = new Map<TenantId, TenantConnections>();
+
+  of(tenant: TenantId): TenantConnections {
+    let connections = this.#tenants.get(tenant);
+    if (connections === undefined) this.#tenants.set(tenant, (connections = new TenantConnections(tenant)));
+    return connections;
+  }
+
+  onChange(change: RouteChange): void {
+    if (change.change === 'tenant') this.of(change.tenant.id).limit = change.tenant.connectionLimit;
+    else if (change.change === 'tenantGone') this.#tenants.delete(change.id);
+  }
+}
