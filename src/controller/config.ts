@@ -13,6 +13,8 @@ export const controllerConfig = z.object({
   units: z.looseObject({}).optional(),
   /** The most warm processes that the agent keeps ready; 0 for none. */
   poolMaximum: z.number().int().nonnegative().optional(),
+  /** Instead of the usual {@link Tuning.keepAliveMs}. */
+  keepAliveMs: z.number().int().positive().optional(),
 });
 export type ControllerConfig = z.infer<typeof controllerConfig>;
 

@@ -73,6 +73,7 @@ export async function startController(
   const tuning = {
     ...defaultTuning,
     ...(config.units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
+    ...(config.keepAliveMs === undefined ? {} : { keepAliveMs: config.keepAliveMs }),
     ...overrides.tuning,
   };
   await mkdir(layout.run, { recursive: true, mode: 0o700 });

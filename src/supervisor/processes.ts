@@ -25,6 +25,7 @@ export interface ProcessesConfig {
   readonly host: string;
   readonly network: NetworkMode;
   readonly poolMaximum?: number | undefined;
+  readonly keepAliveMs?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units: FleetConfig['units'] | null;
 }
@@ -45,6 +46,7 @@ export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.P
     host: config.host,
     network: config.network,
     poolMaximum: config.poolMaximum,
+    keepAliveMs: config.keepAliveMs,
     cgroupRoot: cgroupRootOf(layout),
     spareSandbox: true,
     ...(config.units === null ? {} : { units: config.units }),

@@ -51,6 +51,8 @@ export interface SupervisorOptions {
   readonly network: NetworkMode;
   /** The most warm processes that are kept ready; undefined leaves it to the controller. */
   readonly poolMaximum?: number | undefined;
+  /** How long an idle instance of a function stays; undefined leaves it to the controller. */
+  readonly keepAliveMs?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units?: FleetConfig['units'] | null;
   /** Shows every log line, not only those for people. */

@@ -49,6 +49,10 @@ export const up = command({
       flags: '--pool <number>',
       description: 'at most so many warm processes are kept ready for starts; 0: none (default: 20)',
     },
+    {
+      flags: '--keep-alive <seconds>',
+      description: "a function's instance that served nothing for so long is ended (default: 600)",
+    },
     { flags: '--unit-memory <size>', description: 'memory of each virtual machine (default: 1GiB)' },
     {
       flags: '--unit-storage <size>',
@@ -74,6 +78,7 @@ export const up = command({
     unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
+    keepAlive: wholeNumber(1, 86_400).optional(),
     unitMemory: parsedField(parseBytes).optional(),
     unitStorage: parsedField(parseBytes).optional(),
     share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
@@ -83,7 +88,7 @@ export const up = command({
     verbose: z.boolean().optional(),
   }),
   handler: async (args, ctx) => {
-    const { port, data, host, network, pool, examples, verbose } = args;
+    const { port, data, host, network, pool, keepAlive, examples, verbose } = args;
     if (process.platform !== 'linux')
       throw new CommandError(
         exitCode.failed,
@@ -106,6 +111,7 @@ export const up = command({
         host,
         network,
         poolMaximum: pool,
+        keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,
         units: await unitsOf(args, say),
         verbose: verbose === true,
         say,
