@@ -3,7 +3,7 @@
 // The kernel's side is read from its own files. Owns nothing of why limits change.
 import { dirname } from 'node:path';
 import { amountOf } from './apps.ts';
-import type { Bellows, InstanceAnswer } from './bellows.ts';
+import type { Bellows } from './bellows.ts';
 import { groupDirectory, memoryLimitOf } from './kernel.ts';
 
 /**
@@ -39,11 +39,6 @@ export interface SamplesAccount {
 
 const memory = (text: string): number => amountOf('memory', text);
 const sum = (amounts: readonly number[]): number => amounts.reduce((total, amount) => total + amount, 0);
-
-/** By the kernel: what all these instances may have together. */
-export function limitsTogether(instances: readonly InstanceAnswer[]): number {
-  return sum(instances.map(({ pid }) => memoryLimitOf(groupDirectory(pid, 'memory'))));
-}
 
 /** In words, each thing that Bellows says of memory and the kernel does not, at one look; empty when there is none. */
 async function differences(bellows: Bellows): Promise<{ readonly found: string[]; readonly bytes: number }> {
