@@ -32,6 +32,10 @@ const SIGNATURES = {
   lseek: { arguments: ['int32', 'int64', 'int32'], return: 'int64' },
   // Variadic in C, too. A number differs from machine to machine: see who calls it.
   syscall: { arguments: ['int64', 'int64', 'pointer', 'int64'], return: 'int64' },
+  eventfd: { arguments: ['uint32', 'int32'], return: 'int32' },
+  epoll_create1: { arguments: ['int32'], return: 'int32' },
+  epoll_ctl: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
+  epoll_wait: { arguments: ['int32', 'pointer', 'int32', 'int32'], return: 'int32' },
   clock_settime: { arguments: ['int32', 'pointer'], return: 'int32' },
 } as const satisfies FfiModule.FunctionDefinitions;
 

@@ -240,6 +240,36 @@ export function cgroupContract(capabilities: CgroupCapabilities): ContractTest[]
     },
   );
 
+  testWith(
+    ['memoryLimit'],
+    'whoever watches a held group is told when it comes near its limit, and not any more afterwards',
+    async ({ cgroup, start }) => {
+      cgroup.create(instance);
+      const holder = await start(instance);
+      await holder.ask('10');
+      const limitBytes = cgroup.usage(instance).memoryBytes + 48 * mib;
+      await cgroup.setLimits(instance, { memoryBytes: limitBytes });
+      cgroup.holdOutOfMemory(instance, true);
+      let told = 0;
+      const stop = cgroup.watchMemory(instance, limitBytes - 4 * mib, () => {
+        told += 1;
+        void cgroup.setLimits(instance, { memoryBytes: 512 * mib });
+      });
+      ok(stop !== null, 'the kernel gives no notice');
+      await holder.ask('20');
+      equal(told, 0);
+      equal(await holder.ask('120'), 'holds 120');
+      await eventually(() => told > 0);
+      stop();
+      const before = told;
+      await holder.ask('0');
+      await holder.ask('120');
+      equal(told, before);
+      cgroup.holdOutOfMemory(instance, false);
+      equal(cgroup.usage(instance).oomKills, 0);
+    },
+  );
+
   testWith(['memoryLimit'], 'a group made inside a held one is not held', async ({ cgroup, start }) => {
     cgroup.create(tenant);
     cgroup.holdOutOfMemory(tenant, true);

@@ -145,6 +145,10 @@ export class CgroupNone implements Cgroup {
     };
   }
 
+  watchMemory(): null {
+    return null;
+  }
+
   dropCache(): Promise<number> {
     return Promise.resolve(0);
   }

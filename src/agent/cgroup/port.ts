@@ -79,6 +79,13 @@ export interface Cgroup {
   holdOutOfMemory(group: GroupPath, held: boolean): void;
   /** How near to its limit the group has come. Cheap: some small files. */
   memoryStrain(group: GroupPath): MemoryStrain;
+  /**
+   * Calls `onNear` when what a group with a limit is charged passes `nearBytes` from below (v2: when a held group comes to the
+   * hold's margin, whatever `nearBytes`), and when a process comes to stand still at the limit. By the kernel's own notice:
+   * costs nothing while nothing happens, and may come without need. The function that it answers ends it; null where nobody
+   * gives notice, so that `memoryStrain` has to be looked at.
+   */
+  watchMemory(group: GroupPath, nearBytes: number, onNear: () => void): (() => void) | null;
   /** Drops clean cache charged to the group; returns the bytes that were freed. */
   dropCache(group: GroupPath): Promise<number>;
   /** Returns when every process of the group stands still. */

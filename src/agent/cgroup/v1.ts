@@ -29,6 +29,7 @@ import type {
 } from './port.ts';
 import { emptyTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
 import { V1Files } from './v1-files.ts';
+import { watchV1Memory } from './v1-watch.ts';
 
 /** "No limit" reads as the largest whole number of pages in 63 bits; no machine has half of that. */
 const unlimitedBytes = 2 ** 62;
@@ -175,6 +176,11 @@ export class CgroupV1 implements Cgroup {
       waiting: flatField(control, 'under_oom') === 1,
       held: flatField(control, 'oom_kill_disable') === 1,
     };
+  }
+
+  watchMemory(group: GroupPath, nearBytes: number, onNear: () => void): (() => void) | null {
+    const directory = this.#files.directory('memory', group);
+    return directory === null ? null : watchV1Memory(directory, nearBytes, onNear);
   }
 
   async dropCache(group: GroupPath): Promise<number> {

@@ -1,5 +1,6 @@
 // A group's memory under v2: what is charged, what can be taken back, and how a limit is lowered without the kernel's
 // killing for it, as v2's own write of memory.max would. Owns the memory.* files; processes stand still by its caller's doing.
+import { watch } from 'node:fs';
 import { join } from 'node:path';
 import { kib } from '../../base/quantity.ts';
 import { flatField, hasCode, readTextIfThere, writeTextOnThread } from './files.ts';
@@ -63,6 +64,19 @@ export class V2Memory {
       waiting: false,
       held: this.#isHeld(group),
     };
+  }
+
+  /** The kernel tells of changes of this file: a hold's margin was reached, or the limit. */
+  watch(group: GroupPath, onNear: () => void): (() => void) | null {
+    try {
+      const watcher = watch(join(this.#files.directory(group), 'memory.events'), onNear);
+      // The group is gone, and with it what could be told.
+      watcher.on('error', () => watcher.close());
+      return () => watcher.close();
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOSPC', 'EMFILE')) return null;
+      throw error;
+    }
   }
 
   /** @returns the bytes that were freed */

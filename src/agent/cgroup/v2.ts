@@ -174,6 +174,10 @@ export class CgroupV2 implements Cgroup {
     return this.#memory.strain(group);
   }
 
+  watchMemory(group: GroupPath, _nearBytes: number, onNear: () => void): (() => void) | null {
+    return this.capabilities.memoryLimit ? this.#memory.watch(group, onNear) : null;
+  }
+
   dropCache(group: GroupPath): Promise<number> {
     return this.#memory.dropCache(group);
   }
