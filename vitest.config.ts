@@ -1,8 +1,15 @@
-// Three kinds of tests: `unit` beside the code (seconds), `integration` against the real kernel (root), `e2e` through
-// the real port with clients that nobody here wrote. The last two run one file at a time: they measure one machine.
+// Four kinds of tests: `unit` beside the code (seconds), `integration` against the real kernel (root), `e2e` through
+// the real port with clients that nobody here wrote; those two run one file at a time: they measure one machine.
+// `machines` is both of them in virtual machines, two files at a time, since much of their time is spent on waiting for deadlines.
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './tests/support/longest-first.ts';
 
 const execArgv = ['--disable-warning=ExperimentalWarning'];
+const inMachines = [
+  'tests/e2e/vm-*.test.ts',
+  'tests/integration/vm-*.test.ts',
+  'tests/integration/cgroup-v2-guest.test.ts',
+];
 
 export default defineConfig({
   test: {
@@ -10,6 +17,7 @@ export default defineConfig({
     teardownTimeout: 30_000,
     passWithNoTests: false,
     allowOnly: !process.env['CI'],
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -25,6 +33,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['tests/integration/**/*.test.ts'],
+          exclude: inMachines,
           pool: 'forks',
           execArgv,
           maxWorkers: 1,
@@ -38,6 +47,7 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['tests/e2e/**/*.test.ts'],
+          exclude: inMachines,
           pool: 'forks',
           execArgv,
           maxWorkers: 1,
@@ -45,6 +55,18 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
+          name: 'machines',
+          include: inMachines,
+          pool: 'forks',
+          execArgv,
+          maxWorkers: 2,
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 4 },
         },
       },
     ],

@@ -1,6 +1,6 @@
 // The units that suites run on: this host, and virtual machines of this host's. Owns how a Bellows of each kind is started,
 // how patient tests are with it, and where its limits are read; nothing of what suites assert.
-import { afterAll, beforeAll, vi } from 'vitest';
+import { afterAll, beforeAll, describe, vi } from 'vitest';
 import { amountOf } from './apps.ts';
 import { Bellows, type InstanceAnswer } from './bellows.ts';
 import { groupDirectory, memoryLimitOf, oomKillsOf } from './kernel.ts';
@@ -100,7 +100,14 @@ class VirtualMachines extends UnitsUnderTest {
   }
 }
 
-/** A suite on virtual machines, where there can be some. */
-export function onVirtualMachines(name: string, suite: (units: UnitsUnderTest) => void): void {
-  suiteNeeding(name, missingForMachines, () => suite(new VirtualMachines()));
+/** Suites on virtual machines, where there can be some: one after the other over one Bellows. */
+export function suitesInMachines(suites: Readonly<Record<string, (units: UnitsUnderTest) => void>>): void {
+  suiteNeeding('in virtual machines', missingForMachines, () => {
+    const units = new VirtualMachines();
+    describe.for(Object.entries(suites))('%s', ([, suite]) => {
+      suite(units);
+      // Its machines are the next one's room.
+      afterAll(() => units.bellows.removeWorkloads(), units.within(30_000));
+    });
+  });
 }
