@@ -459,6 +459,11 @@ describe("a function's URL", () => {
       harness.traffic.reduce((total, line) => total + line[pick], 0);
     await expect.poll(() => sum('bytesOut'), { timeout: 5000 }).toBeGreaterThan(1000);
     expect(sum('bytesIn')).toBeGreaterThan(500);
+    const calls = harness.traffic.flatMap((line) => line.calls ?? []);
+    expect(calls.filter(({ calledAtMs }) => calledAtMs !== null)).toEqual([
+      expect.objectContaining({ most: 1 }),
+    ]);
+    expect(calls.some(({ endedAtMs }) => endedAtMs !== null)).toBe(true);
   });
 });
 

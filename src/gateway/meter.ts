@@ -1,6 +1,7 @@
 // Counts what is carried, per workload, between two reports. Owns counting; limiting bandwidth is not here.
 import type { Socket } from 'node:net';
 import type { WorkloadKey } from '../base/ids.ts';
+import type { CallTrace } from '../protocol/routes.ts';
 
 export interface Counter {
   requests: number;
@@ -10,11 +11,12 @@ export interface Counter {
   bytesOut: number;
 }
 
-/** What holds now rather than since the last report. */
+/** What holds now rather than since the last report, and what is counted elsewhere since then. */
 export interface Gauges {
   readonly busyInstances: number;
   readonly waiting: number;
   readonly connections: number;
+  readonly calls?: CallTrace | undefined;
 }
 
 export type TrafficLine = { readonly workload: WorkloadKey } & Counter & Gauges;
@@ -62,8 +64,8 @@ export class Meter {
 
   /** Lines for all that carried something since the last call, or holds something now. */
   take(gauges: ReadonlyMap<WorkloadKey, Gauges>): TrafficLine[] {
-    for (const [workload, { busyInstances, waiting, connections }] of gauges) {
-      if (busyInstances + waiting + connections > 0) this.of(workload);
+    for (const [workload, { busyInstances, waiting, connections, calls }] of gauges) {
+      if (busyInstances + waiting + connections > 0 || calls !== undefined) this.of(workload);
     }
     const nothing: Gauges = { busyInstances: 0, waiting: 0, connections: 0 };
     const lines = [...this.#counters].map(([workload, counter]) => ({

@@ -67,6 +67,17 @@ export const routeChange = z.discriminatedUnion('change', [
 ]);
 export type RouteChange = z.infer<typeof routeChange>;
 
+/** How a function's calls kept its instances busy since the last report; times are the gateway's wall clock. */
+export const callTrace = z.object({
+  /** The most instances that worked at once. */
+  most: z.number().int().nonnegative(),
+  /** When the first of them began to work that had not before; null when none did. */
+  calledAtMs: z.number().nullable(),
+  /** When one was last done; null when none was. */
+  endedAtMs: z.number().nullable(),
+});
+export type CallTrace = z.infer<typeof callTrace>;
+
 /** The controller's end: what it serves to gateways, and the changes that it tells them. */
 export const controllerProtocol = {
   methods: {
@@ -137,6 +148,8 @@ export const gatewayProtocol = {
         connections: z.number(),
         bytesIn: z.number(),
         bytesOut: z.number(),
+        /** Of functions, when a call began or ended. */
+        calls: callTrace.optional(),
       }),
     ),
     /** An instance has been idle since then, for scaling in and for people; null: it is in use again. */

@@ -5,8 +5,9 @@
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { decodeResult, frameType, outcome } from '../../protocol/instance.ts';
-import type { InstanceRoute, WorkloadRoute } from '../../protocol/routes.ts';
+import type { CallTrace, InstanceRoute, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
+import { BusyTrace } from './busy-trace.ts';
 import type { FunctionConcurrency } from './concurrency.ts';
 import { Deaths } from './deaths.ts';
 import type { PoolEffects } from './effects.ts';
@@ -26,6 +27,7 @@ export class FunctionPool {
   readonly #slots: Slots;
   readonly #queue: WaitingQueue<Invocation>;
   readonly #times = new ServiceTimes();
+  readonly #trace: BusyTrace;
   readonly #reserve: Reserve;
   readonly #deaths: Deaths;
   #recheckTimer: NodeJS.Timeout | undefined;
@@ -39,6 +41,7 @@ export class FunctionPool {
     this.#route = route;
     this.#slots = new Slots(route.generation);
     this.#effects = effects;
+    this.#trace = new BusyTrace(effects.clock);
     this.#tuning = tuning;
     this.#concurrency = concurrency;
     this.#concurrency.reserved = route.reservedConcurrency;
@@ -59,7 +62,12 @@ export class FunctionPool {
   }
 
   get busyInstances(): number {
-    return this.#slots.busy;
+    return this.#trace.busy;
+  }
+
+  /** How calls kept instances busy since it was asked last; undefined when none began or ended. */
+  takeCalls(): CallTrace | undefined {
+    return this.#trace.take();
   }
 
   /** Whether nothing runs or waits. */
@@ -269,6 +277,7 @@ export class FunctionPool {
   #send(slot: Slot, invocation: Invocation): void {
     invocation.frameId = slot.nextFrameId();
     slot.inflight.push(invocation);
+    this.#trace.look(slot);
     const { timeoutMs } = this.#route;
     slot.link.sendWritten((batch) => invocation.write(batch, timeoutMs));
     if (slot.state === 'starting')
@@ -310,6 +319,7 @@ export class FunctionPool {
       this.#giveBack(slot);
     }
     this.#concurrency.leave();
+    this.#trace.look(slot);
     if (slot.inflight.length > 0) this.#headStarts(slot);
     else {
       slot.idleSinceMs = nowMs;
@@ -330,6 +340,7 @@ export class FunctionPool {
   /** All that were sent ahead and not begun wait again, first of all. They are no errors. */
   #giveBack(slot: Slot): void {
     this.#queue.unshift(slot.inflight.splice(0));
+    this.#trace.look(slot);
   }
 
   /** From an instance that ends before it served. It gets nothing new, should it live. */

@@ -83,9 +83,12 @@ export class Functions {
     return this.#poolOfInstance.get(id)?.retire(id) ?? Promise.resolve();
   }
 
+  /** For a report: what was counted for it begins anew. */
   addGauges(gauges: Map<WorkloadKey, Gauges>): void {
-    for (const [key, { busyInstances, waiting }] of this.#pools)
-      gauges.set(key, { busyInstances, waiting, connections: 0 });
+    for (const [key, pool] of this.#pools) {
+      const { busyInstances, waiting } = pool;
+      gauges.set(key, { busyInstances, waiting, connections: 0, calls: pool.takeCalls() });
+    }
   }
 
   #tenant(id: TenantId): TenantConcurrency {

@@ -36,6 +36,8 @@ export class Slot {
   retiring = false;
   /** Sent and unanswered, in order: the instance works on the first, the others have not begun. */
   readonly inflight: Invocation[] = [];
+  /** Whether {@link BusyTrace} counts it among those that work. */
+  countedBusy = false;
   /** Set when it ended before it was known whether it has begun with what was sent ahead: its link's end will tell. */
   death: Death | undefined;
   /** Whether it was frozen when its link was lost or not yet there: it must be thawed then. */

@@ -53,12 +53,6 @@ export class Slots {
     return sent;
   }
 
-  get busy(): number {
-    let busy = 0;
-    for (const { inflight } of this.#slots.values()) if (inflight.length > 0) busy += 1;
-    return busy;
-  }
-
   /**
    * One that works and soon will have done what it has; else the most recently used idle one, so that the others stay
    * idle. The fullest first: what is sent together costs one system call and wakes one process.
