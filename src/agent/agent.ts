@@ -61,6 +61,7 @@ export class Agent {
   readonly #runtimeDirectory: string;
   /** Ends that nobody was told of yet: of instances that died while there was no agent. */
   #untold: Exit[] = [];
+  #measurements = 0;
   #stopping: Promise<void> | undefined;
 
   /** Makes directories; starts nothing. @throws BellowsError when this machine or configuration can not be served */
@@ -247,8 +248,9 @@ export class Agent {
         for (const { id, grant } of request.instances) instances.find(id)?.setDesired(grant);
         return this.#resizer.apply(request);
       },
-      trim: async ({ id }) => {
+      trim: async ({ id, cacheOnly = false }) => {
         const instance = instances.get(id);
+        if (cacheOnly) return instance.dropCache();
         const figures = await instance.trim();
         await this.#sweep.trim(instance);
         return figures;
@@ -259,8 +261,17 @@ export class Agent {
           .map((instance) => ({ info: instance.info(), endpoint: instance.endpoint, spec: instance.spec })),
         poolReady: this.#pool.ready,
       }),
-      measure: async () =>
-        measure(cgroup, this.#sandboxes.sandbox, instances.all(), this.#pool.ready, clock.nowMs()),
+      measure: async () => {
+        this.#measurements += 1;
+        return measure(
+          cgroup,
+          this.#sandboxes.sandbox,
+          instances.all(),
+          this.#pool.ready,
+          clock.nowMs(),
+          this.#measurements,
+        );
+      },
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
       logBroken: async ({ id, invocation }) => ({ tail: await instances.logBroken(id, invocation) }),
       tunnels: async ({ id, gateway, counts }) => {

@@ -6,6 +6,7 @@ import { createLogger } from '../sys/log.ts';
 import { raiseOwnPriority } from '../sys/priority.ts';
 import { Agent } from './agent.ts';
 import { agentConfig } from './config.ts';
+import { tellHostPressure } from './host-pressure.ts';
 import { AgentServer } from './server.ts';
 
 /** Without `shutdown` before it, a SIGTERM ends everything in the time that service managers give by default (90 s), and less. */
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
   process.once('SIGINT', stop);
   await agent.open();
   await server.listen(agent.handlers);
+  tellHostPressure((event) => server.emit(event), log);
   log.info('ready');
 }
 

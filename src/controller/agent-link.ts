@@ -3,7 +3,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import type { z } from 'zod';
-import type { agentHello, AgentProtocol, Endpoint, TenantSpec, UnitEvent } from '../protocol/agent.ts';
+import type {
+  agentHello,
+  AgentProtocol,
+  Endpoint,
+  Shortage,
+  TenantSpec,
+  UnitEvent,
+} from '../protocol/agent.ts';
 import type { Caller, EventOf, ResultOf } from '../protocol/rpc.ts';
 import type { InstanceInfo } from '../model/instance.ts';
 import type { Tenant } from '../model/tenant.ts';
@@ -28,6 +35,8 @@ export interface AgentLinkParts {
   readonly onSynced: () => void;
   /** Something happened to a virtual machine. */
   readonly onUnit: (event: UnitEvent) => void;
+  /** Memory has become short on the host. */
+  readonly onHostPressure: (shortage: Shortage) => void;
   /** Deferred parts of a change were applied after all. */
   readonly onApplied: (result: Extract<EventOf<AgentProtocol>, { event: 'applied' }>['data']) => void;
 }
@@ -183,6 +192,9 @@ export class AgentLink {
         return;
       case 'unit':
         this.#parts.onUnit(event.data);
+        return;
+      case 'hostPressure':
+        this.#parts.onHostPressure(event.data);
         return;
       case 'poolChanged':
         return;

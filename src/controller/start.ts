@@ -116,6 +116,7 @@ export async function startController(
       rebalancer.rebalance('a deferred change was applied');
     },
     onUnit: (event) => audit.note(unitAudit(event)),
+    onHostPressure: ({ why }) => rebalancer.rebalance(why),
   });
   const measures = new Measures(() => link.agent, clock);
   const demands = new Demands({ desired, measures });

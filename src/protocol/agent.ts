@@ -198,6 +198,15 @@ export const unitEvent = z.object({
 });
 export type UnitEvent = z.infer<typeof unitEvent>;
 
+/** By the kernel's pressure figures. */
+export const shortage = z.object({
+  availableBytes: z.number().nonnegative(),
+  /** Of the last second, how long some task stalled for memory. */
+  stalledMicros: z.number().nonnegative(),
+  why: z.string(),
+});
+export type Shortage = z.infer<typeof shortage>;
+
 export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
 
 export const agentProtocol = {
@@ -218,9 +227,12 @@ export const agentProtocol = {
     freeze: method(z.object({ id: instanceId }), nothing),
     thaw: method(z.object({ id: instanceId }), nothing),
     resize: method(resizeRequest, resizeResult),
-    /** Collects garbage inside and drops clean cache; returns the group's figures before and after. */
+    /**
+     * Collects garbage inside and drops clean cache; returns the group's figures before and after. `cacheOnly` drops cache and
+     * lets the program be: one that stands still is not woken.
+     */
     trim: method(
-      z.object({ id: instanceId }),
+      z.object({ id: instanceId, cacheOnly: z.boolean().optional() }),
       z.object({
         beforeBytes: z.number(),
         afterBytes: z.number(),
@@ -245,6 +257,17 @@ export const agentProtocol = {
             usage: instanceUsage,
             /** What it stores in its scratch space; absent where nobody can tell. */
             storageBytes: z.number().nonnegative().optional(),
+            /**
+             * What the kernel holds it to; null is "no limit of its own". Not in every measurement: they move when the agent
+             * writes them, and reading them is not free.
+             */
+            limits: z
+              .object({
+                memoryBytes: z.number().nullable(),
+                cpuMillicores: z.number().nullable(),
+                storageBytes: z.number().nullable(),
+              })
+              .optional(),
           }),
         ),
         tenants: z.array(
@@ -252,11 +275,18 @@ export const agentProtocol = {
             tenant: tenantId,
             memoryBytes: z.number(),
             memoryLimitBytes: z.number().nullable(),
+            /** Absent where nothing is enforced, or nobody can tell. */
+            cpuLimitMillicores: z.number().nullable().optional(),
             cpuUsageMicros: z.number(),
           }),
         ),
         pool: z.object({ ready: z.number(), memoryBytes: z.number() }),
-        host: z.object({ memoryAvailableBytes: z.number(), memoryTotalBytes: z.number() }),
+        host: z.object({
+          memoryAvailableBytes: z.number(),
+          memoryTotalBytes: z.number(),
+          /** Of the last ten seconds, in which some task waited for memory (PSI); null where the kernel does not say. */
+          memoryPressurePercent: z.number().nullable(),
+        }),
         /** The virtual machines that this agent answers for; none where it is the unit's own. */
         units: z.array(unitMeasure),
       }),
@@ -317,6 +347,8 @@ export const agentProtocol = {
     givenBack: z.object({ id: instanceId, grant: resources, why: z.enum(['thaw', 'strain']) }),
     poolChanged: z.object({ ready: z.number() }),
     unit: unitEvent,
+    /** Memory has become short on the host: told when that begins, and again while it goes on. */
+    hostPressure: shortage,
   },
 } satisfies Protocol;
 export type AgentProtocol = typeof agentProtocol;

@@ -2,7 +2,7 @@
 // what is reclaimable inside, and claims. Spoken over the unit's serial port; the caller is the process that owns the unit.
 import { z } from 'zod';
 import { mib } from '../base/quantity.ts';
-import { agentProtocol } from './agent.ts';
+import { agentProtocol, shortage } from './agent.ts';
 import { method, nothing, type Protocol } from './rpc.ts';
 import { instanceId, unitId } from './schemas.ts';
 
@@ -83,12 +83,7 @@ export const guestProtocol = {
   events: {
     ...agentProtocol.events,
     /** Memory is short inside: everything that is claimed of it is to be released at once. */
-    pressure: z.object({
-      availableBytes: bytes,
-      /** Of the last second, how long some task stalled for memory, by the kernel's pressure figures. */
-      stalledMicros: z.number().nonnegative(),
-      why: z.string(),
-    }),
+    pressure: shortage,
   },
 } satisfies Protocol;
 export type GuestProtocol = typeof guestProtocol;

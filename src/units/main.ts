@@ -1,6 +1,7 @@
 // The fleet's process: takes the agent's place where instances run in virtual machines, at the agent's socket and in its
 // protocol. Reads its configuration, serves, prepares what virtual machines need, and stops in order on SIGTERM.
 import { checkDataDirectory } from '../agent/config.ts';
+import { tellHostPressure } from '../agent/host-pressure.ts';
 import { AgentServer } from '../agent/server.ts';
 import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
@@ -45,6 +46,7 @@ async function main(): Promise<void> {
   // making an image may take a minute, in which everything else can begin.
   if (leftUnits(config.dataDirectory)) await prepared;
   await server.listen(fleet.handlers);
+  tellHostPressure((event) => server.emit(event), log);
   log.info('ready');
 }
 

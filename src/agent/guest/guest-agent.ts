@@ -9,12 +9,12 @@ import { setClock } from '../../sys/clock.ts';
 import type { Logger } from '../../sys/log.ts';
 import { Agent } from '../agent.ts';
 import type { AgentConfig } from '../config.ts';
+import { Pressure } from '../pressure.ts';
 import { setBandwidth } from './bandwidth.ts';
 import { Claims } from './claims.ts';
 import { CodeStore } from './code-store.ts';
 import { Personaliser } from './personalise.ts';
 import { identityFile } from './places.ts';
-import { Pressure } from './pressure.ts';
 import { Storage } from './storage.ts';
 import { Usable } from './usable.ts';
 

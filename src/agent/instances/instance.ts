@@ -202,6 +202,15 @@ export class Instance {
     return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
   }
 
+  /** Drops clean cache alone: the program is not asked, nor woken. */
+  async dropCache(): Promise<{ beforeBytes: number; afterBytes: number }> {
+    const { cgroup } = this.#options;
+    const { group } = this.cell;
+    const beforeBytes = cgroup.usage(group).memoryBytes;
+    await cgroup.dropCache(group);
+    return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
+  }
+
   /** What the kernel enforces now: known at once, told and written when the answer to whoever asked for it has left. */
   granted(grant: Resources): void {
     this.#grant = grant;

@@ -28,6 +28,7 @@ import {
   type SandboxProcesses,
   type StorageKeeping,
   type StorageOutcome,
+  type StoredBytes,
 } from './port.ts';
 import { seccompProgram } from './seccomp.ts';
 import { spawnDetached } from './spawn.ts';
@@ -157,8 +158,8 @@ export class BubblewrapSandbox implements Sandbox {
     return this.#scratch.grantedBytes(slot.name);
   }
 
-  storedBytes(slot: Slot): number {
-    return this.#scratch.usedBytes(slot.name);
+  storedBytes(slot: Slot): StoredBytes {
+    return this.#scratch.storedBytes(slot.name);
   }
 
   resizeStorage(slot: Slot, storageBytes: number): StorageOutcome {

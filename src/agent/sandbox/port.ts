@@ -78,6 +78,11 @@ export type StorageKeeping =
 export type StorageOutcome =
   { readonly is: 'applied' } | { readonly is: 'deferred' | 'infeasible'; readonly reason: string };
 
+export interface StoredBytes {
+  readonly usedBytes: number;
+  readonly limitBytes: number;
+}
+
 export interface Sandbox {
   readonly name: 'bubblewrap' | 'none';
   /** Whether tenants run as different users of the machine, so that they can not reach each other's processes and files. */
@@ -108,8 +113,8 @@ export interface Sandbox {
   adopt(slot: Slot, codeDirectory: string): void;
   /** What the temporary directory may hold, by the kernel's word; null where nothing limits it. */
   storageBytes(slot: Slot): number | null;
-  /** What is stored in the temporary directory; null where that is not known. */
-  storedBytes(slot: Slot): number | null;
+  /** What is stored in the temporary directory and what it may hold, both read anew; null where that is not known. */
+  storedBytes(slot: Slot): StoredBytes | null;
   /** The size of the temporary directory, live. */
   resizeStorage(slot: Slot, storageBytes: number): StorageOutcome;
   /** Gives the machine back what deleted files took. */

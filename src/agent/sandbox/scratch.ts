@@ -10,7 +10,7 @@ import { trimFileSystem } from '../../sys/file-space.ts';
 import { mount, MS_NODEV, MS_NOSUID, MS_REMOUNT } from '../../sys/mount.ts';
 import { figuresOf, setGranted } from './claim.ts';
 import { ScratchImages, shownDirectory } from './scratch-images.ts';
-import type { StorageKeeping, StorageOutcome } from './port.ts';
+import type { StorageKeeping, StorageOutcome, StoredBytes } from './port.ts';
 
 const run = promisify(execFile);
 /** statfs(2)'s number of ext4. */
@@ -85,9 +85,14 @@ export class Scratch {
     return bytes;
   }
 
-  usedBytes(slot: string): number {
+  storedBytes(slot: string): StoredBytes {
     const place = this.#place(slot);
-    return isImage(place) ? figuresOf(place).usedBytes : tmpfsUsedBytes(place);
+    if (isImage(place)) {
+      const { usedBytes, grantedBytes } = figuresOf(place);
+      return { usedBytes, limitBytes: grantedBytes };
+    }
+    const { bsize, blocks, bfree } = statfsSync(place);
+    return { usedBytes: (blocks - bfree) * bsize, limitBytes: blocks * bsize };
   }
 
   /** Never takes what is in use. */

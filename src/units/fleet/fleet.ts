@@ -15,13 +15,13 @@ import {
   type TenantSpec,
 } from '../../protocol/agent.ts';
 import type { EventOf, Handlers, ResultOf } from '../../protocol/rpc.ts';
+import { hostMemory } from '../../sys/host-memory.ts';
 import { layoutOf, type Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
 import { processActivity } from '../../sys/process-activity.ts';
 import { assumedCapabilities } from './capabilities.ts';
 import { defaultTuning, type FleetConfig, type FleetTuning } from './config.ts';
 import { GuestLogs } from './guest-logs.ts';
-import { hostMemory } from './host-memory.ts';
 import { UnitRecords } from './records.ts';
 import type { Resident } from './residents.ts';
 import { Running, type Machinery } from './running.ts';

@@ -6,8 +6,8 @@ import type { Clock } from '../../base/clock.ts';
 import type { TenantId } from '../../base/ids.ts';
 import type { AgentProtocol, UnitMeasure } from '../../protocol/agent.ts';
 import type { ResultOf } from '../../protocol/rpc.ts';
+import { hostMemory } from '../../sys/host-memory.ts';
 import type { VmDriver } from '../vm/port.ts';
-import { hostMemory } from './host-memory.ts';
 import type { FleetUnit } from './unit.ts';
 
 type Measurement = ResultOf<AgentProtocol['methods']['measure']>;

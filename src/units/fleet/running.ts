@@ -187,6 +187,7 @@ export class Running {
         return;
       case 'poolChanged':
       case 'unit':
+      case 'hostPressure':
         // Of the processes inside; how many units are warm, and what becomes of them, is the fleet's own to tell.
         return;
       case 'pressure':

@@ -19,6 +19,7 @@ import { Script, type AgentMethod } from './script.ts';
 
 type Methods = AgentProtocol['methods'];
 type AgentEvent = EventOf<AgentProtocol>;
+type HeldLimits = NonNullable<ResultOf<Methods['measure']>['instances'][number]['limits']>;
 type ResizeResult = ResultOf<Methods['resize']>;
 
 interface MockInstance {
@@ -44,6 +45,7 @@ export class MockAgent {
   /** Wanted limits that were below what is in use. */
   readonly #deferredTenants = new Map<TenantId, TenantSpec>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
+  readonly #heldLimits = new Map<InstanceId, HeldLimits>();
   #poolSize = 0;
   #lastPid = firstPid;
 
@@ -145,6 +147,11 @@ export class MockAgent {
     const grant = { ...lent, ...promised };
     this.#update(instance, { grant, desired: grant, promised: undefined });
     this.emit({ event: 'givenBack', data: { id, grant, why } });
+  }
+
+  /** The kernel holds an instance to something else than the agent believes: somebody else wrote there. */
+  holdTo(id: InstanceId, limits: HeldLimits): void {
+    this.#heldLimits.set(id, limits);
   }
 
   setConnections(id: InstanceId, connections: ConnectionCounts): void {
@@ -285,6 +292,7 @@ export class MockAgent {
   #measure(): ResultOf<Methods['measure']> {
     const instances = [...this.#instances.values()].map(({ info, inUseBytes }) => ({
       id: info.id,
+      limits: this.#heldLimits.get(info.id) ?? limitsOf(info.grant),
       usage: {
         memoryBytes: inUseBytes,
         workingSetBytes: inUseBytes,
@@ -297,10 +305,11 @@ export class MockAgent {
         oomKills: 0,
       },
     }));
-    const tenants = [...this.#tenants.values()].map(({ tenant, memoryBytes }) => ({
+    const tenants = [...this.#tenants.values()].map(({ tenant, memoryBytes, cpuMillicores }) => ({
       tenant,
       memoryBytes: this.#inUseOf(tenant),
       memoryLimitBytes: memoryBytes,
+      cpuLimitMillicores: cpuMillicores,
       cpuUsageMicros: 0,
     }));
     const usedBytes = instances.reduce((sum, { usage }) => sum + usage.memoryBytes, 0);
@@ -313,6 +322,7 @@ export class MockAgent {
       host: {
         memoryAvailableBytes: Math.max(0, this.#capacity.memory - usedBytes),
         memoryTotalBytes: this.#capacity.memory,
+        memoryPressurePercent: 0,
       },
     };
   }
@@ -334,6 +344,10 @@ export class MockAgent {
     instance.info = { ...instance.info, ...change };
     this.emit({ event: 'instance', data: instance.info });
   }
+}
+
+function limitsOf({ memory, cpu, storage }: Resources): HeldLimits {
+  return { memoryBytes: memory, cpuMillicores: cpu, storageBytes: storage };
 }
 
 function change(

@@ -1,12 +1,14 @@
-// When memory is short inside: tells the unit's owner, once for each episode. Owns how the kernel's pressure figures are
-// watched, and what an episode is. What is done about it is the owner's matter, which releases what it claimed.
+// When memory is short on a machine: tells its owner, once for each episode. Owns how the kernel's pressure figures are
+// watched, and what an episode is. What is done about it is the owner's matter: of a virtual machine what was claimed is
+// released, on the host the controller takes back what lies idle.
 //
 //   quiet ──signal──▶ short (told) ──signal within quietMs──▶ short ──none for quietMs──▶ quiet
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import type { Clock } from '../../base/clock.ts';
-import { watchUrgent } from '../../sys/poll.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Shortage } from '../protocol/agent.ts';
+import { hostMemory, memoryPressureFile } from '../sys/host-memory.ts';
+import { watchUrgent } from '../sys/poll.ts';
 
-const pressureFile = '/proc/pressure/memory';
 /**
  * Microseconds in which some task stalled, within how many: of half a second (the shortest that the kernel takes) a tenth.
  * The kernel looks ten times in each, while there are stalls, and not at all otherwise.
@@ -36,12 +38,6 @@ export function someTotalMicros(text: string): number {
   return Number(/^some .*total=(\d+)$/m.exec(text)?.[1] ?? 0);
 }
 
-export interface Shortage {
-  readonly availableBytes: number;
-  readonly stalledMicros: number;
-  readonly why: string;
-}
-
 export interface PressureOptions {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly onPressure: (shortage: Shortage) => void;
@@ -59,11 +55,11 @@ export class Pressure {
 
   /** @throws the system error where the kernel has no pressure figures */
   open(): void {
-    const fd = openSync(pressureFile, 'r+');
+    const fd = openSync(memoryPressureFile, 'r+');
     try {
       // With the NUL that the kernel cuts off.
       writeSync(fd, `${trigger}\0`);
-      this.#totalMicros = someTotalMicros(readFileSync(pressureFile, 'latin1'));
+      this.#totalMicros = someTotalMicros(readFileSync(memoryPressureFile, 'latin1'));
       const unwatch = watchUrgent(fd, () => this.signal('tasks stall for memory'));
       this.#stop = () => {
         unwatch();
@@ -78,19 +74,15 @@ export class Pressure {
   /** Something says that memory is short. */
   signal(why: string): void {
     if (!this.#episodes.isNews(this.#options.clock.monotonicMs())) return;
-    const total = someTotalMicros(readFileSync(pressureFile, 'latin1'));
+    const total = someTotalMicros(readFileSync(memoryPressureFile, 'latin1'));
     // Since the last look, which may be long ago: stalls of the last second are no more than that.
     const stalledMicros = Math.min(1_000_000, total - this.#totalMicros);
     this.#totalMicros = total;
-    this.#options.onPressure({ availableBytes: availableBytes(), stalledMicros, why });
+    const { memoryAvailableBytes: availableBytes } = hostMemory();
+    this.#options.onPressure({ availableBytes, stalledMicros, why });
   }
 
   close(): void {
     this.#stop?.();
   }
-}
-
-function availableBytes(): number {
-  const kibibytes = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'latin1'))?.[1];
-  return Number(kibibytes ?? 0) * 1024;
 }
