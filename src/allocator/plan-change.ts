@@ -148,8 +148,6 @@ function instanceChange(
     const asked = request?.[resource] !== wanted[resource];
     if (before === after && !asked) continue;
     // A changed limit means to cap; only who was asked to have more is owed an explanation.
-    // NOTE to whoever edits this file now: at 13:52 your uncommitted edit of it (14 lines) was overwritten by mistake and rebuilt but for
-    // what it did with `undemanded` (11 lines). Put that back, and remove this note.
     const short = asked && after < wanted[resource];
     changes.push({
       resource,
