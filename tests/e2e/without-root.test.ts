@@ -1,6 +1,6 @@
 // Bellows as an ordinary user runs it: no users for tenants, no sandboxes, often no limits. It says so, and all else works.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InvokeCommand } from '@aws-sdk/client-lambda';
@@ -10,36 +10,13 @@ import { deployStatefulApp } from '../support/apps.ts';
 import { tarGzOf } from '../support/archives.ts';
 import { Bellows, commandAs, eventually, projectRoot } from '../support/bellows.ts';
 import { suiteNeeding } from '../support/needs.ts';
+import { missingForOrdinaryUser, ordinaryUser, processesOfOrdinaryUser } from '../support/ordinary-user.ts';
 
-/** In the range of ordinary users, and nobody's: whatever has it after the stop was left by this Bellows. */
-const uid = 60_000 + (process.pid % 4_000);
-
-function whatIsMissing(): string | undefined {
-  if (process.getuid?.() !== 0)
-    return 'not root: another user can not be taken, and the other suites ran without root';
-  const [program, ...args] = commandAs(uid);
-  const tried = spawnSync(program, [...args, '--check', join(projectRoot, 'bin', 'bellows.js')]);
-  return tried.status === 0 ? undefined : 'this checkout or its Node can not be read by other users';
-}
-
-function processesOfUser(): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        return statSync(`/proc/${name}`).uid === uid && readFileSync(`/proc/${name}/cmdline`, 'utf8') !== '';
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
-
-suiteNeeding('an ordinary user', whatIsMissing(), () => {
+suiteNeeding('an ordinary user', missingForOrdinaryUser(), () => {
   let bellows: Bellows;
   const home = mkdtempSync(join(tmpdir(), 'bellows-user-'));
   beforeAll(async () => {
-    bellows = await Bellows.start({ uid, env: { HOME: home } });
+    bellows = await Bellows.start({ uid: ordinaryUser, env: { HOME: home } });
   });
   afterAll(async () => {
     await bellows.stop();
@@ -52,7 +29,7 @@ suiteNeeding('an ordinary user', whatIsMissing(), () => {
   test('the start says what is not enforced, and `bellows doctor` why and what to do', () => {
     expect(bellows.output).toContain('Not enforced on this machine');
     expect(bellows.output).toContain('isolation of tenants');
-    const [program, ...args] = commandAs(uid);
+    const [program, ...args] = commandAs(ordinaryUser);
     const doctor = spawnSync(program, [...args, join(projectRoot, 'bin', 'bellows.js'), 'doctor'], {
       env: { ...process.env, BELLOWS_DATA: bellows.dataDirectory, HOME: home },
       encoding: 'utf8',
@@ -69,7 +46,7 @@ suiteNeeding('an ordinary user', whatIsMissing(), () => {
     const { Payload } = await bellows
       .lambda()
       .send(new InvokeCommand({ FunctionName: 'fn', Payload: Buffer.from('{"a":1}') }));
-    expect(JSON.parse(Buffer.from(Payload ?? []).toString())).toEqual({ uid, event: { a: 1 } });
+    expect(JSON.parse(Buffer.from(Payload ?? []).toString())).toEqual({ uid: ordinaryUser, event: { a: 1 } });
     await eventually(async () => (await bellows.cli('logs', 'fn')).stdout.includes('called'));
   });
 
@@ -100,9 +77,9 @@ suiteNeeding('an ordinary user', whatIsMissing(), () => {
   });
 
   test('nothing of it is left after a stop', async () => {
-    expect(processesOfUser()).not.toEqual([]);
+    expect(processesOfOrdinaryUser()).not.toEqual([]);
     expect(await bellows.stop({ keepData: true })).toBe(0);
-    expect(processesOfUser()).toEqual([]);
+    expect(processesOfOrdinaryUser()).toEqual([]);
     const files = readdirSync(bellows.dataDirectory, { recursive: true, encoding: 'utf8' });
     expect(files.filter((name) => name.endsWith('.sock'))).toEqual([]);
   });
