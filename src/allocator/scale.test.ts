@@ -1,12 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  concurrencyCap,
-  defaultKeepAliveMs,
-  instancesToEnd,
-  instancesToStart,
-  type FunctionLoad,
-} from './scale.ts';
+import { concurrencyCap, instancesToStart, type FunctionLoad } from './scale.ts';
 
 const runs = { numRuns: 2_000 };
 const quiet: FunctionLoad = {
@@ -103,23 +97,5 @@ describe('concurrency', () => {
     ['a reservation above a lowered limit', { ...none, reserved: 50, tenant: 10 }, 10],
   ])('%s', (_, limits, expected) => {
     expect(concurrencyCap(limits)).toBe(expected);
-  });
-});
-
-describe('instances to end', () => {
-  const idle = [
-    { id: 'c', idleSinceMs: 3_000 },
-    { id: 'a', idleSinceMs: 1_000 },
-    { id: 'b', idleSinceMs: 2_000 },
-    { id: 'a2', idleSinceMs: 1_000 },
-  ];
-  test.each([
-    ['none before their time', 600_999, 0, []],
-    ['those past keep-alive, the longest unused first', 602_000, 0, ['a', 'a2', 'b']],
-    ['what is too many in any case', 4_000, 2, ['a', 'a2']],
-    ['both together, nobody twice', 602_000, 2, ['a', 'a2', 'b']],
-    ['more too many than there are', 4_000, 9, ['a', 'a2', 'b', 'c']],
-  ])('%s', (_, nowMs, surplus, expected) => {
-    expect(instancesToEnd(idle, { nowMs, keepAliveMs: defaultKeepAliveMs, surplus })).toEqual(expected);
   });
 });

@@ -1,4 +1,4 @@
-// How many instances a function needs, and which idle ones to end. Owns the rules for functions; an app's number is
+// How many instances a function needs. Owns the rules for functions; an app's number is
 // what its owner says. Pure. An instance runs one event at a time, so an instance is a unit of concurrency.
 
 /** Lambda's account default. */
@@ -56,27 +56,4 @@ export function instancesToStart(load: FunctionLoad, cap: number): number {
   const takenUpSooner = estimateHolds ? Math.floor((busy * startMs) / Math.max(serviceMs, 1)) : 0;
   const wanted = Math.max(0, waiting - idle - starting - takenUpSooner);
   return Math.max(0, Math.min(wanted, cap - busy - idle - starting));
-}
-
-export interface IdleInstance<Id extends string> {
-  readonly id: Id;
-  readonly idleSinceMs: number;
-}
-
-export interface IdlePolicy {
-  readonly nowMs: number;
-  readonly keepAliveMs: number;
-  /** How many are too many in any case, because a limit was lowered or room is needed. */
-  readonly surplus: number;
-}
-
-/** Which idle instances to end, the one that was used longest ago first: all past keep-alive, and at least `surplus`. */
-export function instancesToEnd<Id extends string>(
-  idle: readonly IdleInstance<Id>[],
-  { nowMs, keepAliveMs, surplus }: IdlePolicy,
-): Id[] {
-  return idle
-    .toSorted((a, b) => a.idleSinceMs - b.idleSinceMs || (a.id < b.id ? -1 : 1))
-    .filter(({ idleSinceMs }, index) => index < surplus || nowMs - idleSinceMs >= keepAliveMs)
-    .map(({ id }) => id);
 }

@@ -13,7 +13,7 @@ export const controllerConfig = z.object({
   units: z.looseObject({}).optional(),
   /** The most warm processes that the agent keeps ready; 0 for none. */
   poolMaximum: z.number().int().nonnegative().optional(),
-  /** Instead of the usual {@link Tuning.keepAliveMs}. */
+  /** Instead of the usual {@link Tuning.keepAliveMs}, and of what is learned. */
   keepAliveMs: z.number().int().positive().optional(),
 });
 export type ControllerConfig = z.infer<typeof controllerConfig>;
@@ -32,8 +32,13 @@ export interface Tuning {
   readonly restartLongestMs: number;
   /** An app that ran this long was well: its next crash starts the back-off anew. Ten times the first pause. */
   readonly restartForgetMs: number;
-  /** A function instance that served nothing for so long is ended; Lambda keeps them 5 to 15 minutes. */
+  /**
+   * A function instance that served nothing for so long is ended, while little is known of the function's calls; Lambda
+   * keeps them 5 to 15 minutes.
+   */
   readonly keepAliveMs: number;
+  /** Whether that holds whatever is known of them: who named a time is to get it. */
+  readonly isKeepAliveFixed: boolean;
   /** How long a change waits for a gateway to tell, where none is connected: it connects again within half a second. */
   readonly gatewayArrivalMs: number;
   /** How often idle instances, pool and accounts are looked at. */
@@ -66,6 +71,7 @@ export const defaultTuning: Tuning = {
   restartLongestMs: 60_000,
   restartForgetMs: 10_000,
   keepAliveMs: 600_000,
+  isKeepAliveFixed: false,
   gatewayArrivalMs: 1_000,
   tickMs: 1_000,
   appGraceMs: 10_000,

@@ -19,6 +19,8 @@ export class Measures {
   readonly #agent: () => Caller<AgentProtocol>;
   readonly #clock: Clock;
   #latest: { sample: Sample; atMonotonicMs: number } | undefined;
+  /** Of the latest: who decides about all of them asks for each. */
+  #byId: ReadonlyMap<InstanceId, Sample['instances'][number]> = new Map();
   /** The sample that rates are taken against: at least a window older than the latest. */
   #base: Sample | undefined;
   #underWay: Promise<Sample> | undefined;
@@ -44,12 +46,12 @@ export class Measures {
   }
 
   usageOf(id: InstanceId): InstanceUsage | undefined {
-    return this.last?.instances.find((instance) => instance.id === id)?.usage;
+    return this.#byId.get(id)?.usage;
   }
 
   /** What an instance stores; undefined when it is not known. */
   storageOf(id: InstanceId): number | undefined {
-    return this.last?.instances.find((instance) => instance.id === id)?.storageBytes;
+    return this.#byId.get(id)?.storageBytes;
   }
 
   /** Processor time that an instance used lately, in millicores; 0 until there are two samples of it. */
@@ -85,6 +87,7 @@ export class Measures {
       this.#base = previous;
     }
     this.#latest = { sample, atMonotonicMs: this.#clock.monotonicMs() };
+    this.#byId = new Map(sample.instances.map((instance) => [instance.id, instance]));
     return sample;
   }
 }

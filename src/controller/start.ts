@@ -20,12 +20,15 @@ import { defaultTuning, virtualStartTimeoutMs, type ControllerConfig, type Tunin
 import type { ControlPlane } from './control-plane.ts';
 import { Controller } from './controller.ts';
 import { newAdminToken, readAdminToken } from './credentials.ts';
+import { CallTimes } from './demand/call-times.ts';
 import { Demands } from './demand/demands.ts';
+import { Memories } from './demand/memories.ts';
 import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
 import { Reclaimer } from './reclaim.ts';
 import { Rebalancer } from './rebalance/rebalancer.ts';
 import { OnDemand } from './reconcile/on-demand.ts';
+import { Prewarmer } from './reconcile/prewarmer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { ScaleIn } from './reconcile/scale-in.ts';
 import { Starter } from './reconcile/starter.ts';
@@ -73,7 +76,8 @@ export async function startController(
   const tuning = {
     ...defaultTuning,
     ...(config.units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
-    ...(config.keepAliveMs === undefined ? {} : { keepAliveMs: config.keepAliveMs }),
+    ...(config.keepAliveMs === undefined ? {} : { keepAliveMs: config.keepAliveMs, isKeepAliveFixed: true }),
+    ...(overrides.tuning?.keepAliveMs === undefined ? {} : { isKeepAliveFixed: true }),
     ...overrides.tuning,
   };
   await mkdir(layout.run, { recursive: true, mode: 0o700 });
@@ -119,7 +123,10 @@ export async function startController(
     onHostPressure: ({ why }) => rebalancer.rebalance(why),
   });
   const measures = new Measures(() => link.agent, clock);
-  const demands = new Demands({ desired, measures });
+  const memories = new Memories({ store, desired, clock, log });
+  await memories.load();
+  const demands = new Demands({ desired, actual, measures, memories, clock });
+  const callTimes = new CallTimes(memories, clock);
   const stopper = new Stopper({ link, actual, gateways, clock, log, tuning });
   const starter = new Starter({
     link,
@@ -159,7 +166,8 @@ export async function startController(
     onPromoted: (workload) => publisher.workload(workload),
   });
   const onDemand = new OnDemand({ desired, actual, starter, clock });
-  const scaleIn = new ScaleIn({ desired, actual, stopper, clock, log, tuning });
+  const scaleIn = new ScaleIn({ desired, actual, stopper, callTimes, clock, log, tuning });
+  const prewarmer = new Prewarmer({ desired, actual, onDemand, callTimes, clock, log, tuning });
   const code = new CodeStore({ store, desired, actual, layout, clock, log });
   const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
   const reclaimer = new Reclaimer({ link, actual, measures, audit, log });
@@ -222,21 +230,29 @@ export async function startController(
     },
     onGateway: () => {
       scaleIn.onGateway();
+      callTimes.onGateway();
       queue.dispatch();
     },
-    onTraffic: (traffic) => scaleIn.onTraffic(traffic),
+    onTraffic: (traffic) => {
+      scaleIn.onTraffic(traffic);
+      callTimes.onTraffic(traffic);
+      demands.onTraffic(traffic);
+    },
     onIdle: (id, sinceMs) => scaleIn.onIdle(id, sinceMs),
   });
   queue.dispatch();
 
   const tick = setInterval(() => {
+    memories.tick();
     scaleIn.tick();
     reconciler.tick();
     if (!link.connected) return;
+    prewarmer.tick();
     measures
       .sample(tuning.tickMs)
       .then((sample) => {
         observer.check(sample);
+        demands.onSample(sample);
         return pool.adjust(sample.host.memoryAvailableBytes);
       })
       .catch((thrown: unknown) => log.warn({ err: thrown }, 'the agent could not be measured'));
@@ -267,6 +283,7 @@ export async function startController(
       link.close();
       await reconciler.close();
       await server.close();
+      await memories.close();
       await unit.close();
       await audit.flush();
       await store.close();

@@ -32,6 +32,15 @@ describe('arrivals of a function', () => {
     expect(arrivals.windows(8, nowMs)).toEqual({ prewarmAfterMs: 0, keepAliveMs: rangeMs, from: 'fixed' });
   });
 
+  test('it remembers who is used next, and not more places than there are instances to speak of', () => {
+    const { arrivals, nowMs } = pairs(1);
+    expect(arrivals.lastEndedMs).toBe(nowMs);
+    for (let at = 1; at <= 1_000; at += 1) arrivals.ended(nowMs + at);
+    expect(arrivals.lastEndedMs).toBe(nowMs + 1_000);
+    expect(arrivals.toStored(nowMs).freedAtMs.length).toBeLessThanOrEqual(128);
+    expect(new FunctionArrivals().lastEndedMs).toBeNull();
+  });
+
   test('stored and read again it knows the same, and who is idle since when', () => {
     const { arrivals, nowMs } = pairs(20);
     const stored = JSON.parse(JSON.stringify(arrivals.toStored(nowMs))) as ReturnType<

@@ -6,6 +6,9 @@
 import { binMs, IdleHistory, type StoredIdleHistory } from './idle-history.ts';
 import { windowsOf, type Windows } from './windows.ts';
 
+/** So many places on the stack are remembered: who is used when a hundred others are is no matter of minutes. */
+const mostPlaces = 128;
+
 export interface StoredArrivals {
   readonly bands: readonly StoredIdleHistory[];
   readonly freedAtMs: readonly number[];
@@ -31,6 +34,12 @@ export class FunctionArrivals {
 
   ended(nowMs: number): void {
     this.#freedAtMs.push(nowMs);
+    if (this.#freedAtMs.length > mostPlaces) this.#freedAtMs.shift();
+  }
+
+  /** When the instance that is used next became idle, as far as is known: also when it is gone since. */
+  get lastEndedMs(): number | null {
+    return this.#freedAtMs.at(-1) ?? null;
   }
 
   /**

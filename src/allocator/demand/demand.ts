@@ -10,7 +10,7 @@ export interface UsageSample {
   readonly cpuUsageMicros: number;
   readonly cpuThrottledMicros: number;
   readonly storageBytes: number;
-  /** Bytes that went through the gateway or the instance's own sockets, both ways. */
+  /** Bytes that went through the gateway, in the direction that had more: a grant holds each way. */
   readonly bandwidthBytes: number;
 }
 

@@ -2,8 +2,9 @@
 // ../capacity.ts. Does not start anything (./starter.ts).
 import type { Clock } from '../../base/clock.ts';
 import { BellowsError } from '../../base/errors.ts';
-import type { InstanceId } from '../../base/ids.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Bytes } from '../../base/quantity.ts';
+import type { Workload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { AgentLink } from '../agent-link.ts';
 import { judgeStart, type Occupant, type Room, type Verdict } from '../capacity.ts';
@@ -58,9 +59,17 @@ export class Admission {
     }
   }
 
+  /** Whether one more would be admitted now with all that it asks for, and nobody had to end or shrink for it. */
+  async hasRoom({ tenant, request }: Workload): Promise<boolean> {
+    const room = await this.#room(tenant);
+    if (room === undefined) return false;
+    const verdict = judgeStart(request.memory, tenant, occupants(this.#parts.actual.all()), room);
+    return verdict.verdict === 'fits' && verdict.grantBytes === request.memory;
+  }
+
   async #ask(id: InstanceId): Promise<Answer> {
     const { actual, desired } = this.#parts;
-    const room = await this.#room(id);
+    const room = await this.#room(actual.get(id)?.spec.tenant);
     const tracked = actual.get(id);
     if (tracked?.life.phase !== 'waiting') return { admitted: true };
     if (room === undefined) return { admitted: false, error: unreachable(), final: false };
@@ -95,11 +104,10 @@ export class Admission {
   }
 
   /** Undefined while the unit was never reached. */
-  async #room(id: InstanceId): Promise<Room | undefined> {
-    const { link, measures, desired, actual, tuning } = this.#parts;
+  async #room(tenant: TenantId | undefined): Promise<Room | undefined> {
+    const { link, measures, desired, tuning } = this.#parts;
     if (link.hello === null) return undefined;
     const sample = await measures.sample(hostFigureMaxAgeMs).catch(() => measures.last);
-    const tenant = actual.get(id)?.spec.tenant;
     return {
       capacityBytes: link.hello.capacity.memory,
       oversubscription: tuning.oversubscription,

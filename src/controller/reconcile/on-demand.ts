@@ -1,5 +1,5 @@
-// Instances for functions, when a gateway has requests and nobody to serve them. Owns joining of simultaneous needs
-// and the bounds on how many; how one is started is ./starter.ts.
+// Instances for functions, when a gateway has requests and nobody to serve them, or is about to. Owns joining of simultaneous
+// needs and the bounds on how many; how one is started is ./starter.ts.
 import { cpus } from 'node:os';
 import { concurrencyCap, instancesToStart } from '../../allocator/scale.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -54,26 +54,47 @@ export class OnDemand {
         'Use the newest route.',
       );
     }
-    const name = `${need.workload} ${need.generation}`;
-    const starts = this.#starts.get(name) ?? new Set();
-    this.#starts.set(name, starts);
+    const starts = this.#startsOf(workload);
     if (this.#mayStart(workload, need.waiting, starts.size)) {
-      const { usable } = this.#starter.start(workload, need.deadlineMs);
-      starts.add(usable);
-      const ended = (): void => {
-        starts.delete(usable);
-        if (starts.size === 0 && this.#starts.get(name) === starts) this.#starts.delete(name);
-      };
-      usable.then(ended, ended);
-      return this.#before(need.deadlineMs, usable, workload);
+      return this.#before(need.deadlineMs, this.#start(workload, need.deadlineMs), workload);
     }
     if (starts.size > 0) return this.#before(need.deadlineMs, Promise.race(starts), workload);
-    this.#starts.delete(name);
     throw new BellowsError(
       'LimitReached',
       `${workload.key} runs as many instances as its concurrency allows.`,
       "Raise its reserved concurrency or the tenant's concurrency limit, or call it less often.",
     );
+  }
+
+  /**
+   * Starts one that nobody waits for yet; who needs one meanwhile waits for it. Resolves with undefined when there is no
+   * room without anybody's loss, or it may have no more. @throws BellowsError as {@link acquire}
+   */
+  async startAhead(workload: FunctionWorkload): Promise<InstanceId | undefined> {
+    if (!(await this.#starter.hasRoom(workload))) return undefined;
+    const starting = this.#startsOf(workload).size;
+    // Somebody else's, or a newer deployment's, in the time that was needed to look.
+    const isCurrent = this.#desired.workload(workload.key)?.generation === workload.generation;
+    if (!isCurrent || starting > 0 || !this.#mayStart(workload, 1, starting)) return undefined;
+    return this.#start(workload, this.#clock.nowMs());
+  }
+
+  #startsOf({ key, generation }: FunctionWorkload): ReadonlySet<Promise<InstanceId>> {
+    return this.#starts.get(`${key} ${generation}`) ?? new Set();
+  }
+
+  #start(workload: FunctionWorkload, deadlineMs: number): Promise<InstanceId> {
+    const name = `${workload.key} ${workload.generation}`;
+    const starts = this.#starts.get(name) ?? new Set();
+    this.#starts.set(name, starts);
+    const { usable } = this.#starter.start(workload, deadlineMs);
+    starts.add(usable);
+    const ended = (): void => {
+      starts.delete(usable);
+      if (starts.size === 0 && this.#starts.get(name) === starts) this.#starts.delete(name);
+    };
+    usable.then(ended, ended);
+    return usable;
   }
 
   #mayStart(workload: FunctionWorkload, waiting: number, starting: number): boolean {

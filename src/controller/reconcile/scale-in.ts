@@ -1,14 +1,15 @@
 // Ends functions' instances that nothing has used for long. Owns what is known of their use, from the gateways' reports;
-// the rule is src/allocator/scale.ts.
-import { instancesToEnd } from '../../allocator/scale.ts';
+// for how long is ./keeping.ts.
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Tuning } from '../config.ts';
+import type { CallTimes } from '../demand/call-times.ts';
 import type { Traffic } from '../routes/server.ts';
 import type { ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
+import { mayEnd } from './keeping.ts';
 import type { Stopper } from './stopper.ts';
 
 /** Gateways report traffic every second while there is any: an older report says nothing of now. */
@@ -18,6 +19,7 @@ export interface ScaleInParts {
   readonly desired: DesiredState;
   readonly actual: ActualState;
   readonly stopper: Stopper;
+  readonly callTimes: CallTimes;
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: Tuning;
@@ -61,26 +63,32 @@ export class ScaleIn {
   }
 
   #endIdle(workload: Workload): void {
-    const { actual, clock, stopper, log, tuning } = this.#parts;
+    const { actual, callTimes, clock, tuning } = this.#parts;
     const nowMs = clock.nowMs();
     const serving = actual.ofWorkload(workload.key).filter(({ life }) => life.phase === 'serving');
+    // Who was used last is used next.
     const idle = serving
       .filter((tracked) => tracked.idle)
-      .map(({ spec, lastUsedMs }) => ({ id: spec.id, idleSinceMs: lastUsedMs }))
-      .sort((a, b) => a.idleSinceMs - b.idleSinceMs);
+      .sort((a, b) => b.lastUsedMs - a.lastUsedMs || (a.spec.id < b.spec.id ? -1 : 1));
     const report = this.#busy.get(workload.key);
-    const busy = report !== undefined && nowMs - report.atMs <= trafficFreshMs ? report.instances : 0;
+    const reported = report !== undefined && nowMs - report.atMs <= trafficFreshMs ? report.instances : 0;
+    const busy = Math.max(reported, serving.length - idle.length);
+    const policy = { nowMs, keepAliveMs: tuning.keepAliveMs, isFixed: tuning.isKeepAliveFixed };
     // Some that are noted as idle may be in use again: the most recently used ones.
-    const surelyIdle = idle.slice(
-      0,
-      Math.max(0, serving.length - Math.max(busy, serving.length - idle.length)),
-    );
-    for (const id of instancesToEnd(surelyIdle, { nowMs, keepAliveMs: tuning.keepAliveMs, surplus: 0 })) {
-      stopper
-        .retire(id, 'it was idle for long')
-        .catch((thrown: unknown) =>
-          log.error({ err: thrown, instance: id }, 'an idle instance could not be retired'),
-        );
+    const maybeIdle = idle.length + busy - serving.length;
+    for (const [at, { spec, lastUsedMs }] of idle.slice(maybeIdle).entries()) {
+      const depth = busy + at + 1;
+      const expectation = callTimes.expectation(workload.key, depth);
+      if (mayEnd({ idleSinceMs: lastUsedMs, depth }, expectation, policy)) this.#end(spec.id);
     }
+  }
+
+  #end(id: InstanceId): void {
+    const { stopper, log } = this.#parts;
+    stopper
+      .retire(id, 'it was idle for long')
+      .catch((thrown: unknown) =>
+        log.error({ err: thrown, instance: id }, 'an idle instance could not be retired'),
+      );
   }
 }

@@ -32,6 +32,11 @@ export class Starter {
     return this.#pending.has(id);
   }
 
+  /** Whether one more would have all that it asks for at once, without anybody's loss. */
+  hasRoom(workload: Workload): Promise<boolean> {
+    return this.#admission.hasRoom(workload);
+  }
+
   /**
    * Counted as starting from now on; `usable` resolves when it serves.
    * It rejects with StartFailed (the message is JSON of Lambda's payload), LimitReached, NoRoom or Conflict (stopped meanwhile).

@@ -4,6 +4,7 @@
 //   workload/TENANT/NAME  WorkloadRecord
 //   meta/uid              the next user number to give out
 //   unit/ID               UnitHandle
+//   memory/TENANT/NAME    StoredMemory: what is known of a workload's demand (../demand)
 //   async/REQUEST         QueuedEvent
 //   event/SEQUENCE        AuditEvent
 import type { TenantId, UnitId, WorkloadKey } from '../../base/ids.ts';
@@ -28,6 +29,8 @@ export const keys = {
   workload: (key: WorkloadKey): string => `workload/${key}`,
   nextUid: 'meta/uid',
   unit: (id: UnitId): string => `unit/${id}`,
+  memories: 'memory/',
+  memory: (key: WorkloadKey): string => `memory/${key}`,
   queue: 'async/',
   queued: (requestId: string): string => `async/${requestId}`,
   events: 'event/',
