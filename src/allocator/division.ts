@@ -1,11 +1,11 @@
-// One resource of a plan, divided: the same as `divide` of grants.ts, but of 10,000 instances only those are looked at one by one
+// A plan's resources, divided: the same as `divide` of grants.ts, but of 10,000 instances only those are looked at one by one
 // whose tenant is short, and nobody's demand is asked for while there is room. Part of plan-change.ts. Pure.
 import type { ResourceKind } from '../model/resources.ts';
 import { lendingByCredit } from './credits/lend.ts';
 import { fairShare, type Claim } from './fair-share.ts';
-import { minimumOf } from './feasibility.ts';
-import { demandedBy, dividedShares, divideShare, grantable, type InstanceClaim } from './grants.ts';
-import type { Member, PlanGroups, TenantGroup } from './plan-groups.ts';
+import { demandedBy, dividedShares, grantable } from './grants.ts';
+import { columnsOf, type Column } from './plan-columns.ts';
+import type { PlanGroups, TenantGroup } from './plan-groups.ts';
 import type { InstanceState, PlanInput } from './plan-input.ts';
 
 /** What tenants have in all, by their places in the groups, and each instance, by its place in the input. */
@@ -16,72 +16,57 @@ export interface Division {
   readonly undemanded: Float64Array;
 }
 
-export function divideOne(input: PlanInput, groups: PlanGroups, resource: ResourceKind): Division {
+export type Divided = Readonly<Record<ResourceKind, Division>>;
+
+export function divideAll(input: PlanInput, groups: PlanGroups): Divided {
+  const { memory, cpu, storage, bandwidth } = columnsOf(input, groups);
+  return {
+    memory: divideOne(input, groups, 'memory', memory),
+    cpu: divideOne(input, groups, 'cpu', cpu),
+    storage: divideOne(input, groups, 'storage', storage),
+    bandwidth: divideOne(input, groups, 'bandwidth', bandwidth),
+  };
+}
+
+function divideOne(input: PlanInput, groups: PlanGroups, resource: ResourceKind, column: Column): Division {
   const { capacity, oversubscription, demandOf } = input;
   const { tenants } = groups;
   const room = grantable(capacity[resource], oversubscription[resource]);
-  const asked = tenants.map((group) => claimOf(group, resource));
+  const asked = tenants.map((group) => claimOf(group, resource, column));
   const ifAllDemanded = fairShare(room, asked);
-  if (demandOf === undefined) return undemanding(input, groups, resource, asked, ifAllDemanded);
-  const amounts = new Float64Array(input.instances.length);
-  const undemanded = new Float64Array(input.instances.length);
-  let given = 0;
-  for (const share of ifAllDemanded) given += share;
-  const wants = new Demands(demandOf, resource);
+  const undemanded = within(groups, column, asked, ifAllDemanded, (share, group) =>
+    fairShare(share, askedIn(group, column)),
+  );
+  const isAnyShort = asked.some(({ demand }, place) => (ifAllDemanded[place] ?? 0) < demand);
+  if (demandOf === undefined || !isAnyShort)
+    return { shares: ifAllDemanded, amounts: undemanded, undemanded };
+  const demands = new Demands(demandOf, input.instances, groups.order, resource, column);
   // Where the tenants' own limits alone stand against somebody, no tenant has anything that another one could use.
-  const isRoomShort = given >= room;
-  const shares = isRoomShort ? sharesByDemand(input, groups, room, asked, wants) : ifAllDemanded;
-  let differs = false;
-  for (const { place, members } of tenants) {
-    const most = asked[place]?.demand ?? 0;
-    const share = shares[place] ?? 0;
-    const ifAll = ifAllDemanded[place] ?? 0;
-    if (share >= most && ifAll >= most) {
-      for (const { instance, index } of members)
-        undemanded[index] = amounts[index] = instance.wanted[resource];
-      continue;
-    }
-    differs = true;
-    const claims = members.map(({ instance }) => claimOfInstance(instance, resource));
-    put(undemanded, members, divideShare(ifAll, claims));
-    if (share >= most) {
-      for (const { instance, index } of members) amounts[index] = instance.wanted[resource];
-      continue;
-    }
-    const demanding = members.map(({ instance }, at) => ({
-      ...(claims[at] as InstanceClaim),
-      demand: wants.of(instance),
-    }));
-    put(amounts, members, divideShare(share, demanding));
-  }
-  return { shares, amounts, undemanded: differs ? undemanded : amounts };
+  const isRoomShort = sum(ifAllDemanded) >= room;
+  const shares = isRoomShort ? sharesByDemand(input, groups, room, asked, demands) : ifAllDemanded;
+  const amounts = within(groups, column, asked, shares, (share, group) =>
+    dividedShares(share, demands.in(group), askedIn(group, column)),
+  );
+  return { shares, amounts, undemanded };
 }
 
-/** Everybody demands what it asks for. */
-function undemanding(
-  { instances }: PlanInput,
-  { tenants }: PlanGroups,
-  resource: ResourceKind,
+/** What each tenant has among its instances: all that they ask for, or what `divide` makes of less than that. */
+function within(
+  { tenants, order }: PlanGroups,
+  { wanted }: Column,
   asked: readonly Claim[],
   shares: readonly number[],
-): Division {
-  const amounts = new Float64Array(instances.length);
-  for (const { place, members } of tenants) {
+  divide: (share: number, group: TenantGroup) => readonly number[],
+): Float64Array {
+  const amounts = new Float64Array(order.length);
+  for (const group of tenants) {
+    const { place, from, to } = group;
     const share = shares[place] ?? 0;
-    if (share >= (asked[place]?.demand ?? 0)) {
-      for (const { instance, index } of members) amounts[index] = instance.wanted[resource];
-      continue;
-    }
-    put(
-      amounts,
-      members,
-      divideShare(
-        share,
-        members.map(({ instance }) => claimOfInstance(instance, resource)),
-      ),
-    );
+    const divided = share < (asked[place]?.demand ?? 0) ? divide(share, group) : undefined;
+    for (let at = from; at < to; at += 1)
+      amounts[order[at] ?? 0] = (divided === undefined ? wanted[at] : divided[at - from]) ?? 0;
   }
-  return { shares, amounts, undemanded: amounts };
+  return amounts;
 }
 
 function sharesByDemand(
@@ -89,11 +74,11 @@ function sharesByDemand(
   { tenants }: PlanGroups,
   room: number,
   asked: readonly Claim[],
-  wants: Demands,
+  demands: Demands,
 ): readonly number[] {
   const demanded = tenants.map((group, at): Claim => ({
     ...(asked[at] as Claim),
-    demand: wants.ofTenant(group),
+    demand: demands.ofTenant(group),
   }));
   const lend =
     balances === undefined
@@ -109,58 +94,80 @@ function sharesByDemand(
 /** What instances demand of one resource, asked for once. */
 class Demands {
   readonly #demandOf: NonNullable<PlanInput['demandOf']>;
+  readonly #instances: readonly InstanceState[];
+  readonly #order: Uint32Array;
   readonly #resource: ResourceKind;
-  readonly #known = new Map<InstanceState, number>();
+  readonly #column: Column;
+  /** In the order of the column; NaN for whom nobody asked yet. */
+  readonly #known: Float64Array;
 
-  constructor(demandOf: NonNullable<PlanInput['demandOf']>, resource: ResourceKind) {
+  constructor(
+    demandOf: NonNullable<PlanInput['demandOf']>,
+    instances: readonly InstanceState[],
+    order: Uint32Array,
+    resource: ResourceKind,
+    column: Column,
+  ) {
     this.#demandOf = demandOf;
+    this.#instances = instances;
+    this.#order = order;
     this.#resource = resource;
+    this.#column = column;
+    this.#known = new Float64Array(order.length).fill(Number.NaN);
   }
 
-  of(instance: InstanceState): number {
-    let demand = this.#known.get(instance);
-    if (demand === undefined) {
-      demand = demandedBy({
-        request: instance.wanted[this.#resource],
-        demand: this.#demandOf(instance)[this.#resource] ?? instance.wanted[this.#resource],
-        floor: floorOf(instance, this.#resource),
-      });
-      this.#known.set(instance, demand);
-    }
-    return demand;
+  in({ from, to }: TenantGroup): Claim[] {
+    const claims: Claim[] = [];
+    for (let at = from; at < to; at += 1) claims.push({ ...askedAt(at, this.#column), demand: this.#at(at) });
+    return claims;
   }
 
-  ofTenant({ members }: TenantGroup): number {
+  ofTenant({ from, to }: TenantGroup): number {
     let demand = 0;
-    for (const { instance } of members) demand += this.of(instance);
+    for (let at = from; at < to; at += 1) demand += this.#at(at);
     return demand;
+  }
+
+  #at(at: number): number {
+    const known = this.#known[at] ?? Number.NaN;
+    if (!Number.isNaN(known)) return known;
+    const instance = this.#instances[this.#order[at] ?? 0];
+    const { demand: request, floor } = askedAt(at, this.#column);
+    const demand = instance && this.#demandOf(instance)[this.#resource];
+    return (this.#known[at] = demandedBy({ request, demand: demand ?? request, floor }));
   }
 }
 
-function claimOf({ state, members }: TenantGroup, resource: ResourceKind): Claim {
+/** A tenant's instances together. */
+function claimOf(
+  { state, from, to }: TenantGroup,
+  resource: ResourceKind,
+  { wanted, floors }: Column,
+): Claim {
   let demand = 0;
   let floor = 0;
-  for (const { instance } of members) {
-    const wanted = instance.wanted[resource];
-    demand += wanted;
-    floor += Math.min(floorOf(instance, resource), wanted);
+  for (let at = from; at < to; at += 1) {
+    const own = wanted[at] ?? 0;
+    demand += own;
+    floor += Math.min(floors[at] ?? 0, own);
   }
   const limit = state.wantedLimits[resource] ?? Number.POSITIVE_INFINITY;
   return { demand, floor, limit, weight: state.weight };
 }
 
-function claimOfInstance(instance: InstanceState, resource: ResourceKind): InstanceClaim {
-  return { id: instance.id, request: instance.wanted[resource], floor: floorOf(instance, resource) };
+function askedIn({ from, to }: TenantGroup, column: Column): Claim[] {
+  const claims: Claim[] = [];
+  for (let at = from; at < to; at += 1) claims.push(askedAt(at, column));
+  return claims;
 }
 
-function floorOf({ inUse }: InstanceState, resource: ResourceKind): number {
-  return Math.max(minimumOf[resource], inUse[resource] ?? 0);
+function askedAt(at: number, { wanted, floors }: Column): Claim {
+  const request = wanted[at] ?? 0;
+  return { demand: request, floor: floors[at] ?? 0, limit: request, weight: 1 };
 }
 
-function put(amounts: Float64Array, members: readonly Member[], values: readonly number[]): void {
-  let at = 0;
-  for (const { index } of members) {
-    amounts[index] = values[at] ?? 0;
-    at += 1;
-  }
+function sum(amounts: readonly number[]): number {
+  let total = 0;
+  for (const amount of amounts) total += amount;
+  return total;
 }

@@ -4,7 +4,7 @@ import { minMillicores } from '../base/quantity.ts';
 import type { ResourceChange, TenantChange } from '../model/change.ts';
 import { formatResource, resourceKinds, type ResourceKind } from '../model/resources.ts';
 import { minInstanceMemory } from '../model/workload.ts';
-import { groupsOf, siblingsOf, type PlanGroups, type Siblings } from './plan-groups.ts';
+import { groupsOf, siblingsOf, type PlanGroups, type Siblings, type TenantGroup } from './plan-groups.ts';
 import type { InstanceState, PlanInput, PlannedInstanceChange, TenantState } from './plan-input.ts';
 
 /** The least one instance can run with. */
@@ -26,7 +26,7 @@ export function findInfeasible(input: PlanInput, groups = groupsOf(input)): Infe
   const tenants = input.tenants
     .filter(({ limits, wantedLimits }) => limits !== wantedLimits)
     .map((state): TenantChange => {
-      const instances = groups.ofTenant.get(state.tenant)?.members.length ?? 0;
+      const instances = sizeOf(groups.ofTenant.get(state.tenant));
       const changes = resourceKinds.flatMap((resource) => {
         const reason = limitReason(state, instances, resource);
         return reason === ''
@@ -113,7 +113,7 @@ function requestReason(
       ` ${formatResource(resource, limit)}. Raise the limit first, or ask for less.`
     );
   }
-  const all = group?.members.length ?? 0;
+  const all = sizeOf(group);
   if (all * minimum > limit) {
     return (
       `Tenant ${instance.tenant}'s ${resource} limit of ${formatResource(resource, limit)} has no room for ${count(all)}:` +
@@ -121,6 +121,10 @@ function requestReason(
     );
   }
   return '';
+}
+
+function sizeOf(group: TenantGroup | undefined): number {
+  return group === undefined ? 0 : group.to - group.from;
 }
 
 function count(instances: number): string {

@@ -5,7 +5,7 @@ import type { InstanceId, TenantId } from '../base/ids.ts';
 import type { Bytes } from '../base/quantity.ts';
 import { worstStatus, type ChangeStatus, type ResourceChange, type TenantChange } from '../model/change.ts';
 import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../model/resources.ts';
-import { divideOne, type Division } from './division.ts';
+import { divideAll, type Divided, type Division } from './division.ts';
 import { findInfeasible } from './feasibility.ts';
 import { groupsOf, type PlanGroups } from './plan-groups.ts';
 import type { InstanceState, PlanInput, PlannedInstanceChange, TenantState } from './plan-input.ts';
@@ -56,9 +56,7 @@ export function planChange(input: PlanInput): ChangePlan {
     const grants = new Map(input.instances.map(({ id, grant }) => [id, grant]));
     return { status: 'infeasible', ...infeasible, steps: [], grants, promised: new Map() };
   }
-  const divided = Object.fromEntries(
-    resourceKinds.map((resource) => [resource, divideOne(input, groups, resource)]),
-  ) as Readonly<Record<ResourceKind, Division>>;
+  const divided = divideAll(input, groups);
   const grants = new Map<InstanceId, Resources>();
   const promised = new Map<InstanceId, Bytes>();
   const instances: PlannedInstanceChange[] = [];
@@ -75,10 +73,8 @@ export function planChange(input: PlanInput): ChangePlan {
     .filter(({ limits, wantedLimits }) => limits !== wantedLimits)
     .map(tenantChange)
     .filter(({ changes }) => changes.length > 0);
-  const changes = [...tenants, ...instances].flatMap((owner) => owner.changes);
   return {
-    status: worstStatus(changes.map(({ status }) => status)),
-    reason: changes.find(({ reason }) => reason !== '')?.reason ?? '',
+    ...outcomeOf(tenants, instances),
     tenants,
     instances,
     steps: stepsOf(tenants, instances),
@@ -87,12 +83,26 @@ export function planChange(input: PlanInput): ChangePlan {
   };
 }
 
+/** The worst status, and the first reason. */
+function outcomeOf(
+  tenants: readonly TenantChange[],
+  instances: readonly PlannedInstanceChange[],
+): Pick<ChangePlan, 'status' | 'reason'> {
+  const statuses = new Set<ChangeStatus>();
+  let reason = '';
+  for (const owners of [tenants, instances]) {
+    for (const { changes } of owners) {
+      for (const change of changes) {
+        statuses.add(change.status);
+        if (reason === '') ({ reason } = change);
+      }
+    }
+  }
+  return { status: worstStatus(statuses), reason };
+}
+
 /** What it has now, the very same, when nothing of it changes: a plan of thousands mostly changes few. */
-function grantOf(
-  { memory, cpu, storage, bandwidth }: Readonly<Record<ResourceKind, Division>>,
-  index: number,
-  grant: Resources,
-): Resources {
+function grantOf({ memory, cpu, storage, bandwidth }: Divided, index: number, grant: Resources): Resources {
   const isKept =
     memory.amounts[index] === grant.memory &&
     cpu.amounts[index] === grant.cpu &&
@@ -137,7 +147,7 @@ function tenantChange({ tenant, limits, wantedLimits }: TenantState): TenantChan
 function instanceChange(
   { id, workload, tenant, grant, request, wanted }: InstanceState,
   granted: Resources,
-  divided: Readonly<Record<ResourceKind, Division>>,
+  divided: Divided,
   input: PlanInput,
   groups: PlanGroups,
 ): PlannedInstanceChange {
@@ -173,40 +183,40 @@ function shortageReason(
   const group = ofTenant.get(tenant);
   const limit = group?.state.wantedLimits[resource] ?? null;
   const limitBinds = limit !== null && (division.shares[group?.place ?? 0] ?? 0) >= limit;
-  const sharers = limitBinds ? (group?.members ?? []) : input.instances;
+  const sharers = limitBinds && group !== undefined ? group.to - group.from : input.instances.length;
   const scarce = limitBinds
     ? `tenant ${tenant}'s limit of ${formatResource(resource, limit)}`
     : `the unit's ${formatResource(resource, input.capacity[resource])}`;
-  return `Granted ${formatResource(resource, after)} of ${resource} for now: ${scarce} is shared by ${sharers.length} instances.`;
+  return `Granted ${formatResource(resource, after)} of ${resource} for now: ${scarce} is shared by ${sharers} instances.`;
 }
 
 /** Instances shrink, then tenants; tenants grow, then instances: no child is ever above its parent because of us. */
 function stepsOf(tenants: readonly TenantChange[], instances: readonly PlannedInstanceChange[]): Step[] {
-  const tenantSteps = tenants.flatMap(({ tenant, changes }) =>
-    changes.map(({ resource, before, after }): Step => ({
-      owner: 'tenant',
-      tenant,
-      resource,
-      before,
-      after,
-    })),
-  );
-  const instanceSteps = instances.flatMap(({ instance, tenant, changes }) =>
-    changes.map(({ resource, before, after }): Step => ({
-      owner: 'instance',
-      instance,
-      tenant,
-      resource,
-      before: before ?? 0,
-      after: after ?? 0,
-    })),
-  );
-  return [
-    ...instanceSteps.filter((step) => directionOf(step) < 0),
-    ...tenantSteps.filter((step) => directionOf(step) < 0),
-    ...tenantSteps.filter((step) => directionOf(step) > 0),
-    ...instanceSteps.filter((step) => directionOf(step) > 0),
-  ];
+  const ofTenants: Ordered = { shrink: [], grow: [] };
+  const ofInstances: Ordered = { shrink: [], grow: [] };
+  for (const { tenant, changes } of tenants) {
+    for (const { resource, before, after } of changes)
+      put({ owner: 'tenant', tenant, resource, before, after }, ofTenants);
+  }
+  for (const { instance, tenant, changes } of instances) {
+    for (const { resource, before, after } of changes)
+      put(
+        { owner: 'instance', instance, tenant, resource, before: before ?? 0, after: after ?? 0 },
+        ofInstances,
+      );
+  }
+  return [...ofInstances.shrink, ...ofTenants.shrink, ...ofTenants.grow, ...ofInstances.grow];
+}
+
+interface Ordered {
+  readonly shrink: Step[];
+  readonly grow: Step[];
+}
+
+function put(step: Step, { shrink, grow }: Ordered): void {
+  const direction = directionOf(step);
+  if (direction < 0) shrink.push(step);
+  else if (direction > 0) grow.push(step);
 }
 
 /** Below 0: frees. Above 0: claims. 0: nothing to write. */
