@@ -3,6 +3,7 @@
 import process from 'node:process';
 import type { TrimResult } from '../../protocol/instance.ts';
 import { anonymousBytes } from './memory.ts';
+import { releaseNativeHeap } from './native-heap.ts';
 import { monotonicMs } from './primordials.ts';
 
 type Collect = (options: {
@@ -33,10 +34,11 @@ export function collectAll(): void {
   collector()({ type: 'major', execution: 'sync', flavor: 'regular' });
 }
 
-/** Everything that can be given back: V8 also drops compiled code and shrinks its spaces. */
+/** Everything that can be given back: V8 also drops compiled code and shrinks its spaces, and then the C library its heap. */
 export function trim(): TrimResult {
   const beforeBytes = anonymousBytes();
   const startedMs = monotonicMs();
   collector()({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  releaseNativeHeap();
   return { beforeBytes, afterBytes: anonymousBytes(), pauseMs: monotonicMs() - startedMs };
 }
