@@ -22,6 +22,11 @@ import type { DesiredState } from './state/desired.ts';
 export type AgentHello = z.infer<typeof agentHello>;
 type Listed = ResultOf<AgentProtocol['methods']['list']>['instances'][number];
 
+type DataOf<Name extends EventOf<AgentProtocol>['event']> = Extract<
+  EventOf<AgentProtocol>,
+  { event: Name }
+>['data'];
+
 /** Before a look at the agent that failed is tried again. */
 const syncRetryMs = 200;
 
@@ -38,7 +43,9 @@ export interface AgentLinkParts {
   /** Memory has become short on the host. */
   readonly onHostPressure: (shortage: Shortage) => void;
   /** Deferred parts of a change were applied after all. */
-  readonly onApplied: (result: Extract<EventOf<AgentProtocol>, { event: 'applied' }>['data']) => void;
+  readonly onApplied: (result: DataOf<'applied'>) => void;
+  /** A lent grant was given back: what is known of the instance says so already. */
+  readonly onGivenBack: (given: DataOf<'givenBack'>) => void;
 }
 
 export class AgentLink {
@@ -189,6 +196,9 @@ export class AgentLink {
         return;
       case 'applied':
         onApplied(event.data);
+        return;
+      case 'givenBack':
+        this.#parts.onGivenBack(event.data);
         return;
       case 'unit':
         this.#parts.onUnit(event.data);

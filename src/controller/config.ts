@@ -13,6 +13,8 @@ export const controllerConfig = z.object({
   units: z.looseObject({}).optional(),
   /** The most warm processes that the agent keeps ready; 0 for none. */
   poolMaximum: z.number().int().nonnegative().optional(),
+  /** The most memory that may be granted in all, if the operator said so. */
+  memoryBytes: z.number().int().positive().optional(),
   /** Instead of the usual {@link Tuning.keepAliveMs}, and of what is learned. */
   keepAliveMs: z.number().int().positive().optional(),
 });
@@ -25,6 +27,8 @@ export interface Tuning {
    * 128 MiB stands at about 50 MiB, so that 1.5 leaves a quarter of real room at typical use.
    */
   readonly oversubscription: number;
+  /** Memory that may be granted in all, where that is to be less than `oversubscription` says; null: as much as that. */
+  readonly grantableBytes: number | null;
   /** Memory of the host that no new instance may begin to eat, whatever the grants say: the kernel needs room to reclaim in. */
   readonly hostReserveBytes: number;
   /** First pause before a crashed app starts again, and the longest: one try a minute costs nothing and is soon enough noticed. */
@@ -66,6 +70,7 @@ export const virtualStartTimeoutMs = 180_000;
 
 export const defaultTuning: Tuning = {
   oversubscription: 1.5,
+  grantableBytes: null,
   hostReserveBytes: 256 * mib,
   restartFirstMs: 1_000,
   restartLongestMs: 60_000,

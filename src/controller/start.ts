@@ -27,6 +27,7 @@ import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
 import { Reclaimer } from './reclaim.ts';
 import { Rebalancer } from './rebalance/rebalancer.ts';
+import { SteadyDemands } from './rebalance/steady-demand.ts';
 import { OnDemand } from './reconcile/on-demand.ts';
 import { Prewarmer } from './reconcile/prewarmer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
@@ -75,6 +76,7 @@ export async function startController(
   const clock = overrides.clock ?? systemClock;
   const tuning = {
     ...defaultTuning,
+    ...(config.memoryBytes === undefined ? {} : { grantableBytes: config.memoryBytes }),
     ...(config.units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
     ...(config.keepAliveMs === undefined ? {} : { keepAliveMs: config.keepAliveMs, isKeepAliveFixed: true }),
     ...(overrides.tuning?.keepAliveMs === undefined ? {} : { isKeepAliveFixed: true }),
@@ -110,15 +112,13 @@ export async function startController(
     onSynced: () => {
       pool.forget();
       reconciler.kickAll();
-      resizer
+      resizer.divider
         .reassert()
         .catch((thrown: unknown) => log.warn({ err: thrown }, 'grants could not be asserted again'));
       synced.resolve();
     },
-    onApplied: (outcome) => {
-      resizer.onApplied(outcome);
-      rebalancer.rebalance('a deferred change was applied');
-    },
+    onApplied: (outcome) => resizer.onApplied(outcome),
+    onGivenBack: ({ id, why }) => rebalancer.givenBack(id, why),
     onUnit: (event) => audit.note(unitAudit(event)),
     onHostPressure: ({ why }) => rebalancer.rebalance(why),
   });
@@ -127,6 +127,7 @@ export async function startController(
   await memories.load();
   const demands = new Demands({ desired, actual, measures, memories, clock });
   const callTimes = new CallTimes(memories, clock);
+  const steadyDemands = new SteadyDemands(demands, desired, clock);
   const stopper = new Stopper({ link, actual, gateways, clock, log, tuning });
   const starter = new Starter({
     link,
@@ -134,6 +135,10 @@ export async function startController(
     actual,
     measures,
     stopper,
+    lending: {
+      keptBytes: (id) => rebalancer.keptBytes(id),
+      roomFor: (id, leastBytes) => resizer.divider.roomFor(id, leastBytes),
+    },
     layout,
     clock,
     log,
@@ -145,13 +150,15 @@ export async function startController(
     desired,
     actual,
     measures,
+    steadyDemands,
+    balances: () => undefined,
     audit,
     clock,
     log,
     tuning,
     syncGateways: () => gateways.sync(),
   });
-  const rebalancer = new Rebalancer({ resizer });
+  const rebalancer = new Rebalancer({ divider: resizer.divider, actual, steadyDemands, clock, log });
   const pool = new WarmPool({ link, actual, clock, log, maximum: config.poolMaximum });
   const reconciler = new Reconciler({
     link,
@@ -189,6 +196,7 @@ export async function startController(
     reconciler,
     stopper,
     resizer,
+    rebalancer,
     sizes,
     publisher,
     code,
@@ -201,6 +209,7 @@ export async function startController(
     desired,
     link,
     resizer,
+    rebalancer,
     publisher,
     workloads,
     audit,
@@ -253,6 +262,7 @@ export async function startController(
       .then((sample) => {
         observer.check(sample);
         demands.onSample(sample);
+        rebalancer.tick();
         return pool.adjust(sample.host.memoryAvailableBytes);
       })
       .catch((thrown: unknown) => log.warn({ err: thrown }, 'the agent could not be measured'));
@@ -279,6 +289,7 @@ export async function startController(
     close: async () => {
       clearInterval(tick);
       queue.close();
+      rebalancer.close();
       resizer.close();
       link.close();
       await reconciler.close();

@@ -9,6 +9,7 @@ import { tenantSpecOf, type AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { ChangeOptions } from './control-plane.ts';
 import { newTenantCredentials, writeCredentials } from './credentials.ts';
+import type { Rebalancer } from './rebalance/rebalancer.ts';
 import { namedLimits } from './resize/plan-input.ts';
 import type { Resizer } from './resize/resizer.ts';
 import type { RoutePublisher } from './routes/publisher.ts';
@@ -22,6 +23,7 @@ export interface TenantsParts {
   readonly desired: DesiredState;
   readonly link: AgentLink;
   readonly resizer: Resizer;
+  readonly rebalancer: Pick<Rebalancer, 'rebalance'>;
   readonly publisher: RoutePublisher;
   readonly workloads: Workloads;
   readonly audit: AuditLog;
@@ -54,7 +56,7 @@ export class Tenants {
           weight: change.weight ?? present.weight,
         }));
         await this.#tellAgent(tenant);
-        this.#parts.resizer.rebalanceSoon();
+        this.#parts.rebalancer.rebalance(`${id} weighs otherwise`);
       }
       if (change.limits !== undefined) {
         const transaction = await this.setLimits(id, change.limits, { plan: false, waitMs: 0 });

@@ -14,6 +14,7 @@ import { deployedWorkload, revised, updatedFunction } from './deployment.ts';
 import { checkEnv } from './env.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
 import type { Stopper } from './reconcile/stopper.ts';
+import type { Rebalancer } from './rebalance/rebalancer.ts';
 import type { Resizer } from './resize/resizer.ts';
 import type { WorkloadSizes } from './resize/workload-sizes.ts';
 import type { RoutePublisher } from './routes/publisher.ts';
@@ -28,6 +29,7 @@ export interface WorkloadsParts {
   readonly reconciler: Reconciler;
   readonly stopper: Stopper;
   readonly resizer: Resizer;
+  readonly rebalancer: Pick<Rebalancer, 'rebalance'>;
   readonly sizes: WorkloadSizes;
   readonly publisher: RoutePublisher;
   readonly code: CodeStore;
@@ -171,7 +173,7 @@ export class Workloads {
   }
 
   async #putInPlace(workload: Workload, present: Workload | undefined): Promise<Workload> {
-    const { desired, reconciler, resizer } = this.#parts;
+    const { desired, reconciler, rebalancer } = this.#parts;
     const { key, generation } = workload;
     reconciler.resetBackoff(key);
     const serves = present?.kind === 'app' && present.generation === generation;
@@ -187,7 +189,7 @@ export class Workloads {
       await deployed;
     }
     // What runs on may ask for other amounts now.
-    resizer.rebalanceSoon();
+    rebalancer.rebalance(`${key} was deployed`);
     return workload;
   }
 

@@ -4,12 +4,14 @@ import type { Clock } from '../../base/clock.ts';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Bytes } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { AgentLink } from '../agent-link.ts';
-import { judgeStart, type Occupant, type Room, type Verdict } from '../capacity.ts';
+import { judgeStart, leastToStart, type Occupant, type Room, type Verdict } from '../capacity.ts';
 import type { Tuning } from '../config.ts';
 import type { Measures } from '../measures.ts';
+import { memoryRoom } from '../memory-room.ts';
 import { KeyedQueue } from '../serial.ts';
 import { promisedMemory, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
@@ -26,6 +28,13 @@ export interface AdmissionParts {
   readonly actual: ActualState;
   readonly measures: Measures;
   readonly stopper: Stopper;
+  /** What others do not demand. */
+  readonly lending: {
+    /** What lending leaves an instance. */
+    readonly keptBytes: (id: InstanceId) => number;
+    /** See `Divider.roomFor` in ../resize/divider.ts. */
+    readonly roomFor: (id: InstanceId, leastBytes: number) => Promise<Resources | null>;
+  };
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: Tuning;
@@ -63,12 +72,18 @@ export class Admission {
   async hasRoom({ tenant, request }: Workload): Promise<boolean> {
     const room = await this.#room(tenant);
     if (room === undefined) return false;
-    const verdict = judgeStart(request.memory, tenant, occupants(this.#parts.actual.all()), room);
+    const verdict = judgeStart(
+      request.memory,
+      tenant,
+      occupants(this.#parts.actual.all()),
+      room,
+      ({ memoryBytes }) => memoryBytes,
+    );
     return verdict.verdict === 'fits' && verdict.grantBytes === request.memory;
   }
 
   async #ask(id: InstanceId): Promise<Answer> {
-    const { actual, desired } = this.#parts;
+    const { actual, desired, lending } = this.#parts;
     const room = await this.#room(actual.get(id)?.spec.tenant);
     const tracked = actual.get(id);
     if (tracked?.life.phase !== 'waiting') return { admitted: true };
@@ -77,18 +92,32 @@ export class Admission {
     const record = desired.record(spec.workload);
     const workload = record?.candidate?.generation === spec.generation ? record.candidate : record?.current;
     const request = workload?.request ?? spec.grant;
-    const verdict = judgeStart(request.memory, spec.tenant, occupants(actual.all()), room);
+    const verdict = judgeStart(request.memory, spec.tenant, occupants(actual.all()), room, ({ id: other }) =>
+      lending.keptBytes(other),
+    );
     if (verdict.verdict === 'fits') {
-      const grant = { ...request, memory: verdict.grantBytes as Bytes };
-      actual.set({
-        ...tracked,
-        spec: { ...spec, grant },
-        life: { phase: 'starting', known: null, unanswered: false, reachable: null },
-      });
+      this.#admit(tracked, { ...request, memory: verdict.grantBytes as Bytes });
       return { admitted: true };
+    }
+    if (verdict.verdict === 'afterLending') {
+      const grant = await lending.roomFor(id, leastToStart(request.memory));
+      const present = actual.get(id);
+      if (present?.life.phase !== 'waiting') return { admitted: true };
+      if (grant !== null) {
+        this.#admit(present, grant);
+        return { admitted: true };
+      }
     }
     if (verdict.verdict === 'afterEnding') this.#end(verdict.ids);
     return { admitted: false, error: refusal(tracked, verdict), final: verdict.verdict === 'never' };
+  }
+
+  #admit(tracked: Tracked, grant: Resources): void {
+    this.#parts.actual.set({
+      ...tracked,
+      spec: { ...tracked.spec, grant },
+      life: { phase: 'starting', known: null, unanswered: false, reachable: null },
+    });
   }
 
   /** Not waited for here: what turns out to be in use ends when it is done, and others may ask for room meanwhile. */
@@ -109,8 +138,7 @@ export class Admission {
     if (link.hello === null) return undefined;
     const sample = await measures.sample(hostFigureMaxAgeMs).catch(() => measures.last);
     return {
-      capacityBytes: link.hello.capacity.memory,
-      oversubscription: tuning.oversubscription,
+      ...memoryRoom(link.hello.capacity.memory, tuning),
       hostAvailableBytes: sample?.host.memoryAvailableBytes ?? null,
       hostReserveBytes: tuning.hostReserveBytes,
       tenantLimitBytes: (tenant === undefined ? undefined : desired.tenant(tenant)?.limits.memory) ?? null,
@@ -127,6 +155,12 @@ function unreachable(): BellowsError {
 }
 
 function refusal({ spec }: Tracked, verdict: Exclude<Verdict, { verdict: 'fits' }>): BellowsError {
+  if (verdict.verdict === 'afterLending')
+    return new BellowsError(
+      'NoRoom',
+      `${spec.workload} waits for memory that others do not need now.`,
+      'Try again.',
+    );
   if (verdict.verdict === 'afterEnding')
     return new BellowsError('NoRoom', `${spec.workload} waits for idle instances to end.`, 'Try again.');
   const solve =

@@ -4,6 +4,7 @@ import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { PartialResources, Resources } from '../../model/resources.ts';
 import type { Tenant, TenantLimits } from '../../model/tenant.ts';
 import type { Workload } from '../../model/workload.ts';
+import { noResources } from '../../units/no-resources.ts';
 import { knownOf, type Tracked } from '../state/actual.ts';
 import type { WorkloadRecord } from '../state/records.ts';
 
@@ -23,6 +24,11 @@ export interface Present {
   readonly record: (key: WorkloadKey) => WorkloadRecord | undefined;
   readonly workingSet: (id: InstanceId) => number | undefined;
   readonly stored: (id: InstanceId) => number | undefined;
+  /** See `PlanInput.demandOf`. @param request what it is to ask for */
+  readonly demandOf: (tracked: Tracked, request: Resources) => PartialResources;
+  readonly balances: PlanInput['balances'];
+  /** Those among the waiting that are to have their share of what the plan divides. */
+  readonly coming: ReadonlySet<InstanceId>;
 }
 
 function resourceLimits({ limits }: Pick<Tenant, 'limits'>): ResourceLimits {
@@ -46,26 +52,35 @@ export function planInput(present: Present, wish: Wish): PlanInput {
     };
   });
   const ids = new Set(tenants.map(({ tenant }) => tenant));
-  const instances = present.instances
-    .filter(({ spec, life }) => ids.has(spec.tenant) && life.phase !== 'waiting' && life.phase !== 'stopping')
-    .map((tracked): InstanceState => {
-      const { spec } = tracked;
-      const request = requestOf(present.record(spec.workload), tracked);
-      return {
-        id: spec.id,
-        workload: spec.workload,
-        tenant: spec.tenant,
-        grant: knownOf(tracked)?.info.grant ?? spec.grant,
-        request,
-        wanted: wish.request?.workload === spec.workload ? withChange(request, wish.request.wanted) : request,
-        inUse: inUse(present.workingSet(spec.id), present.stored(spec.id)),
-      };
+  const tracked = new Map<InstanceId, Tracked>();
+  const instances: InstanceState[] = [];
+  for (const each of present.instances) {
+    const { spec, life } = each;
+    const isComing = life.phase === 'waiting' && present.coming.has(spec.id);
+    if (!ids.has(spec.tenant) || life.phase === 'stopping' || (life.phase === 'waiting' && !isComing))
+      continue;
+    tracked.set(spec.id, each);
+    const request = requestOf(present.record(spec.workload), each);
+    instances.push({
+      id: spec.id,
+      workload: spec.workload,
+      tenant: spec.tenant,
+      grant: isComing ? noResources : (knownOf(each)?.info.grant ?? spec.grant),
+      request,
+      wanted: wish.request?.workload === spec.workload ? withChange(request, wish.request.wanted) : request,
+      inUse: inUse(present.workingSet(spec.id), present.stored(spec.id)),
     });
+  }
   return {
     capacity: measuredCapacity(present.capacity),
     oversubscription: oversubscription(present.memoryOversubscription),
     tenants,
     instances,
+    demandOf: ({ id, wanted }) => {
+      const own = tracked.get(id);
+      return own === undefined ? {} : present.demandOf(own, wanted);
+    },
+    ...(present.balances === undefined ? {} : { balances: present.balances }),
   };
 }
 
@@ -76,12 +91,11 @@ export function phantoms(
   wanted: Resources,
   count: number,
 ): InstanceState[] {
-  const nothing = { memory: 0, cpu: 0, storage: 0, bandwidth: 0 } as Resources;
   return Array.from({ length: count }, (_, index) => ({
     id: `${workload.key}#${index}` as InstanceId,
     workload: workload.key,
     tenant: workload.tenant,
-    grant: nothing,
+    grant: noResources,
     request,
     wanted,
     inUse: {},

@@ -14,7 +14,7 @@ import type { InstanceChange, Transaction } from '../../model/change.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
-import { tenantSpecOf, type AgentLink } from '../agent-link.ts';
+import type { AgentLink } from '../agent-link.ts';
 import type { AuditInput, AuditLog } from '../audit.ts';
 import type { Tuning } from '../config.ts';
 import type { ChangeOptions } from '../control-plane.ts';
@@ -22,14 +22,15 @@ import type { Measures } from '../measures.ts';
 import { KeyedQueue } from '../serial.ts';
 import { knownOf, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
+import { Divider } from './divider.ts';
 import { EnforcedLimits } from './enforced-limits.ts';
 import type { Wish } from './plan-input.ts';
-import { Planner } from './planner.ts';
+import { Planner, type PlannerParts } from './planner.ts';
 import { concerns, reportedOutcome, reportedPlan, reportOn, type Report } from './report.ts';
 import { StopWatch } from './stop-watch.ts';
 import { startedOutcome, withStarting } from './starting.ts';
 import { appliedTransaction, plannedTransaction, type AgentOutcome } from './transaction.ts';
-import { UnitRequests } from './unit-requests.ts';
+import { grantOf, UnitRequests } from './unit-requests.ts';
 import { partsOf, sentenceOf } from './wording.ts';
 
 export interface ResizerParts {
@@ -37,6 +38,8 @@ export interface ResizerParts {
   readonly desired: DesiredState;
   readonly actual: ActualState;
   readonly measures: Measures;
+  readonly steadyDemands: PlannerParts['steadyDemands'];
+  readonly balances: PlannerParts['balances'];
   readonly audit: AuditLog;
   readonly clock: Clock;
   readonly log: Logger;
@@ -67,23 +70,27 @@ interface Begun {
 }
 
 export class Resizer {
+  readonly divider: Divider;
   readonly #parts: ResizerParts;
   readonly #planner: Planner;
   readonly #requests: UnitRequests;
   readonly #enforced = new EnforcedLimits();
   /** Plans are made from the outcome of those before; applying in the unit may take long and does not hold up the next. */
   readonly #planning = new KeyedQueue<'plan'>();
-  #rebalancing: NodeJS.Immediate | undefined;
   #closed = false;
 
   constructor(parts: ResizerParts) {
     this.#parts = parts;
     this.#planner = new Planner(parts, this.#enforced.all);
     this.#requests = new UnitRequests(parts, this.#enforced);
+    this.divider = new Divider({
+      ...parts,
+      planner: this.#planner,
+      requests: this.#requests,
+      planning: this.#planning,
+    });
     parts.actual.onChange((change) => {
       if (change.type === 'gone') this.#requests.forget(change.tracked.spec.id);
-      const moved = change.type === 'gone' || change.before?.life.phase !== change.tracked.life.phase;
-      if (moved) this.rebalanceSoon();
     });
   }
 
@@ -93,7 +100,9 @@ export class Resizer {
     const watch = new StopWatch(clock);
     const id = newTransactionId();
     // What is in use weighs only where somebody gets less than is asked for; reading it takes longer than a resize.
-    if (options.plan || this.#planner.isScarce(wish)) await measures.sample().catch(() => undefined);
+    const short = this.#planner.shortage(wish);
+    if (short !== 'nothing' && !options.plan) this.divider.noteShortage();
+    if (options.plan || short === 'space') await measures.sample().catch(() => undefined);
     const begun = await this.#begin(change, watch);
     const { plan, report, starting } = begun;
     if (begun.outcome === undefined) {
@@ -127,21 +136,6 @@ export class Resizer {
     return this.#planner.infeasibleReason(workload, previous, wanted, count);
   }
 
-  /** Divides anew after instances came or went, once per turn. */
-  rebalanceSoon(): void {
-    if (this.#closed) return;
-    this.#rebalancing ??= setImmediate(() => {
-      this.#rebalancing = undefined;
-      void this.#rebalanceOrLog(false);
-    });
-  }
-
-  /** After the agent came back: tells it again what is wanted of everything that it may have forgotten. */
-  reassert(): Promise<void> {
-    this.#requests.forgetAll();
-    return this.#rebalance(true);
-  }
-
   /** The agent applied parts that had been deferred. */
   onApplied(outcome: AgentOutcome): void {
     this.#enforced.note(outcome.tenants);
@@ -171,8 +165,8 @@ export class Resizer {
   }
 
   close(): void {
+    this.divider.close();
     this.#closed = true;
-    clearImmediate(this.#rebalancing);
   }
 
   /** Plans, and when it is to be done, stores and asks the unit side by side; resolves when it is stored. */
@@ -202,7 +196,13 @@ export class Resizer {
         return { plan, report, starting, outcome };
       });
     } catch (thrown) {
-      if (!isStored) await this.#rebalanceOrLog(true);
+      if (!isStored) {
+        await this.divider
+          .divideAll('a change could not be stored')
+          .catch((failure: unknown) =>
+            this.#parts.log.warn({ err: failure }, 'grants could not be divided anew'),
+          );
+      }
       throw thrown;
     }
   }
@@ -219,11 +219,8 @@ export class Resizer {
     const ids = starting.filter((id) => actual.get(id) !== undefined && !this.#isStarting(id));
     if (ids.length === 0 || this.#closed) return [];
     const { outcome } = await this.#planning.run('plan', async () => {
-      const { grants } = this.#planner.plan({});
-      const instances = ids.flatMap((id) => {
-        const grant = grants.get(id);
-        return grant === undefined ? [] : [{ id, grant }];
-      });
+      const plan = this.#planner.plan({});
+      const instances = ids.flatMap((id) => grantOf(plan, id));
       return { outcome: this.#requests.send([], instances, Math.max(0, leftMs())) };
     });
     return (await outcome).instances;
@@ -235,34 +232,6 @@ export class Resizer {
     if (limits?.wanted.bandwidth === undefined && !changes.some(({ resource }) => resource === 'bandwidth'))
       return;
     await this.#parts.syncGateways();
-  }
-
-  async #rebalanceOrLog(everything: boolean): Promise<void> {
-    await this.#rebalance(everything).catch((thrown: unknown) =>
-      this.#parts.log.warn({ err: thrown }, 'grants could not be divided anew'),
-    );
-  }
-
-  async #rebalance(everything: boolean): Promise<void> {
-    const { link, actual, audit, desired } = this.#parts;
-    // What is unknown can not be divided; the look at the agent ends with a re-division.
-    if (link.hello === null || this.#closed) return;
-    const { outcome } = await this.#planning.run('plan', async () => {
-      const plan = this.#planner.plan({});
-      if (plan.status === 'infeasible') return { outcome: undefined };
-      const tenants = everything ? desired.tenants().map(tenantSpecOf) : this.#requests.tenantsFor({});
-      const instances = this.#requests.differing(plan, () => everything);
-      return { outcome: this.#requests.send(tenants, instances, 0) };
-    });
-    const done = await outcome;
-    const moved =
-      done?.instances.filter(({ changes }) => changes.some(({ before, after }) => before !== after)) ?? [];
-    if (moved.length === 0) return;
-    audit.note({
-      type: 'grants.divided',
-      message: `Grants of ${moved.length} instances were divided anew among the ${actual.all().length} that run.`,
-      data: { instances: moved },
-    });
   }
 
   #note({ event: { subject, ...event } }: Change, transaction: Transaction, suffix = ''): void {

@@ -3,7 +3,8 @@
 import type { ChangePlan } from '../../allocator/plan-change.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
-import type { InstanceSpec, TenantSpec } from '../../protocol/agent.ts';
+import type { Bytes } from '../../base/quantity.ts';
+import type { InstanceSpec, ResizeRequest, TenantSpec } from '../../protocol/agent.ts';
 import { tenantSpecOf, type AgentLink } from '../agent-link.ts';
 import { desiredGrant, knownOf, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
@@ -14,9 +15,15 @@ import type { AgentOutcome } from './transaction.ts';
 /** Beyond the time that a caller is willing to wait: notifying, collecting garbage and writing take a moment themselves. */
 const resizeMarginMs = 30_000;
 
-export interface InstanceGrant {
-  readonly id: InstanceId;
-  readonly grant: Resources;
+/** What one instance is to have, and what it is promised beside that while a part of it is lent. */
+export type InstanceGrant = Readonly<ResizeRequest['instances'][number]>;
+
+/** An instance's part in a plan; nothing when it has none. */
+export function grantOf({ grants, promised }: ChangePlan, id: InstanceId): InstanceGrant[] {
+  const grant = grants.get(id);
+  const memory = promised.get(id);
+  if (grant === undefined) return [];
+  return [{ id, grant, ...(memory === undefined ? {} : { promised: { memory } }) }];
 }
 
 export interface UnitRequestsParts {
@@ -28,7 +35,7 @@ export interface UnitRequestsParts {
 export class UnitRequests {
   readonly #parts: UnitRequestsParts;
   readonly #enforced: EnforcedLimits;
-  readonly #asked = new Map<InstanceId, Resources>();
+  readonly #asked = new Map<InstanceId, InstanceGrant>();
 
   constructor(parts: UnitRequestsParts, enforced: EnforcedLimits) {
     this.#parts = parts;
@@ -50,7 +57,7 @@ export class UnitRequests {
     waitMs: number,
   ): Promise<AgentOutcome> {
     if (tenants.length === 0 && instances.length === 0) return { tenants: [], instances: [] };
-    for (const { id, grant } of instances) this.#asked.set(id, grant);
+    for (const instance of instances) this.#asked.set(instance.id, instance);
     try {
       const outcome = await this.#parts.link.agent.call(
         'resize',
@@ -83,14 +90,20 @@ export class UnitRequests {
    *   again is owed the agent's word, not the plan's, and an agent that came back has forgotten what waits
    */
   differing(plan: ChangePlan, again: (instance: InstanceSpec) => boolean): InstanceGrant[] {
-    return [...plan.grants].flatMap(([id, grant]) => {
+    return [...plan.grants.keys()].flatMap((id) => {
       const tracked = this.#parts.actual.get(id);
       const known = tracked === undefined ? null : knownOf(tracked);
       // One that has no process yet gets its share when it has.
       if (tracked === undefined || known === null) return [];
-      const asked = this.#asked.get(id) ?? desiredGrant(tracked);
-      const settled = same(asked, grant) && (same(known.info.grant, grant) || !again(tracked.spec));
-      return settled ? [] : [{ id, grant }];
+      return grantOf(plan, id).filter((wanted) => {
+        const { grant, promised } = this.#asked.get(id) ?? {
+          grant: desiredGrant(tracked),
+          promised: known.info.promised,
+        };
+        if (!same(grant, wanted.grant) || lentOf(promised, grant) !== lentOf(wanted.promised, grant))
+          return true;
+        return !same(known.info.grant, wanted.grant) && again(tracked.spec);
+      });
     });
   }
 
@@ -99,8 +112,13 @@ export class UnitRequests {
     const tracked = this.#parts.actual.get(id);
     const grant = plan.grants.get(id);
     if (tracked === undefined || grant === undefined) return true;
-    return (this.#asked.get(id) ?? desiredGrant(tracked))[resource] !== grant[resource];
+    return (this.#asked.get(id)?.grant ?? desiredGrant(tracked))[resource] !== grant[resource];
   }
+}
+
+/** How much is promised beyond a grant. */
+function lentOf(promised: { readonly memory: Bytes } | undefined, grant: Resources): number {
+  return Math.max(0, (promised?.memory ?? 0) - grant.memory);
 }
 
 function same(left: Resources, right: Resources): boolean {
