@@ -20,12 +20,14 @@ import { adoptAll } from './instances/adopt.ts';
 import { Cells } from './instances/cells.ts';
 import { Handles } from './instances/handle.ts';
 import { Instances, type Exit } from './instances/instances.ts';
+import type { LendingSide } from './instances/instance.ts';
 import { Starter } from './instances/starter.ts';
 import { LogStore } from './logs/log-store.ts';
 import { measure } from './measure.ts';
 import { MoveWarmth } from './move-warmth.ts';
 import { Pool } from './pool.ts';
 import type { InstanceControl } from './resize/control.ts';
+import { wishOf } from './resize/loan.ts';
 import { Resizer } from './resize/transaction.ts';
 import { detectSandbox, type DetectedSandbox } from './sandbox/detect.ts';
 import { removeStaleRuntimes, stageRuntime } from './stage-runtime.ts';
@@ -59,6 +61,7 @@ export class Agent {
   readonly #resizer: Resizer;
   readonly #sweep: StorageSweep;
   readonly #runtimeDirectory: string;
+  readonly #lending: LendingSide;
   /** Ends that nobody was told of yet: of instances that died while there was no agent. */
   #untold: Exit[] = [];
   #measurements = 0;
@@ -105,6 +108,11 @@ export class Agent {
       settledGroup: () =>
         this.#instances.all().find(({ state }) => state === 'idle' || state === 'frozen')?.cell.group,
     });
+    const lending: LendingSide = {
+      beforeRun: (id, why) => this.#resizer.beforeRun(id, why),
+      stoodStill: (id) => this.#resizer.stoodStill(id),
+    };
+    this.#lending = lending;
     const starter = new Starter({
       cells: this.#cells,
       pool: this.#pool,
@@ -115,6 +123,7 @@ export class Agent {
       clock,
       runtimeDirectory: this.#runtimeDirectory,
       handles: this.#handles,
+      lending,
       onChange: (data) => emit({ event: 'instance', data }),
       onReachable: (instance, endpoint) => emit({ event: 'reachable', data: { instance, endpoint } }),
     });
@@ -172,6 +181,7 @@ export class Agent {
       cgroup,
       instances: this.#instances,
       logs: this.#logs,
+      lending: this.#lending,
       log: this.#options.log,
       onChange: (data) => this.#options.emit({ event: 'instance', data }),
     });
@@ -245,7 +255,8 @@ export class Agent {
         return done;
       },
       resize: async (request) => {
-        for (const { id, grant } of request.instances) instances.find(id)?.setDesired(grant);
+        for (const part of request.instances)
+          instances.find(part.id)?.setDesired(wishOf(part, cgroup.capabilities.memoryLimit).grant);
         return this.#resizer.apply(request);
       },
       trim: async ({ id, cacheOnly = false }) => {
@@ -300,13 +311,15 @@ export class Agent {
           instance && {
             tenant: instance.spec.tenant,
             workload: instance.spec.workload,
-            grant: instance.grant,
+            grant: instance.told,
           }
         );
       },
-      notify: async (id, grant, phase) => {
-        if (phase === 'current') find(id)?.granted(grant);
-        else await find(id)?.announce(grant);
+      announce: async (id, grant) => find(id)?.announce(grant),
+      enforced: (id, grant, promisedBytes) => find(id)?.granted(grant, promisedBytes),
+      givenBack: (id, { grant, desired }, why) => {
+        find(id)?.givenBack(grant, desired);
+        this.#options.emit({ event: 'givenBack', data: { id, grant, why } });
       },
       trim: async (id) => {
         await find(id)?.trim();

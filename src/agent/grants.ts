@@ -54,6 +54,13 @@ export class GrantBook {
     return this.#notice;
   }
 
+  /** Whether that is what was told last, to stand. */
+  says(grant: Resources): boolean {
+    const { generation, phase } = this.#notice;
+    const notice = grantNotice(grant, generation, 'current');
+    return phase === 'current' && JSON.stringify(notice) === JSON.stringify(this.#notice);
+  }
+
   /** Writes the present notice at once: at the start, and after a crash between a change and its file. */
   write(): void {
     writeFileAtomicSync(this.#path, this.#text());

@@ -22,6 +22,10 @@ export interface Resources {
   readonly bandwidth: BytesPerSecond;
 }
 
+export function sameResources(left: Resources, right: Resources): boolean {
+  return resourceKinds.every((kind) => left[kind] === right[kind]);
+}
+
 export type PartialResources = { readonly [K in ResourceKind]?: Resources[K] | undefined };
 
 const notation = {

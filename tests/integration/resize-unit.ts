@@ -23,17 +23,36 @@ import type { ResizeResult, TenantSpec } from '../../src/protocol/agent.ts';
 export const tenant = parseTenantId('acme');
 const workload = workloadKey(tenant, parseWorkloadName('app'));
 
-/** Holds as many MiB as it is told, or any number of them below a bound, at random, all the time. */
+/**
+ * Holds as many MiB as it is told, or any number of them below a bound, at random, all the time. Writes a
+ * file of as many, reads it through, and loads it whole.
+ */
 const program = `
   let held = []; let timer;
   const hold = (count) => {
     while (held.length > count) held.pop();
     while (held.length < count) held.push(Buffer.alloc(1048576, 1));
   };
+  const fs = require('node:fs');
+  const piece = Buffer.alloc(1048576, 1);
+  const writeFile = (path, count) => {
+    const fd = fs.openSync(path, 'w');
+    for (let index = 0; index < count; index += 1) fs.writeSync(fd, piece);
+    fs.fsyncSync(fd);
+    fs.closeSync(fd);
+  };
+  const readFile = (path) => {
+    const fd = fs.openSync(path, 'r');
+    while (fs.readSync(fd, piece, 0, piece.length, null) > 0);
+    fs.closeSync(fd);
+  };
   require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
-    const [command, argument] = line.split(' ');
+    const [command, argument, path] = line.split(' ');
     if (command === 'hold') hold(Number(argument));
     if (command === 'gc') globalThis.gc();
+    if (command === 'write') writeFile(path, Number(argument));
+    if (command === 'read') readFile(path);
+    if (command === 'load') held.push(fs.readFileSync(path));
     if (command === 'churn') timer = setInterval(() => { hold(Math.floor(Math.random() * Number(argument))); if (Math.random() < 0.2) globalThis.gc(); }, 15);
     if (command === 'rest') clearInterval(timer);
     console.log(command);
@@ -63,6 +82,7 @@ export function makeUnit() {
   const processes = new Map<InstanceId, Process>();
   const notices: { id: InstanceId; memory: number; phase: string }[] = [];
   const later: ResizeResult[] = [];
+  const givenBack: { id: InstanceId; memory: number; why: string }[] = [];
   const grants = new Map<InstanceId, Resources>();
   const groupOfTenant = (name: string): GroupPath => ['tenants', name];
   const groupOfInstance = (id: InstanceId): GroupPath => ['tenants', tenant, id];
@@ -72,10 +92,11 @@ export function makeUnit() {
       const grant = grants.get(id);
       return grant === undefined ? undefined : { tenant, workload, grant };
     },
-    notify: (id, grant, phase) => {
-      notices.push({ id, memory: grant.memory, phase });
-      return Promise.resolve();
+    announce: async (id, grant) => void notices.push({ id, memory: grant.memory, phase: 'changing' }),
+    enforced: (id, grant, promisedBytes) => {
+      notices.push({ id, memory: promisedBytes ?? grant.memory, phase: 'current' });
     },
+    givenBack: (id, { grant }, why) => void givenBack.push({ id, memory: grant.memory, why }),
     trim: async (id) => {
       trims += 1;
       await processes.get(id)?.tell('gc');
@@ -128,5 +149,6 @@ export function makeUnit() {
     await cgroup.remove([]);
   }
 
-  return { cgroup, resizer, start, close, notices, later, groupOfTenant, trims: () => trims, grants };
+  const told = { notices, later, givenBack };
+  return { cgroup, resizer, start, close, ...told, groupOfTenant, trims: () => trims, grants };
 }

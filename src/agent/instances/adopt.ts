@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { InstanceInfo } from '../../model/instance.ts';
+import type { Resources } from '../../model/resources.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Layout } from '../../sys/layout.ts';
 import { identify, isAlive, sendSignal } from '../../sys/process.ts';
@@ -13,7 +14,7 @@ import { slotVariable, type Sandbox } from '../sandbox/port.ts';
 import type { SlotName } from '../slot.ts';
 import type { Cells } from './cells.ts';
 import type { Handle, Handles } from './handle.ts';
-import { Instance } from './instance.ts';
+import { Instance, type LendingSide } from './instance.ts';
 import type { Exit, Instances } from './instances.ts';
 import type { LogStore } from '../logs/log-store.ts';
 
@@ -25,6 +26,7 @@ export interface AdoptOptions {
   readonly cgroup: Cgroup;
   readonly instances: Instances;
   readonly logs: LogStore;
+  readonly lending: LendingSide;
   readonly log: Logger;
   readonly onChange: (info: InstanceInfo) => void;
 }
@@ -88,7 +90,9 @@ async function adopt(handle: Handle, options: AdoptOptions): Promise<void> {
   cell.log.sink = logs.sinkOf(spec.workload, spec.id);
   // The crash may have come between a notice and its record.
   const generation = Math.max(handle.grantGeneration, lastGeneration(slot.runDirectory)) + 1;
-  const grants = new GrantBook(slot.runDirectory, handle.grant, generation);
+  // What was lent is given back by this agent, before it serves (resize/holds.ts).
+  const counted = (of: Resources): Resources => ({ ...of, ...handle.promised });
+  const grants = new GrantBook(slot.runDirectory, counted(handle.grant), generation);
   const instance = new Instance({
     spec,
     cell,
@@ -97,8 +101,9 @@ async function adopt(handle: Handle, options: AdoptOptions): Promise<void> {
     pooled: handle.pooled,
     startedAtMs: handle.startedAtMs,
     runtimeDirectory: handle.runtimeDirectory,
-    grant: handle.grant,
-    desired: handle.desired,
+    grant: counted(handle.grant),
+    desired: counted(handle.desired),
+    lending: options.lending,
     cgroup,
     sandboxName: handle.sandbox,
     handles,

@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { endpoint, instanceSpec } from '../../protocol/agent.ts';
-import { resources } from '../../protocol/schemas.ts';
+import { promisedResources, resources } from '../../protocol/schemas.ts';
 import { ReplacedFile, writeFileAtomicSync } from '../../sys/atomic-file.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { SlotName } from '../slot.ts';
@@ -30,6 +30,7 @@ const handleSchema = z.object({
   pooled: z.boolean(),
   grant: resources,
   desired: resources,
+  promised: promisedResources.optional(),
   grantGeneration: z.number().int().nonnegative(),
   /** Memory that its processes were charged in the pool's group, where the kernel leaves it. */
   chargedBeforeBytes: z.number().nonnegative().default(0),

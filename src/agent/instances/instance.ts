@@ -7,6 +7,7 @@
 import type { ConnectionCounts, InstanceInfo, InstanceState, InstanceUsage } from '../../model/instance.ts';
 import type { Resources } from '../../model/resources.ts';
 import { hostUnitId, type InstanceId } from '../../base/ids.ts';
+import type { Bytes } from '../../base/quantity.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType } from '../../protocol/instance.ts';
 import type { Cgroup } from '../cgroup/port.ts';
@@ -20,6 +21,14 @@ const noticeTimeoutMs = 1000;
 /** A collection of a heap of several GiB takes a second or two. */
 const trimTimeoutMs = 5000;
 
+/** What was lent of an instance's memory it has back before it runs: see resize/lending.ts. */
+export interface LendingSide {
+  /** Before it runs: for what it is there for, or for a moment to free memory. */
+  readonly beforeRun: (id: InstanceId, why: 'thaw' | 'trim') => Promise<void>;
+  /** It stands still again after a trim. */
+  readonly stoodStill: (id: InstanceId) => Promise<void>;
+}
+
 export interface InstanceOptions {
   readonly spec: InstanceSpec;
   readonly cell: Cell;
@@ -31,6 +40,7 @@ export interface InstanceOptions {
   readonly grant: Resources;
   readonly desired: Resources;
   readonly cgroup: Cgroup;
+  readonly lending: LendingSide;
   readonly sandboxName: 'bubblewrap' | 'none';
   readonly handles: Pick<Handles, 'write' | 'replace'>;
   readonly onChange: (info: InstanceInfo) => void;
@@ -47,7 +57,10 @@ export class Instance {
   readonly pooled: boolean;
   readonly #options: InstanceOptions;
   #phase: 'bound' | 'ready' | 'stopping' | 'gone' = 'bound';
+  /** As the kernel enforces it. */
   #grant: Resources;
+  /** What the application counts on of its memory, while a part of that is lent. */
+  #promisedBytes: Bytes | null = null;
   #desired: Resources;
   /** By the count of the runtime inside. */
   #direct = noConnections;
@@ -57,6 +70,8 @@ export class Instance {
   #trims = 0;
   #trimmedToBytes: number | null = null;
   #frozen = false;
+  /** It was thawed for a trim alone. */
+  #runsForTrim = false;
   #converging: Promise<void> = Promise.resolve();
   /** Set while there is a grant that the application has not been told. */
   #telling: NodeJS.Timeout | undefined;
@@ -89,6 +104,11 @@ export class Instance {
     return this.#grant;
   }
 
+  /** What the application has been told that it may use. */
+  get told(): Resources {
+    return { ...this.#grant, memory: this.#promisedBytes ?? this.#grant.memory };
+  }
+
   get connections(): ConnectionCounts {
     return sumOf(this.#direct, this.#tunnels.counts);
   }
@@ -118,6 +138,7 @@ export class Instance {
       startedAtMs: this.#options.startedAtMs,
       grant: this.#grant,
       desired: this.#desired,
+      ...this.#promised(),
       connections: this.connections,
     };
   }
@@ -211,16 +232,28 @@ export class Instance {
     return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
   }
 
-  /** What the kernel enforces now: known at once, told and written when the answer to whoever asked for it has left. */
-  granted(grant: Resources): void {
+  /**
+   * What the kernel enforces now: known at once, told and written when the answer to whoever asked for it has left.
+   * @param promisedBytes what the application may go on counting on of its memory; null: the grant
+   */
+  granted(grant: Resources, promisedBytes: Bytes | null): void {
+    const lends = promisedBytes !== null || this.#promisedBytes !== null;
     this.#grant = grant;
+    this.#promisedBytes = promisedBytes;
     this.#changed();
     this.#telling ??= setTimeout(() => {
       this.#telling = undefined;
       if (this.#phase === 'gone') return;
       this.#options.handles.replace(this.#handle());
-      void this.#notify('current');
+      // It is not told of what is lent.
+      if (!lends || !this.grants.says(this.told)) void this.#notify('current');
     }, afterAnswerMs);
+  }
+
+  /** It has again what it was promised, which is what it was told all the time. */
+  givenBack(grant: Resources, desired: Resources): void {
+    this.#desired = desired;
+    this.granted(grant, null);
   }
 
   /** Tells the application what it is about to be; resolves when it has heard, or can not hear now. */
@@ -232,7 +265,7 @@ export class Instance {
   }
 
   /** One that stands still reads it later. */
-  async #notify(phase: GrantPhase, grant = this.#grant): Promise<void> {
+  async #notify(phase: GrantPhase, grant = this.told): Promise<void> {
     const notice = this.grants.change(grant, phase);
     const payload = JSON.stringify(notice);
     const { link } = this.cell;
@@ -254,11 +287,16 @@ export class Instance {
       .catch(() => undefined)
       .then(async () => {
         const wanted = this.#wantFrozen && this.#trims === 0;
+        const { cgroup, lending } = this.#options;
+        const forTrim = this.#wantFrozen;
+        if (!wanted && (this.#frozen || this.#runsForTrim))
+          await lending.beforeRun(this.id, forTrim ? 'trim' : 'thaw');
+        this.#runsForTrim = !wanted && forTrim;
         if (wanted === this.#frozen) return;
-        const { cgroup } = this.#options;
         if (wanted) await cgroup.freeze(this.cell.group);
         else await cgroup.thaw(this.cell.group);
         this.#frozen = wanted;
+        if (wanted) await lending.stoodStill(this.id);
       });
     return this.#converging;
   }
@@ -280,9 +318,14 @@ export class Instance {
       pooled,
       grant: this.#grant,
       desired: this.#desired,
+      ...this.#promised(),
       grantGeneration: this.grants.notice.generation,
       chargedBeforeBytes: cell.chargedBeforeBytes,
     };
+  }
+
+  #promised(): Pick<InstanceInfo, 'promised'> {
+    return this.#promisedBytes === null ? {} : { promised: { memory: this.#promisedBytes } };
   }
 
   #changed(): void {

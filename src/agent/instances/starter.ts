@@ -20,7 +20,7 @@ import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
 import type { Slot } from '../slot.ts';
 import type { Cell, Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
-import { Instance } from './instance.ts';
+import { Instance, type LendingSide } from './instance.ts';
 import type { Answer } from './link.ts';
 import { launchPlaces } from './places.ts';
 import { freePort, whenServed } from './ports.ts';
@@ -42,6 +42,7 @@ export interface StarterOptions {
   readonly clock: Clock;
   readonly runtimeDirectory: string;
   readonly handles: Handles;
+  readonly lending: LendingSide;
   readonly onChange: (info: InstanceInfo) => void;
   /** A function's instance that starts listens already. */
   readonly onReachable: (instance: InstanceInfo, endpoint: Endpoint) => void;
@@ -290,13 +291,14 @@ export class Starter {
     pooled: boolean,
     rest: Pick<Endpoint, 'mode' | 'port'>,
   ): Instance {
-    const { cgroup, sandbox, clock, handles, onChange, runtimeDirectory } = this.#options;
+    const { cgroup, sandbox, clock, handles, lending, onChange, runtimeDirectory } = this.#options;
     return new Instance({
       spec,
       cell,
       pooled,
       cgroup,
       handles,
+      lending,
       onChange,
       runtimeDirectory,
       sandboxName: sandbox.name,

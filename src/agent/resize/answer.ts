@@ -38,12 +38,12 @@ export function resizeAnswer(
 ): Answer {
   const { memoryLimit, cpuLimit } = cgroup.capabilities;
   const changes = (owner: Owner, wanted: Quantities, now: Quantities): ResourceChange[] => {
-    const { enforced } = owner;
+    const { held } = owner;
     const state = parts.get(owner.key);
-    const memory = { before: enforced.memoryBytes, after: now.memoryBytes, wanted: wanted.memoryBytes };
-    const cpu = { before: enforced.cpuMillicores, after: now.cpuMillicores, wanted: wanted.cpuMillicores };
+    const memory = { before: held.memoryBytes, after: now.memoryBytes, wanted: wanted.memoryBytes };
+    const cpu = { before: held.cpuMillicores, after: now.cpuMillicores, wanted: wanted.cpuMillicores };
     return [
-      changeOf('memory', memory, state?.memory ?? unchanged(memoryLimit, 'memory')),
+      changeOf('memory', memory, unlent(owner) ?? state?.memory ?? unchanged(memoryLimit, 'memory')),
       changeOf('cpu', cpu, capOf(owner) ?? state?.cpu ?? unchanged(cpuLimit, 'CPU')),
     ];
   };
@@ -83,6 +83,14 @@ function unchanged(enforced: boolean, what: string): Part {
     ? ''
     : `recorded, but this machine lets Bellows enforce no ${what} limit; see bellows doctor`;
   return { status: 'applied', reason, durationMs: 0 };
+}
+
+/** Nothing can be lent of what nothing limits. */
+function unlent(owner: Owner): Part | null {
+  if (owner.kind === 'tenant' || !owner.unlendable) return null;
+  const reason =
+    'this machine lets Bellows enforce no memory limit, so that nothing of it can be lent; see bellows doctor';
+  return { status: 'infeasible', reason, durationMs: 0 };
 }
 
 /** CPU above the tenant's limit waits for that limit to rise. */

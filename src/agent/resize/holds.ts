@@ -1,4 +1,4 @@
-// What an agent that died while it lowered limits left behind: groups whose out-of-memory is held, and nobody who watches.
+// What an agent that died while it lowered limits, or while grants were lent, left behind: groups whose out-of-memory is held, and nobody who watches.
 // Owns ending that once, when a new agent takes over. Holding and watching are watch.ts.
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
@@ -12,8 +12,8 @@ export interface HoldsOptions extends Groups {
 }
 
 /**
- * Ends holds of these groups. One that stands at its limit is given twice as much, an instance at least what its record
- * grants it: the next request decides anew.
+ * Ends holds of these groups. An instance is given what its record says that it counts on, so that nothing is lent any more;
+ * one that stands at its limit all the same, twice that: the next request decides anew.
  */
 export async function endHolds(
   ids: readonly InstanceId[],
@@ -27,8 +27,11 @@ export async function endHolds(
 async function endHold(cgroup: Cgroup, group: GroupPath, grantedBytes: number): Promise<void> {
   const { held, memoryBytes, limitBytes } = cgroup.memoryStrain(group);
   if (!held) return;
-  // Who waits wakes up now and then to try, so that `waiting` alone could be missed.
-  const atLimit = limitBytes !== null && memoryBytes >= limitBytes - nearBytes;
-  if (atLimit) await cgroup.setLimits(group, { memoryBytes: Math.max(limitBytes * 2, grantedBytes) });
+  if (limitBytes !== null) {
+    // Who waits wakes up now and then to try, so that `waiting` alone could be missed.
+    const leastBytes = memoryBytes >= limitBytes - nearBytes ? limitBytes * 2 : limitBytes;
+    const wantedBytes = Math.max(leastBytes, grantedBytes);
+    if (wantedBytes > limitBytes) await cgroup.setLimits(group, { memoryBytes: wantedBytes });
+  }
   cgroup.holdOutOfMemory(group, false);
 }

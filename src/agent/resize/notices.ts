@@ -2,7 +2,7 @@
 import { messageOf } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Bytes, Millicores } from '../../base/quantity.ts';
-import type { Resources } from '../../model/resources.ts';
+import { sameResources, type Resources } from '../../model/resources.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { InstanceControl } from './control.ts';
@@ -19,6 +19,8 @@ export interface NoticesOptions {
   readonly log: Logger;
   /** What an instance was last asked to be. */
   readonly desired: (id: InstanceId) => Resources | undefined;
+  /** What it was promised of its memory while a part of that is lent. */
+  readonly promised: (id: InstanceId) => number | null;
 }
 
 export class Notices {
@@ -43,8 +45,10 @@ export class Notices {
     for (const key of new Set([...steps, ...elsewhere].map((step) => step.key))) {
       const owner = ownerOf(key);
       if (owner?.kind !== 'instance') continue;
+      const announced = this.#announced(owner);
+      if (owner.promisedBytes !== null && sameResources(announced, owner.instance.grant)) continue;
       const notice = control
-        .notify(owner.id, this.#announced(owner), 'changing')
+        .announce(owner.id, announced)
         .catch((error: unknown) =>
           log.debug(
             { instance: owner.id, error: messageOf(error) },
@@ -58,15 +62,15 @@ export class Notices {
 
   /** Tells what the kernel enforces, as it was just read there; does not wait for it to be heard. */
   tellCurrent(id: InstanceId, enforced: Quantities): void {
-    const { control, log } = this.#options;
-    const instance = control.describe(id);
-    if (instance === undefined) return;
-    const grant = this.#grantOf({ id, instance }, enforced);
-    control
-      .notify(id, grant, 'current')
-      .catch((error: unknown) =>
-        log.debug({ instance: id, error: messageOf(error) }, 'an instance was not told of its grant'),
-      );
+    const { control, promised } = this.#options;
+    const grant = this.enforcedGrant(id, enforced);
+    if (grant !== undefined) control.enforced(id, grant, promised(id) as Bytes | null);
+  }
+
+  /** A grant out of what the kernel enforces; undefined when the instance is gone. */
+  enforcedGrant(id: InstanceId, enforced: Quantities): Resources | undefined {
+    const instance = this.#options.control.describe(id);
+    return instance && this.#grantOf({ id, instance }, enforced);
   }
 
   #mustFree({ key, group }: InstanceOwner, steps: readonly Step[]): boolean {
@@ -80,7 +84,8 @@ export class Notices {
   }
 
   #announced(owner: InstanceOwner): Resources {
-    const grant = this.#grantOf(owner, cappedQuantities(owner));
+    const limits = cappedQuantities(owner);
+    const grant = this.#grantOf(owner, { ...limits, memoryBytes: owner.promisedBytes ?? limits.memoryBytes });
     return owner.asked === null ? grant : { ...grant, storage: owner.asked.storage };
   }
 

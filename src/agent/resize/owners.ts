@@ -4,6 +4,7 @@ import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { ResizeRequest } from '../../protocol/agent.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
+import { wishOf } from './loan.ts';
 import type { InstanceControl, ResizableInstance } from './control.ts';
 import type { InstancePlan, OwnerPlan, Quantities } from './plan.ts';
 
@@ -12,25 +13,44 @@ export interface Groups {
   readonly groupOfInstance: (id: InstanceId) => GroupPath;
 }
 
-export interface TenantOwner extends OwnerPlan {
+/** `enforced` is what it counts on: of an instance whose memory was lent, and is not to be any more, what it was promised. */
+interface HeldPlan {
+  /** What the kernel holds it to. */
+  readonly held: Quantities;
+}
+
+export interface TenantOwner extends OwnerPlan, HeldPlan {
   readonly kind: 'tenant';
   readonly tenant: TenantId;
   readonly group: GroupPath;
 }
 
-export interface InstanceOwner extends InstancePlan {
+export interface InstanceOwner extends InstancePlan, HeldPlan {
   readonly kind: 'instance';
   readonly id: InstanceId;
   readonly instance: ResizableInstance;
   readonly group: GroupPath;
   /** What was asked for; null when only its tenant is changed. */
   readonly asked: Resources | null;
+  /** What it may go on counting on of its memory, when more than what was asked for; null when nothing is to be lent. */
+  readonly promisedBytes: number | null;
+  /** More was promised than granted, which nothing here can enforce. */
+  readonly unlendable: boolean;
 }
 
 export type Owner = TenantOwner | InstanceOwner;
 
 export const tenantKey = (tenant: TenantId): string => `tenant ${tenant}`;
 export const instanceKey = (id: InstanceId): string => `instance ${id}`;
+
+export interface Known extends Groups {
+  readonly cgroup: Cgroup;
+  readonly control: InstanceControl;
+  /** What it was last asked to be. */
+  readonly desired: (id: InstanceId) => Resources | undefined;
+  /** What it was promised of its memory while a part of that is lent. */
+  readonly promised: (id: InstanceId) => number | null;
+}
 
 export interface Concerned {
   readonly tenants: readonly TenantOwner[];
@@ -39,41 +59,45 @@ export interface Concerned {
 
 /**
  * Instances of a changed tenant are concerned too, because its CPU limit bounds theirs. Instances that are gone are left
- * out. `desired` tells what an instance was last asked to be.
+ * out.
  */
-export function concernedBy(
-  request: ResizeRequest,
-  cgroup: Cgroup,
-  control: InstanceControl,
-  groups: Groups,
-  desired: (id: InstanceId) => Resources | undefined,
-): Concerned {
+export function concernedBy(request: ResizeRequest, known: Known): Concerned {
+  const { cgroup, control, desired, promised } = known;
   const tenants = request.tenants.map((spec): TenantOwner => {
-    const group = groups.groupOfTenant(spec.tenant);
+    const group = known.groupOfTenant(spec.tenant);
     const enforced = cgroup.limits(group);
     const wanted = enforceable(cgroup, enforced, spec);
-    return { kind: 'tenant', key: tenantKey(spec.tenant), tenant: spec.tenant, group, enforced, wanted };
+    const key = tenantKey(spec.tenant);
+    return { kind: 'tenant', key, tenant: spec.tenant, group, enforced, held: enforced, wanted };
   });
   const cpuOfTenant = new Map(tenants.map((owner) => [owner.tenant, owner.wanted.cpuMillicores]));
-  const asked = new Map(request.instances.map(({ id, grant }) => [id, grant]));
+  const { memoryLimit } = cgroup.capabilities;
+  const asked = new Map(request.instances.map((part) => [part.id, wishOf(part, memoryLimit)]));
   const ids = new Set([
     ...asked.keys(),
-    ...tenants.flatMap((owner) => instancesOf(owner.tenant, cgroup, control, groups)),
+    ...tenants.flatMap((owner) => instancesOf(owner.tenant, cgroup, control, known)),
   ]);
   /** Of hundreds of instances of one tenant: read once. */
   const tenantCpuLimit = (tenant: TenantId): number | null => {
-    const known = cpuOfTenant.get(tenant);
-    if (known !== undefined) return known;
-    const { cpuMillicores } = cgroup.limits(groups.groupOfTenant(tenant));
+    const limit = cpuOfTenant.get(tenant);
+    if (limit !== undefined) return limit;
+    const { cpuMillicores } = cgroup.limits(known.groupOfTenant(tenant));
     cpuOfTenant.set(tenant, cpuMillicores);
     return cpuMillicores;
   };
   const instances = [...ids].flatMap((id): InstanceOwner[] => {
     const instance = control.describe(id);
     if (instance === undefined) return [];
-    const group = groups.groupOfInstance(id);
-    const enforced = cgroup.limits(group);
-    const grant = asked.get(id) ?? null;
+    const group = known.groupOfInstance(id);
+    const held = cgroup.limits(group);
+    const wish = asked.get(id);
+    const grant = wish?.grant ?? null;
+    const promisedBytes = wish?.promisedBytes ?? null;
+    const lentOfBytes = promised(id);
+    // Less than what it counts on is a shrink, though the kernel's limit may rise with it.
+    const isShrink =
+      lentOfBytes !== null && grant !== null && promisedBytes === null && grant.memory < lentOfBytes;
+    const enforced = isShrink ? { ...held, memoryBytes: lentOfBytes } : held;
     const target = grant ?? desired(id) ?? instance.grant;
     const wanted = enforceable(cgroup, enforced, {
       // What waits to shrink goes on waiting as it did.
@@ -87,8 +111,11 @@ export function concernedBy(
         id,
         instance,
         group,
+        held,
         enforced,
         asked: grant,
+        promisedBytes,
+        unlendable: wish?.unlendable ?? false,
         wanted,
         tenantCpuMillicores: tenantCpuLimit(instance.tenant),
       },

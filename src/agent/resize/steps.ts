@@ -40,7 +40,7 @@ export class Steps {
       return '';
     } catch (error) {
       // The kernel may have taken one of two amounts: put back what stood before, as far as it lets us.
-      const { memoryBytes, cpuMillicores } = owner.enforced;
+      const { memoryBytes, cpuMillicores } = owner.held;
       await cgroup.setLimits(owner.group, { cpuMillicores, memoryBytes }).catch((again: unknown) => {
         log.error({ key: owner.key, error: messageOf(again) }, 'a failed change could not be undone');
       });
@@ -50,8 +50,15 @@ export class Steps {
     }
   }
 
-  /** Frees, verifies, lowers. Returns what stands in the way, or nothing when it is applied. */
-  async shrink(owner: Owner, wantedBytes: number, mayTrim: boolean): Promise<string> {
+  /**
+   * Frees, verifies, lowers. Returns what stands in the way, or nothing when it is applied.
+   * @param options.promisedBytes what it could count on so far, where that is more than its limit
+   */
+  async shrink(
+    owner: Owner,
+    wantedBytes: number,
+    { mayTrim, promisedBytes }: { mayTrim: boolean; promisedBytes: number | null },
+  ): Promise<string> {
     const { cgroup } = this.#options;
     let verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
     if (!verdict.safe && mayTrim) {
@@ -64,7 +71,7 @@ export class Steps {
       verdict = judgeShrink(cgroup.usage(owner.group), wantedBytes);
       if (!verdict.safe) return verdict.reason;
     }
-    const before = cgroup.limits(owner.group).memoryBytes;
+    const before = promisedBytes ?? cgroup.limits(owner.group).memoryBytes;
     const outcome = await this.#watch.lower(owner.key, owner.group, before, wantedBytes);
     return outcome === 'applied' ? '' : `the kernel could not bring its use below ${humanBytes(wantedBytes)}`;
   }

@@ -4,8 +4,8 @@
 //                                       │
 //                                       └▶ deferred ──tried again: fits──▶ applied, told through onApplied
 //
-// Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, deferrals.ts retries,
-// spaces.ts changes what no resource group enforces.
+// Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, lending.ts after those that
+// are below what was promised, deferrals.ts retries, spaces.ts changes what no resource group enforces.
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
@@ -18,12 +18,23 @@ import { resizeAnswer, type Parts } from './answer.ts';
 import type { InstanceControl } from './control.ts';
 import { Deferrals, type Deferral } from './deferrals.ts';
 import { endHolds } from './holds.ts';
+import { Lending, neededMeanwhile, type WhyGivenBack } from './lending.ts';
+import { wishOf } from './loan.ts';
 import { Notices } from './notices.ts';
-import { changeOf, type Part } from './outcome.ts';
-import { concernedBy, instanceKey, tenantKey, type Groups, type Owner } from './owners.ts';
-import { planSteps, type Quantities, type Step } from './plan.ts';
+import { type Part } from './outcome.ts';
+import {
+  concernedBy,
+  instanceKey,
+  tenantKey,
+  type Groups,
+  type InstanceOwner,
+  type Owner,
+} from './owners.ts';
+import { planSteps, type Step } from './plan.ts';
+import { Reports } from './reports.ts';
 import { Spaces, type Space } from './spaces.ts';
 import { Steps } from './steps.ts';
+import { Turns } from './turns.ts';
 import { ShrinkWatch } from './watch.ts';
 
 export interface ResizerOptions extends Groups {
@@ -48,21 +59,35 @@ export class Resizer {
   readonly #deferrals: Deferrals;
   readonly #steps: Steps;
   readonly #notices: Notices;
+  readonly #lending: Lending;
   readonly #spaces: Spaces;
   /** What each instance was last asked to be. */
   readonly #desired = new Map<InstanceId, Resources>();
   /** The latest owner's record for each key, for what happens after the answer. */
   readonly #owners = new Map<string, Owner>();
   /** Writes to one owner's group follow each other. */
-  readonly #turns = new Map<string, Promise<void>>();
+  readonly #turns = new Turns();
+  readonly #reports: Reports;
 
   constructor(options: ResizerOptions) {
     this.#options = options;
     const { cgroup, clock, log } = options;
     this.#watch = new ShrinkWatch({ cgroup, clock, log, onStrained: (key) => this.#takenBack(key) });
     this.#steps = new Steps(options, this.#watch);
-    this.#notices = new Notices({ ...options, desired: (id) => this.#desired.get(id) });
-    this.#spaces = new Spaces({ ...options, onApplied: (id, change) => this.#reportSpace(id, change) });
+    this.#lending = new Lending({
+      cgroup,
+      log,
+      takeHold: (id) => this.#watch.handOver(instanceKey(id)),
+      isHeldOtherwise: (id) => this.#watch.isWatching(instanceKey(id)),
+      onGivenBack: (id, why) => this.#givenBack(id, why),
+    });
+    this.#notices = new Notices({
+      ...options,
+      desired: (id) => this.#desired.get(id),
+      promised: (id) => this.#lending.promisedBytes(id),
+    });
+    this.#reports = new Reports(options, this.#notices);
+    this.#spaces = new Spaces({ ...options, onApplied: (id, change) => this.#reports.space(id, change) });
     this.#deferrals = new Deferrals({ clock, log, retry: (entry, mayTrim) => this.#retry(entry, mayTrim) });
   }
 
@@ -70,9 +95,15 @@ export class Resizer {
   async apply(request: ResizeRequest): Promise<ResizeResult> {
     const { cgroup, control, clock } = this.#options;
     const startedMs = clock.monotonicMs();
-    for (const { id, grant } of request.instances)
-      if (control.describe(id) !== undefined) this.#desired.set(id, grant);
-    const concerned = concernedBy(request, cgroup, control, this.#options, (id) => this.#desired.get(id));
+    const { memoryLimit } = cgroup.capabilities;
+    for (const part of request.instances)
+      if (control.describe(part.id) !== undefined)
+        this.#desired.set(part.id, wishOf(part, memoryLimit).grant);
+    const concerned = concernedBy(request, {
+      ...this.#options,
+      desired: (id) => this.#desired.get(id),
+      promised: (id) => this.#lending.promisedBytes(id),
+    });
     const progress = new Map<string, Progress>();
     for (const owner of [...concerned.tenants, ...concerned.instances]) {
       progress.set(owner.key, { owner, memory: null, cpu: null });
@@ -101,6 +132,9 @@ export class Resizer {
       this.#awaitDeferred(progress, startedMs, request.waitMs),
       this.#spaces.wait([...changed.values()], leftMs),
     ]);
+    for (const owner of concerned.instances)
+      if (owner.asked !== null && this.#owners.get(owner.key) === owner)
+        this.#settleLoan(owner, progress.get(owner.key)?.memory ?? null);
     this.#deferrals.wake();
     const elsewhereOf = (id: InstanceId): ResourceChange[] => {
       const space = changed.get(id);
@@ -127,6 +161,7 @@ export class Resizer {
   forget(id: InstanceId): void {
     this.#desired.delete(id);
     this.#spaces.forget(id);
+    this.#lending.forget(id);
     this.#drop(instanceKey(id));
     this.#deferrals.wake();
   }
@@ -140,11 +175,22 @@ export class Resizer {
     return endHolds(ids, tenants, this.#options);
   }
 
-  /** Ends retries and watches; limits stay as they are. */
+  /** Before an instance that stands still runs: see {@link Lending.beforeRun}. */
+  beforeRun(id: InstanceId, why: 'thaw' | 'trim'): Promise<void> {
+    return this.#lending.beforeRun(id, why);
+  }
+
+  /** It stands still again after a trim. */
+  stoodStill(id: InstanceId): Promise<void> {
+    return this.#lending.stoodStill(id);
+  }
+
+  /** Ends retries and watches; limits stay as they are, but for what is lent. */
   close(): void {
     this.#spaces.close();
     this.#deferrals.close();
     this.#watch.close();
+    this.#lending.close();
   }
 
   #drop(key: string): void {
@@ -162,7 +208,7 @@ export class Resizer {
       reason,
       durationMs: clock.monotonicMs() - startedMs,
     });
-    await this.#inTurn(step.key, async () => {
+    await this.#turns.inTurn(step.key, async () => {
       const { memoryBytes, cpuMillicores } = step.limits;
       const superseded =
         state.owner.kind === 'tenant' || state.owner.asked !== null
@@ -179,11 +225,45 @@ export class Resizer {
       } else if (step.direction === 'grow' || memoryBytes === null) {
         state.memory = part('applied', '');
       } else {
-        const obstacle = await this.#steps.shrink(state.owner, memoryBytes, true);
+        const obstacle = await this.#shrink(state.owner, memoryBytes, true);
         state.memory = obstacle === '' ? part('applied', '') : part('deferred', obstacle);
-        if (obstacle !== '') this.#deferrals.put(step.key, memoryBytes, obstacle, { resting: false });
+        if (obstacle !== '' && obstacle !== neededMeanwhile)
+          this.#deferrals.put(step.key, memoryBytes, obstacle, { resting: false });
       }
     });
+  }
+
+  /** What is lent is taken from what lies idle: nobody collects garbage for it. */
+  async #shrink(owner: Owner, wantedBytes: number, mayTrim: boolean): Promise<string> {
+    if (owner.kind === 'tenant')
+      return this.#steps.shrink(owner, wantedBytes, { mayTrim, promisedBytes: null });
+    const { id, group } = owner;
+    if (owner.promisedBytes !== null) return this.#lending.lower(id, group, wantedBytes, owner.promisedBytes);
+    const promisedBytes = this.#lending.promisedBytes(id);
+    const obstacle = await this.#steps.shrink(owner, wantedBytes, { mayTrim, promisedBytes });
+    if (obstacle === '') this.#lending.drop(id);
+    return obstacle;
+  }
+
+  /** Brings the loan to what the request came to. One that is to end and could not yet goes on as it was. */
+  #settleLoan({ id, group, promisedBytes }: InstanceOwner, memory: Part | null): void {
+    const limitBytes = this.#options.cgroup.limits(group).memoryBytes;
+    if (promisedBytes !== null && limitBytes !== null && limitBytes < promisedBytes)
+      this.#lending.keep(id, group, limitBytes, promisedBytes);
+    else if (promisedBytes !== null || memory === null || memory.status === 'applied') this.#lending.drop(id);
+  }
+
+  /** Its limit is as promised again. What waits to be lent of it does not any more: whoever decides decides anew. */
+  #givenBack(id: InstanceId, why: WhyGivenBack): void {
+    const { control, cgroup, groupOfInstance } = this.#options;
+    const owner = this.#owners.get(instanceKey(id));
+    const grant = this.#notices.enforcedGrant(id, cgroup.limits(groupOfInstance(id)));
+    if (grant === undefined) return;
+    if (owner?.kind === 'instance' && owner.promisedBytes !== null) {
+      this.#deferrals.drop(instanceKey(id));
+      this.#desired.set(id, { ...(this.#desired.get(id) ?? grant), memory: grant.memory });
+    }
+    control.givenBack(id, { grant, desired: this.#desired.get(id) ?? grant }, why);
   }
 
   async #awaitDeferred(
@@ -220,15 +300,16 @@ export class Resizer {
       return false;
     }
     const startedMs = this.#options.clock.monotonicMs();
-    return this.#inTurn(entry.key, async () => {
+    return this.#turns.inTurn(entry.key, async () => {
       if (this.#deferrals.get(entry.key) !== entry) return false;
       const before = this.#options.cgroup.limits(owner.group);
-      const obstacle = await this.#steps.shrink(owner, entry.wantedBytes, mayTrim);
+      const obstacle = await this.#shrink(owner, entry.wantedBytes, mayTrim);
+      if (obstacle === neededMeanwhile) return true;
       if (obstacle !== '') {
         entry.reason = obstacle;
         return false;
       }
-      this.#report(owner, before, {
+      this.#reports.memory(owner, before, {
         status: 'applied',
         reason: '',
         durationMs: this.#options.clock.monotonicMs() - startedMs,
@@ -237,68 +318,16 @@ export class Resizer {
     });
   }
 
-  /** The same of what an instance may store. */
-  #reportSpace(id: InstanceId, change: ResourceChange): void {
-    const { control, cgroup, groupOfInstance, onApplied } = this.#options;
-    const instance = control.describe(id);
-    if (instance === undefined) return;
-    const { tenant, workload } = instance;
-    const { open } = control.connections(id);
-    const connections = { open, kept: open, dropped: 0 };
-    onApplied({
-      tenants: [],
-      instances: [{ instance: id, tenant, workload, changes: [change], connections }],
-    });
-    this.#notices.tellCurrent(id, cgroup.limits(groupOfInstance(id)));
-  }
-
   /** A lowered limit proved too low and the old one stands again. */
   #takenBack(key: string): void {
     const owner = this.#owners.get(key);
     if (owner?.wanted.memoryBytes === undefined || owner.wanted.memoryBytes === null) return;
     const reason = `came within reach of ${humanBytes(owner.wanted.memoryBytes)} right after the limit was lowered, so the old one was restored`;
     this.#deferrals.put(key, owner.wanted.memoryBytes, reason, { resting: true });
-    this.#report(
+    this.#reports.memory(
       owner,
       { ...owner.enforced, memoryBytes: owner.wanted.memoryBytes },
       { status: 'deferred', reason, durationMs: 0 },
     );
-  }
-
-  /** Tells of a memory change that happened after its answer. */
-  #report(owner: Owner, before: Quantities, memory: Part): void {
-    const after = this.#options.cgroup.limits(owner.group);
-    const amounts = {
-      before: before.memoryBytes,
-      after: after.memoryBytes,
-      wanted: owner.wanted.memoryBytes,
-    };
-    const changes = [changeOf('memory', amounts, memory)];
-    if (owner.kind === 'tenant') {
-      this.#options.onApplied({ tenants: [{ tenant: owner.tenant, changes }], instances: [] });
-      return;
-    }
-    const { open } = this.#options.control.connections(owner.id);
-    const { tenant, workload } = owner.instance;
-    const connections = { open, kept: open, dropped: 0 };
-    this.#options.onApplied({
-      tenants: [],
-      instances: [{ instance: owner.id, tenant, workload, changes, connections }],
-    });
-    this.#notices.tellCurrent(owner.id, after);
-  }
-
-  #inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const earlier = this.#turns.get(key);
-    const run = earlier === undefined ? work() : earlier.then(work);
-    const ended = run.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#turns.set(key, ended);
-    void ended.then(() => {
-      if (this.#turns.get(key) === ended) this.#turns.delete(key);
-    });
-    return run;
   }
 }

@@ -76,14 +76,22 @@ export class ShrinkWatch {
     if (larger(watch.restoreBytes, toBytes) === toBytes) this.end(key);
   }
 
+  isWatching(key: string): boolean {
+    return this.#watches.has(key);
+  }
+
+  /** Somebody else looks after the group from now on, and ends the hold. */
+  handOver(key: string): void {
+    this.#watches.delete(key);
+    this.#rest();
+  }
+
   end(key: string): void {
     const watch = this.#watches.get(key);
     if (watch === undefined) return;
     this.#watches.delete(key);
     this.#cgroup.holdOutOfMemory(watch.group, false);
-    if (this.#watches.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#rest();
   }
 
   /** Ends all watches; a hold without a watch would let a process wait for ever. */
@@ -92,6 +100,12 @@ export class ShrinkWatch {
       if (this.#isStrained(watch)) void this.#restore(key, watch);
       else this.end(key);
     }
+  }
+
+  #rest(): void {
+    if (this.#watches.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
   #look(): void {

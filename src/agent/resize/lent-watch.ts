@@ -1,0 +1,101 @@
+// Sees when a running instance comes near the limit that it was lent down to. Owns how that is noticed; what is done about it
+// is lending.ts's.
+//
+//   begin ──▶ told by the kernel when it comes near ──near, but by cache──▶ looked at every 100 ms ──not near──▶ told …
+//                │ near, or a process waits                                     │ near
+//                ▼                                                              ▼
+//                onStrained
+//
+// Hundreds can be watched at no cost: nothing is done as long as they are not near. One that stands still never is, however near.
+import { messageOf } from '../../base/errors.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { InstanceId } from '../../base/ids.ts';
+import type { Cgroup, GroupPath } from '../cgroup/port.ts';
+import { strainEdgeBytes } from './loan.ts';
+
+/** Where cache fills a group, or nobody gives notice. A look costs about 40 µs; a hold lasts until it comes. */
+const lookEveryMs = 100;
+
+export interface LentWatchOptions {
+  readonly cgroup: Cgroup;
+  readonly log: Logger;
+  readonly onStrained: (id: InstanceId) => void;
+}
+
+interface Watched {
+  readonly group: GroupPath;
+  readonly edgeBytes: number;
+  /** Null where the kernel gives no notice. */
+  readonly stop: (() => void) | null;
+}
+
+export class LentWatch {
+  readonly #options: LentWatchOptions;
+  readonly #watched = new Map<InstanceId, Watched>();
+  /** Those that have to be looked at. */
+  readonly #near = new Set<InstanceId>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: LentWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Also for one that is watched already, at another limit. */
+  begin(id: InstanceId, group: GroupPath, limitBytes: number): void {
+    this.end(id);
+    const edgeBytes = strainEdgeBytes(limitBytes);
+    let stop: Watched['stop'] = null;
+    try {
+      stop = this.#options.cgroup.watchMemory(group, edgeBytes, () => this.#look(id));
+    } catch (error) {
+      this.#failed(id, error);
+    }
+    this.#watched.set(id, { group, edgeBytes, stop });
+    // What it had come to before the kernel was asked is told by nobody.
+    this.#look(id);
+  }
+
+  end(id: InstanceId): void {
+    this.#watched.get(id)?.stop?.();
+    this.#watched.delete(id);
+    this.#setNear(id, false);
+  }
+
+  close(): void {
+    for (const id of [...this.#watched.keys()]) this.end(id);
+  }
+
+  #look(id: InstanceId): void {
+    const watched = this.#watched.get(id);
+    if (watched === undefined) return;
+    const { cgroup, onStrained } = this.#options;
+    const { group, edgeBytes, stop } = watched;
+    try {
+      const { waiting, memoryBytes } = cgroup.memoryStrain(group);
+      const charged = memoryBytes >= edgeBytes && !cgroup.isFrozen(group);
+      // Cache may fill a group up to its limit and is dropped again: only what can not be dropped counts.
+      if (waiting || (charged && cgroup.usage(group).workingSetBytes >= edgeBytes)) onStrained(id);
+      else this.#setNear(id, charged || stop === null);
+    } catch (error) {
+      this.#failed(id, error);
+      this.#setNear(id, true);
+    }
+  }
+
+  #setNear(id: InstanceId, near: boolean): void {
+    if (near) this.#near.add(id);
+    else this.#near.delete(id);
+    if (this.#near.size > 0) {
+      this.#timer ??= setInterval(() => {
+        for (const each of [...this.#near]) this.#look(each);
+      }, lookEveryMs);
+      return;
+    }
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #failed(id: InstanceId, error: unknown): void {
+    this.#options.log.error({ instance: id, error: messageOf(error) }, 'a lent limit could not be watched');
+  }
+}
