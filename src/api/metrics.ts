@@ -1,14 +1,19 @@
 // /metrics for Prometheus: a few sums of what the controller knows, read when they are asked for.
 // Owns names and labels. Tenants' names and figures are for the admin only: code that runs here can reach the port too.
 import { Counter, Gauge, Registry } from 'prom-client';
+import type { TenantId } from '../base/ids.ts';
 import { instanceStates } from '../model/instance.ts';
 import { resourceKinds } from '../model/resources.ts';
+import { countedLimits, type CountedUse, type Tenant } from '../model/tenant.ts';
 import type { ControlPlane, UnitView } from '../controller/control-plane.ts';
 import { nameInKey } from './workload-key.ts';
 
 /** @param detailed whether series by tenant and workload are given too */
 export async function renderMetrics(
-  control: Pick<ControlPlane, 'instances' | 'units' | 'ledger' | 'startedAtMs'>,
+  control: Pick<
+    ControlPlane,
+    'instances' | 'units' | 'ledger' | 'listTenants' | 'countedUse' | 'startedAtMs'
+  >,
   detailed: boolean,
 ): Promise<{ text: string; mediaType: string }> {
   // A registry for each answer: what is gone since the last one leaves no series behind.
@@ -80,7 +85,7 @@ export async function renderMetrics(
     for (const line of ledger) gauge.set({ resource: line.resource }, line[amount]);
   }
   addUnits(registers, units);
-  if (detailed) addDetails(registers, instances, ledger);
+  if (detailed) addDetails(registers, instances, ledger, control.listTenants(), await control.countedUse());
   return { text: await registry.metrics(), mediaType: registry.contentType };
 }
 
@@ -119,6 +124,8 @@ function addDetails(
   registers: Registry[],
   instances: Awaited<ReturnType<ControlPlane['instances']>>,
   ledger: Awaited<ReturnType<ControlPlane['ledger']>>,
+  tenants: readonly Tenant[],
+  use: ReadonlyMap<TenantId, CountedUse> | null,
 ): void {
   const byTenant = { labelNames: ['tenant', 'resource'] as const, registers };
   const granted = new Gauge({
@@ -126,7 +133,11 @@ function addDetails(
     help: "Granted to a tenant's instances.",
     ...byTenant,
   });
-  const used = new Gauge({ name: 'bellows_tenant_used', help: "Used by a tenant's instances.", ...byTenant });
+  const used = new Gauge({
+    name: 'bellows_tenant_used',
+    help: "Used by a tenant's instances; its connections, and its invocations that run or wait.",
+    ...byTenant,
+  });
   const limit = new Gauge({
     name: 'bellows_tenant_limit',
     help: 'The most a tenant may be allocated; no series means no limit.',
@@ -137,6 +148,13 @@ function addDetails(
       granted.set({ tenant: line.tenant, resource }, line.granted);
       used.set({ tenant: line.tenant, resource }, line.used);
       if (line.limit !== null) limit.set({ tenant: line.tenant, resource }, line.limit);
+    }
+  }
+  for (const { id, limits } of tenants) {
+    for (const resource of countedLimits) {
+      if (use !== null) used.set({ tenant: id, resource }, use.get(id)?.[resource] ?? 0);
+      const most = limits[resource];
+      if (most !== null) limit.set({ tenant: id, resource }, most);
     }
   }
   const byWorkload = { labelNames: ['tenant', 'workload'] as const, registers };

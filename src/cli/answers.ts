@@ -43,16 +43,20 @@ export const tenant = z.looseObject({
   id: z.string(),
   weight: z.number(),
   limits,
+  /** Null when no gateway says so. */
+  inUse: z.object({ connections: z.number(), concurrency: z.number() }).nullable(),
   accessKeyId: z.string(),
   secretAccessKey: z.string().optional(),
 });
 export const tenants = z.array(tenant);
 
+/** A quantity in notation, or a number of what gateways count. */
+const amount = z.union([z.string(), z.number()]).nullable();
 const change = z.looseObject({
   resource: z.string(),
-  before: limit,
-  after: limit,
-  wanted: limit,
+  before: amount,
+  after: amount,
+  wanted: amount,
   status: z.enum(changeStatuses),
   reason: z.string(),
 });

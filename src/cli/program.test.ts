@@ -188,6 +188,76 @@ test('limits set: none takes a limit away, and what is not named is not sent', a
   expect(JSON.parse(server.seen[0]?.body.toString() ?? '')).toEqual({ memory: null, connections: 10 });
 });
 
+test('limits TENANT is limits set TENANT', async () => {
+  answer = () => ({ status: 404, json: { error: { code: 'NotFound', message: 'No.' } } });
+  await bellows('limits', 'acme', '--connections', '100', '--concurrency', '20');
+  expect(server.seen[0]?.url).toBe('/v1/tenants/acme/limits');
+  expect(JSON.parse(server.seen[0]?.body.toString() ?? '')).toEqual({ connections: 100, concurrency: 20 });
+});
+
+test('a limit that gateways count is shown as the number it is', async () => {
+  const changes = [
+    { resource: 'connections', before: null, after: 100, wanted: 100, status: 'applied', reason: '' },
+  ];
+  const json = {
+    status: 'applied',
+    reason: '',
+    plan: false,
+    durationMs: 1.25,
+    connections: { open: 3, kept: 3, dropped: 0 },
+    tenants: [{ tenant: 'acme', changes }],
+    instances: [],
+  };
+  answer = () => ({ json });
+  const { code, stdout } = await bellows('limits', 'set', 'acme', '--connections', '100');
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/tenant acme +connections +none +100 +applied/);
+});
+
+describe('tenants and their limits', () => {
+  const acme = {
+    id: 'acme',
+    weight: 1,
+    limits: {
+      memory: '1GiB',
+      cpu: null,
+      storage: null,
+      bandwidth: null,
+      connections: 100,
+      concurrency: null,
+    },
+    inUse: { connections: 3, concurrency: 2 },
+    accessKeyId: 'AKIA',
+  };
+
+  test('are listed with what is in use of them', async () => {
+    answer = () => ({ json: [acme] });
+    expect((await bellows('tenants')).stdout).toMatch(/acme .*3 of 100 +2, no limit/);
+    answer = () => ({ json: [{ ...acme, inUse: null }] });
+    expect((await bellows('tenants')).stdout).toMatch(/acme .*none +100 +none/);
+  });
+
+  test('are shown one by one, quantities by the ledger', async () => {
+    const line = {
+      capacity: '1',
+      granted: '1',
+      used: '1',
+      claimed: '1',
+      unallocated: '1',
+      oversubscribed: '1',
+    };
+    const tenants = [{ tenant: 'acme', limit: '1GiB', granted: '512MiB', used: '80MiB' }];
+    answer = ({ url }) => ({
+      json: url === '/v1/ledger' ? [{ resource: 'memory', ...line, tenants }] : acme,
+    });
+    const { stdout } = await bellows('limits', 'get', 'acme');
+    expect(stdout).toMatch(/memory +1GiB +80MiB/);
+    expect(stdout).toMatch(/connections +100 +3/);
+    expect(stdout).toMatch(/concurrency +none +2/);
+    expect(stdout).toMatch(/cpu +none +unknown/);
+  });
+});
+
 describe('invoke', () => {
   test("is signed with the tenant's keys as AWS demands, and prints the result", async () => {
     answer = () => ({ text: '{"hello":"Ada"}' });

@@ -45,6 +45,13 @@ export function showTransaction(transaction: Transaction, { out, options }: Cont
 
   function rowOf(what: string, change: Change): string[] {
     const now = plan ? change.wanted : change.after;
-    return [what, change.resource, change.before ?? 'none', now ?? 'none', change.status, change.reason];
+    return [
+      what,
+      change.resource,
+      String(change.before ?? 'none'),
+      String(now ?? 'none'),
+      change.status,
+      change.reason,
+    ];
   }
 }

@@ -4,7 +4,7 @@ import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../base/id
 import type { Transaction } from '../model/change.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
-import type { Tenant, TenantLimits } from '../model/tenant.ts';
+import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
 import type { FunctionWorkload, NetworkMode, RuntimeName, Workload } from '../model/workload.ts';
 import type { AgentCapabilities } from '../protocol/agent.ts';
 
@@ -190,6 +190,8 @@ export interface ControlPlane {
   ): Promise<{ tenant: Tenant; created: boolean }>;
   getTenant(id: TenantId): Tenant;
   listTenants(): Tenant[];
+  /** Connections and invocations that tenants have now; null when no gateway says so. One that has none may be left out. */
+  countedUse(): Promise<ReadonlyMap<TenantId, CountedUse> | null>;
   /** Ends the tenant's instances and removes its workloads. */
   deleteTenant(id: TenantId): Promise<void>;
   tenantByAccessKey(accessKeyId: string): Tenant | undefined;

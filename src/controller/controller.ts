@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
 import type { Transaction } from '../model/change.ts';
 import type { PartialResources } from '../model/resources.ts';
-import type { Tenant, TenantLimits } from '../model/tenant.ts';
+import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
 import type { FunctionWorkload, Workload } from '../model/workload.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AsyncQueue } from './async/queue.ts';
@@ -76,6 +76,10 @@ export class Controller implements ControlPlane {
 
   listTenants(): Tenant[] {
     return this.#parts.desired.tenants();
+  }
+
+  countedUse(): Promise<ReadonlyMap<TenantId, CountedUse> | null> {
+    return this.#parts.gateways.usage();
   }
 
   deleteTenant(id: TenantId): Promise<void> {

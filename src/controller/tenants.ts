@@ -9,6 +9,7 @@ import { tenantSpecOf, type AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { ChangeOptions } from './control-plane.ts';
 import { newTenantCredentials, writeCredentials } from './credentials.ts';
+import { countWishes } from './resize/counted-limits.ts';
 import type { Rebalancer } from './rebalance/rebalancer.ts';
 import { namedLimits } from './resize/plan-input.ts';
 import type { Resizer } from './resize/resizer.ts';
@@ -71,6 +72,7 @@ export class Tenants {
     const present = desired.requireTenant(id);
     return resizer.change({
       wish: { limits: { tenant: id, wanted: namedLimits(limits) } },
+      counts: countWishes(id, present.limits, limits),
       options,
       store: async () => {
         const tenant = await desired.putTenant(id, (now) => ({

@@ -2,7 +2,8 @@
 import { systemClock } from '../base/clock.ts';
 import { toErrorRecord } from '../base/errors.ts';
 import type { InstanceId, WorkloadKey } from '../base/ids.ts';
-import type { TenantRoute } from '../protocol/routes.ts';
+import type { GatewayProtocol, TenantRoute } from '../protocol/routes.ts';
+import type { ResultOf } from '../protocol/rpc.ts';
 import { outcome } from '../protocol/instance.ts';
 import { SignatureVerifier } from '../protocol/sigv4.ts';
 import { layoutOf } from '../sys/layout.ts';
@@ -89,6 +90,7 @@ export class Gateway {
       handlers: {
         // Changes are applied as they arrive, and the link keeps the order.
         sync: async () => ({}),
+        usage: async () => this.#usage(),
         retire: async ({ ids, deadlineMs }) => {
           await this.#retire(ids, deadlineMs);
           return {};
@@ -188,6 +190,14 @@ export class Gateway {
       };
       pool.submit(new Invocation(event, sink, { requestId, extra: extraOf(clientContext, undefined) }));
     });
+  }
+
+  #usage(): ResultOf<GatewayProtocol['methods']['usage']> {
+    return this.#table.tenantIds().map((tenant) => ({
+      tenant,
+      connections: this.#connections.of(tenant).open,
+      concurrency: this.#functions.activeOf(tenant),
+    }));
   }
 
   #report(): void {

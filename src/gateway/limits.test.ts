@@ -60,6 +60,10 @@ function dial(protocols: string[] = []): Promise<{ socket: WebSocket; told: stri
 const refusal = (most: number): string =>
   `1013 The tenant acme has as many connections open as its limit allows: ${most}.`;
 
+async function inUse(): Promise<unknown> {
+  return (await harness.call('usage', {}))[0];
+}
+
 async function echoes(socket: WebSocket, text: string): Promise<boolean> {
   const answer = once(socket, 'message');
   socket.send(text);
@@ -151,6 +155,7 @@ test('M-C3: a limit lowered below what is open drops nothing, lets nobody in unt
   expect(open.map(({ told }) => told)).toEqual(Array.from({ length: 5 }, () => 'open'));
   await limit({ connectionLimit: 2 });
   expect((await dial()).told).toBe(refusal(2));
+  expect(await inUse()).toEqual({ tenant: 'acme', connections: 5, concurrency: 0 });
   for (const { socket } of open) expect(await echoes(socket, 'kept')).toBe(true);
   await limit({ connectionLimit: 6 });
   expect((await dial()).told).toBe('open');
@@ -165,6 +170,7 @@ test('M-E6: a new gateway counts what the one before it has handed over', async 
   const { socket } = await dial();
   await dial();
   await harness.restartGateway();
+  await expect.poll(inUse).toEqual({ tenant: 'acme', connections: 2, concurrency: 0 });
   const [third, fourth] = await Promise.all([dial(), dial()]);
   expect([third.told, fourth.told].toSorted()).toEqual([refusal(3), 'open'].toSorted());
   expect(await echoes(socket, 'from before')).toBe(true);
@@ -256,6 +262,7 @@ describe('invocations beyond the limit of concurrency', () => {
       .toBe(
         'TooManyRequestsException ConcurrentInvocationLimitExceeded 1: Rate Exceeded. The tenant acme runs 1 invocations, and its limit is 1.',
       );
+    expect(await inUse()).toEqual({ tenant: 'acme', connections: 0, concurrency: 1 });
     const refused = await fetch(`${harness.url}/w/acme/two/`);
     expect(refused.status).toBe(429);
     expect(refused.headers.get('retry-after')).toBe('1');

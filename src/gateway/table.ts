@@ -21,6 +21,10 @@ export class RouteTable {
   readonly #tenantsByAccessKey = new Map<string, TenantRoute>();
   readonly #workloadsByHost = new Map<string, WorkloadRoute>();
 
+  tenantIds(): TenantId[] {
+    return [...this.#tenants.keys()];
+  }
+
   tenant(id: TenantId): TenantRoute | undefined {
     return this.#tenants.get(id);
   }

@@ -6,6 +6,7 @@
 //  infeasible                deferred ──usage falls──▶ applied
 import type { InstanceId, TenantId, TransactionId, WorkloadKey } from '../base/ids.ts';
 import type { ResourceKind } from './resources.ts';
+import type { CountedLimit } from './tenant.ts';
 
 export const changeStatuses = ['applied', 'deferred', 'infeasible'] as const;
 export type ChangeStatus = (typeof changeStatuses)[number];
@@ -43,6 +44,23 @@ export interface TenantChange {
   readonly changes: readonly ResourceChange[];
 }
 
+/** What became of a limit that gateways hold. Nothing must be freed for it: it is applied where it is stored. Null is "no limit". */
+export interface CountChange {
+  readonly resource: CountedLimit;
+  readonly before: number | null;
+  readonly after: number | null;
+  readonly wanted: number | null;
+  readonly status: ChangeStatus;
+  readonly reason: string;
+  readonly durationMs: number;
+}
+
+/** What became of a tenant's limits, those included that no unit knows. */
+export interface LimitsChange {
+  readonly tenant: TenantId;
+  readonly changes: readonly (ResourceChange | CountChange)[];
+}
+
 /** How long one stage of a change took. Stages overlap: what is wanted is stored while the unit applies it. */
 export interface Stage {
   readonly name: 'plan' | 'store' | 'unit';
@@ -54,7 +72,7 @@ export interface Transaction {
   readonly planned: boolean;
   readonly status: ChangeStatus;
   readonly reason: string;
-  readonly tenants: readonly TenantChange[];
+  readonly tenants: readonly LimitsChange[];
   readonly instances: readonly InstanceChange[];
   readonly durationMs: number;
   /** Those that were gone through. */

@@ -14,6 +14,13 @@ export interface TenantLimits {
   readonly concurrency: number | null;
 }
 
+/** The limits on what gateways count, which are numbers; the others are quantities that a unit holds. */
+export const countedLimits = ['connections', 'concurrency'] as const;
+export type CountedLimit = (typeof countedLimits)[number];
+
+/** What a tenant has of what gateways count, now. */
+export type CountedUse = Readonly<Record<CountedLimit, number>>;
+
 export const unlimited: TenantLimits = {
   memory: null,
   cpu: null,

@@ -130,6 +130,11 @@ export const gatewayProtocol = {
       }),
       z.object({ outcome: z.enum(['ok', 'functionError', 'throttled', 'unavailable']), payload: z.string() }),
     ),
+    /** What tenants have of what gateways count. Those that have nothing may be left out. */
+    usage: method(
+      nothing,
+      z.array(z.object({ tenant: tenantId, connections: z.number(), concurrency: z.number() })),
+    ),
     /** Answers when every change that was sent before has been applied: what is called after it meets them. */
     sync: method(nothing, nothing),
     /** Stop accepting, let what runs end by then, close. */

@@ -20,9 +20,9 @@ import type {
   LogEntry,
   SubmittedCode,
 } from '../../controller/control-plane.ts';
-import type { ChangeStatus, Transaction } from '../../model/change.ts';
+import type { ChangeStatus, CountChange, ResourceChange, Transaction } from '../../model/change.ts';
 import { resourceKinds, type PartialResources, type Resources } from '../../model/resources.ts';
-import { unlimited, type Tenant } from '../../model/tenant.ts';
+import { countedLimits, unlimited, type CountedUse, type Tenant } from '../../model/tenant.ts';
 import { defaultRequest, type FunctionWorkload, type Workload } from '../../model/workload.ts';
 
 const emptyResources = { memory: 0, cpu: 0, storage: 0, bandwidth: 0 } as Resources;
@@ -92,6 +92,13 @@ export class FakeControlPlane implements ControlPlane {
     return this.listTenants().find((tenant) => tenant.credentials.accessKeyId === accessKeyId);
   }
 
+  /** Null: no gateway says. */
+  use: ReadonlyMap<TenantId, CountedUse> | null = new Map();
+
+  async countedUse(): Promise<ReadonlyMap<TenantId, CountedUse> | null> {
+    return this.use;
+  }
+
   async setLimits(...args: Parameters<ControlPlane['setLimits']>): Promise<Transaction> {
     this.calls.push({ method: 'setLimits', args });
     const [id, limits, options] = args;
@@ -100,9 +107,17 @@ export class FakeControlPlane implements ControlPlane {
       tenants: [
         {
           tenant: id,
-          changes: resourceKinds
-            .filter((resource) => limits[resource] !== undefined)
-            .map((resource) => this.#change(resource, tenant.limits[resource], limits[resource] ?? null)),
+          changes: [
+            ...resourceKinds
+              .filter((resource) => limits[resource] !== undefined)
+              .map((resource) => this.#change(resource, tenant.limits[resource], limits[resource] ?? null)),
+            ...countedLimits
+              .filter((resource) => limits[resource] !== undefined)
+              .map((resource): CountChange => ({
+                ...this.#change('memory', tenant.limits[resource], limits[resource] ?? null),
+                resource,
+              })),
+          ],
         },
       ],
     });
@@ -112,7 +127,7 @@ export class FakeControlPlane implements ControlPlane {
     resource: (typeof resourceKinds)[number],
     before: number | null,
     wanted: number | null,
-  ): Transaction['tenants'][number]['changes'][number] {
+  ): ResourceChange {
     const applied = this.nextStatus === 'applied';
     return {
       resource,

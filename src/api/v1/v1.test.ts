@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import type { TenantId } from '../../base/ids.ts';
 import { zipOf, tarGzOf } from '../testing/archives.ts';
 import { startApi, testToken, type ApiUnderTest, type Call } from '../testing/api-under-test.ts';
 import { v1Routes } from './serve.ts';
@@ -77,6 +78,19 @@ describe('tenants', () => {
     expect((await call('deleteTenant', '/v1/tenants/globex')).status).toBe(204);
   });
 
+  test('a tenant is shown with what it has of what gateways count, or that nobody can say', async () => {
+    api.control.use = new Map([['acme' as TenantId, { connections: 3, concurrency: 2 }]]);
+    expect((await call('getTenant', '/v1/tenants/acme')).body).toMatchObject({
+      inUse: { connections: 3, concurrency: 2 },
+    });
+    await call('putTenant', '/v1/tenants/globex');
+    expect((await call('getTenant', '/v1/tenants/globex')).body).toMatchObject({
+      inUse: { connections: 0, concurrency: 0 },
+    });
+    api.control.use = null;
+    expect((await call('listTenants', '/v1/tenants')).body).toMatchObject([{ inUse: null }, { inUse: null }]);
+  });
+
   test('limits take notation, numbers and null, and answer with the transaction in notation', async () => {
     const { status, body } = await call(
       'putLimits',
@@ -98,6 +112,7 @@ describe('tenants', () => {
       ['cpu', null, '1500m'],
       ['storage', null, '1KiB'],
       ['bandwidth', null, null],
+      ['connections', null, 10],
     ]);
     expect(api.control.calls[0]?.args).toEqual([
       'acme',
@@ -235,7 +250,14 @@ describe('the machine', () => {
     expect(open).toMatch(/^bellows_resource_granted\{resource="memory"\} 1500000$/m);
     expect(open).toMatch(/^bellows_instances\{state="warm"\} 3$/m);
     expect(open).not.toContain('acme');
+    const acme = 'acme' as TenantId;
+    await api.control.putTenant(acme, { limits: { connections: 100 } });
+    api.control.use = new Map([[acme, { connections: 3, concurrency: 2 }]]);
     const detailed = await (await api.fetch('/metrics')).text();
+    expect(detailed).toMatch(/^bellows_tenant_limit\{tenant="acme",resource="connections"\} 100$/m);
+    expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="connections"\} 3$/m);
+    expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="concurrency"\} 2$/m);
+    expect(detailed).not.toMatch(/^bellows_tenant_limit\{tenant="acme",resource="concurrency"\}/m);
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="memory"\} 250000$/m);
     expect(detailed).toMatch(/^bellows_workload_connections\{tenant="acme",workload="hello"\} 2$/m);
   });

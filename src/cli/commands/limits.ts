@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { tenant as tenantAnswer, transaction } from '../answers.ts';
+import { ledger as ledgerAnswer, tenant as tenantAnswer, transaction } from '../answers.ts';
 import { command } from '../command.ts';
 import { exitCode } from '../exit-code.ts';
 import { usageError } from '../failure.ts';
@@ -23,24 +23,40 @@ const count = z
 
 export const limitsGet = command({
   name: 'limits get',
-  summary: 'show the most that a tenant may be allocated',
+  summary: 'show the most that a tenant may be allocated, and what is in use of it',
   arguments: [tenantWord],
   args: z.object({ tenant: tenantArgument }),
   handler: async ({ tenant }, { client, out, options }) => {
-    const { limits } = await client.call({ method: 'GET', path: `/v1/tenants/${tenant}` }, tenantAnswer);
-    if (options.json) out.json(limits);
-    else
-      out.table(
-        ['LIMIT', 'AMOUNT'],
-        Object.entries(limits).map(([name, amount]) => [name, amount === null ? 'none' : String(amount)]),
-        '',
-      );
+    const { limits, inUse } = await client.call(
+      { method: 'GET', path: `/v1/tenants/${tenant}` },
+      tenantAnswer,
+    );
+    if (options.json) {
+      out.json(limits);
+      return exitCode.ok;
+    }
+    const lines = await client.call({ method: 'GET', path: '/v1/ledger' }, ledgerAnswer);
+    const used = new Map<string, string | number>(Object.entries(inUse ?? {}));
+    for (const { resource, tenants } of lines) {
+      const line = tenants.find((each) => each.tenant === tenant);
+      if (line !== undefined) used.set(resource, line.used);
+    }
+    out.table(
+      ['LIMIT', 'AMOUNT', 'IN USE'],
+      Object.entries(limits).map(([name, amount]) => [
+        name,
+        amount === null ? 'none' : String(amount),
+        String(used.get(name) ?? 'unknown'),
+      ]),
+      '',
+    );
     return exitCode.ok;
   },
 });
 
 export const limitsSet = command({
   name: 'limits set',
+  isDefault: true,
   summary: 'change the most that a tenant may be allocated, live',
   arguments: [tenantWord],
   options: [
@@ -65,7 +81,7 @@ export const limitsSet = command({
     if (Object.keys(change).length === 0)
       throw usageError(
         'No limit was named.',
-        'Give at least one of --memory, --cpu, --storage, --bandwidth, --connections and --concurrency.',
+        `Give at least one of --memory, --cpu, --storage, --bandwidth, --connections and --concurrency. \`bellows limits get ${tenant}\` shows them.`,
       );
     const answer = await ctx.client.call(
       {

@@ -16,14 +16,26 @@ export const tenantsList = command({
     if (options.json) out.json(list);
     else
       out.table(
-        ['TENANT', 'WEIGHT', 'MEMORY', 'CPU', 'STORAGE', 'BANDWIDTH', 'ACCESS KEY'],
-        list.map(({ id, weight, limits, accessKeyId }) => [
+        [
+          'TENANT',
+          'WEIGHT',
+          'MEMORY',
+          'CPU',
+          'STORAGE',
+          'BANDWIDTH',
+          'CONNECTIONS',
+          'CONCURRENCY',
+          'ACCESS KEY',
+        ],
+        list.map(({ id, weight, limits, inUse, accessKeyId }) => [
           id,
           String(weight),
           limits.memory ?? 'none',
           limits.cpu ?? 'none',
           limits.storage ?? 'none',
           limits.bandwidth ?? 'none',
+          used(inUse?.connections, limits.connections),
+          used(inUse?.concurrency, limits.concurrency),
           accessKeyId,
         ]),
         'There are no tenants.',
@@ -31,6 +43,12 @@ export const tenantsList = command({
     return exitCode.ok;
   },
 });
+
+/** What is in use, of how much; the limit alone while nobody can say. */
+function used(now: number | undefined, limit: number | null): string {
+  if (now === undefined) return limit === null ? 'none' : String(limit);
+  return limit === null ? `${now}, no limit` : `${now} of ${limit}`;
+}
 
 export const tenantsCreate = command({
   name: 'tenants create',

@@ -271,17 +271,47 @@ describe("M-C3: a tenant's limit changes while its instances run", () => {
 
   test('connection and concurrency limits reach gateways at once', async () => {
     const gateway = await harness.gateway();
-    const transaction = await harness.control.setLimits(acme, { connections: 5, concurrency: 2 }, now);
-    expect(transaction.status).toBe('applied');
-    await eventually(() =>
-      expect(gateway.changes).toContainEqual(
-        expect.objectContaining({
-          change: 'tenant',
-          tenant: expect.objectContaining({ connectionLimit: 5, concurrencyLimit: 2 }),
-        }),
-      ),
-    );
+    const lowered = await harness.control.setLimits(acme, { connections: 5, concurrency: 2 }, now);
+    const told = (connectionLimit: number | null, concurrencyLimit: number | null) =>
+      expect.objectContaining({
+        change: 'tenant',
+        tenant: expect.objectContaining({ connectionLimit, concurrencyLimit }),
+      });
+    expect(gateway.changes).toContainEqual(told(5, 2));
+    expect(lowered).toMatchObject({
+      status: 'applied',
+      tenants: [
+        {
+          tenant: acme,
+          changes: [
+            { resource: 'connections', before: null, after: 5, wanted: 5, status: 'applied' },
+            { resource: 'concurrency', before: null, after: 2, wanted: 2, status: 'applied' },
+          ],
+        },
+      ],
+    });
+    const raised = await harness.control.setLimits(acme, { connections: 9, concurrency: 2 }, now);
+    expect(gateway.changes).toContainEqual(told(9, 2));
+    expect(raised.tenants[0]?.changes).toMatchObject([{ resource: 'connections', before: 5, after: 9 }]);
+    const lifted = { connections: null, memory: mebibytes(512) };
+    const both = await harness.control.setLimits(acme, lifted, now);
+    expect(both.tenants).toHaveLength(1);
+    expect(both.tenants[0]?.changes.map(({ resource, after }) => [resource, after])).toEqual([
+      ['memory', mebibytes(512)],
+      ['connections', null],
+    ]);
     gateway.client.close();
+  });
+
+  test('limits that gateways count are planned without being changed, and stay with what is infeasible', async () => {
+    const planned = await harness.control.setLimits(acme, { connections: 5 }, { plan: true, waitMs: 0 });
+    expect(planned.tenants[0]?.changes).toMatchObject([{ resource: 'connections', wanted: 5 }]);
+    const refused = await harness.control.setLimits(acme, { connections: 5, memory: mebibytes(8) }, now);
+    expect(refused.status).toBe('infeasible');
+    expect(refused.tenants.flatMap(({ changes }) => changes.map(({ resource }) => resource))).not.toContain(
+      'connections',
+    );
+    expect(harness.control.getTenant(acme).limits.connections).toBeNull();
   });
 
   test('random changes end where the last one says, and sums stay within the limit', async () => {

@@ -22,6 +22,7 @@ import type { Measures } from '../measures.ts';
 import { KeyedQueue } from '../serial.ts';
 import { knownOf, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
+import { withCounts, type CountWish } from './counted-limits.ts';
 import { Divider } from './divider.ts';
 import { EnforcedLimits } from './enforced-limits.ts';
 import type { Wish } from './plan-input.ts';
@@ -50,6 +51,8 @@ export interface ResizerParts {
 
 export interface Change {
   readonly wish: Wish;
+  /** Limits that are wished for beside it, and that no unit knows. */
+  readonly counts?: readonly CountWish[];
   readonly options: ChangeOptions;
   /** Why it can not be done though nothing that runs stands against it; empty when it can. */
   readonly refusal?: string;
@@ -96,7 +99,7 @@ export class Resizer {
 
   async change(change: Change): Promise<Transaction> {
     const { clock, measures } = this.#parts;
-    const { wish, options } = change;
+    const { wish, options, counts = [] } = change;
     const watch = new StopWatch(clock);
     const id = newTransactionId();
     // What is in use weighs only where somebody gets less than is asked for; reading it takes longer than a resize.
@@ -106,19 +109,22 @@ export class Resizer {
     const begun = await this.#begin(change, watch);
     const { plan, report, starting } = begun;
     if (begun.outcome === undefined) {
-      const transaction = plannedTransaction(
-        id,
-        withStarting(plan, (instance) => starting.includes(instance)),
-        (instance) => this.#planner.workingSet(instance),
-        (instance) => this.#openConnections(instance),
-        watch.timing,
-        options.plan,
+      const transaction = withCounts(
+        plannedTransaction(
+          id,
+          withStarting(plan, (instance) => starting.includes(instance)),
+          (instance) => this.#planner.workingSet(instance),
+          (instance) => this.#openConnections(instance),
+          watch.timing,
+          options.plan,
+        ),
+        counts,
       );
       if (!options.plan) this.#note(change, transaction, '.refused');
       return transaction;
     }
     const outcome = await begun.outcome;
-    await this.#whenCarried(wish, outcome);
+    await this.#whenCarried(change, outcome);
     const started = await this.#whenStarted(starting, options.waitMs - watch.elapsedMs);
     const late = new Set(starting.filter((instance) => !started.some((done) => done.instance === instance)));
     const done = reportedOutcome(
@@ -126,7 +132,7 @@ export class Resizer {
       report,
     );
     const answered = withStarting(plan, (instance) => late.has(instance));
-    const transaction = appliedTransaction(id, answered, done, watch.timing);
+    const transaction = withCounts(appliedTransaction(id, answered, done, watch.timing), counts);
     this.#note(change, transaction);
     return transaction;
   }
@@ -226,12 +232,14 @@ export class Resizer {
     return (await outcome).instances;
   }
 
-  /** Bandwidth is enforced by the gateways: it is applied when they know of it. */
-  async #whenCarried({ limits }: Wish, { instances }: AgentOutcome): Promise<void> {
+  /** Bandwidth is enforced by the gateways, and so is what they count: it is applied when they know of it. */
+  async #whenCarried({ wish, counts = [] }: Change, { instances }: AgentOutcome): Promise<void> {
     const changes = instances.flatMap((instance) => instance.changes);
-    if (limits?.wanted.bandwidth === undefined && !changes.some(({ resource }) => resource === 'bandwidth'))
-      return;
-    await this.#parts.syncGateways();
+    const isTheirs =
+      counts.length > 0 ||
+      wish.limits?.wanted.bandwidth !== undefined ||
+      changes.some(({ resource }) => resource === 'bandwidth');
+    if (isTheirs) await this.#parts.syncGateways();
   }
 
   #note({ event: { subject, ...event } }: Change, transaction: Transaction, suffix = ''): void {

@@ -32,6 +32,16 @@ describe('the audit log says in a line', () => {
     ).toBe('default/chat: memory 128MiB to 256MiB; CPU 500m to 750m. 50 of 50 connections kept.');
   });
 
+  test('limits that gateways count, as the numbers they are', () => {
+    const counted = { status: 'applied', reason: '', durationMs: 1 } as const;
+    expect(
+      partsOf([
+        { ...counted, resource: 'connections', before: null, after: 100, wanted: 100 },
+        { ...counted, resource: 'concurrency', before: 20, after: null, wanted: null },
+      ]),
+    ).toBe('connections no limit to 100; concurrency 20 to no limit');
+  });
+
   test('what waits, and for what', () => {
     const waits: ResourceChange = {
       ...memory(384, 384),

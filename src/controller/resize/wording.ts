@@ -1,7 +1,7 @@
 // How a change reads in the audit log: what was moved, what waits or was refused and why, and what it did to
 // connections, in one line. The whole transaction stands beside it as data. Pure.
-import type { ResourceChange, Transaction } from '../../model/change.ts';
-import { formatResource, type ResourceKind } from '../../model/resources.ts';
+import type { CountChange, ResourceChange, Transaction } from '../../model/change.ts';
+import { formatResource } from '../../model/resources.ts';
 
 /** More than a person reads in a line; a tenant's limit may move hundreds of instances alike. */
 const maxParts = 6;
@@ -23,15 +23,17 @@ export function sentenceOf(
   return capital(`${subject}: ${partsOf(all)}.${open}`);
 }
 
+type AnyChange = ResourceChange | CountChange;
+
 /** `memory 128MiB to 256MiB`, each different one once. */
-export function partsOf(changes: readonly ResourceChange[]): string {
+export function partsOf(changes: readonly AnyChange[]): string {
   const parts = [...new Set(changes.map(partOf).filter((part) => part !== ''))];
   if (parts.length === 0) return 'as it was';
   const more = parts.length > maxParts ? `; and ${parts.length - maxParts} more` : '';
   return parts.slice(0, maxParts).join('; ') + more;
 }
 
-function partOf({ resource, before, after, wanted, status, reason }: ResourceChange): string {
+function partOf({ resource, before, after, wanted, status, reason }: AnyChange): string {
   const name = resource === 'cpu' ? 'CPU' : resource;
   if (status !== 'applied') {
     const why = reason === '' ? '' : ` (${reason.replace(/\.$/, '')})`;
@@ -40,8 +42,10 @@ function partOf({ resource, before, after, wanted, status, reason }: ResourceCha
   return before === after ? '' : `${name} ${shown(resource, before)} to ${shown(resource, after)}`;
 }
 
-function shown(resource: ResourceKind, amount: number | null): string {
-  return amount === null ? 'no limit' : formatResource(resource, amount);
+function shown(resource: AnyChange['resource'], amount: number | null): string {
+  if (amount === null) return 'no limit';
+  const isCount = resource === 'connections' || resource === 'concurrency';
+  return isCount ? String(amount) : formatResource(resource, amount);
 }
 
 function capital(text: string): string {

@@ -2,8 +2,9 @@
 // everything that changed in one turn of the event loop goes out as one event, in the order in which it happened.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
-import type { InstanceId } from '../../base/ids.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Clock } from '../../base/clock.ts';
+import type { CountedUse } from '../../model/tenant.ts';
 import type { RpcPeer } from '../../protocol/rpc-link.ts';
 import type { Params, ResultOf } from '../../protocol/rpc.ts';
 import type { ControllerProtocol, GatewayProtocol, RouteChange } from '../../protocol/routes.ts';
@@ -16,6 +17,8 @@ type Invoke = GatewayProtocol['methods']['invoke'];
 const answerMarginMs = 2_000;
 /** A round trip on a Unix socket; a gateway that is stuck for longer than this does not hold up a change. */
 const syncTimeoutMs = 1_000;
+/** Likewise: whoever looks at tenants is answered without. */
+const usageTimeoutMs = 1_000;
 
 export class Gateways {
   readonly #clock: Clock;
@@ -96,6 +99,22 @@ export class Gateways {
           ),
       ),
     );
+  }
+
+  /**
+   * What each tenant has of what gateways count, by the newest: the one before it only ends what it has. Null when none says so
+   * in time.
+   */
+  async usage(): Promise<ReadonlyMap<TenantId, CountedUse> | null> {
+    const peer = [...this.#peers].at(-1);
+    if (peer === undefined) return null;
+    try {
+      const lines = await peer.call('usage', {}, { timeoutMs: usageTimeoutMs });
+      return new Map(lines.map(({ tenant, ...use }) => [tenant, use]));
+    } catch (thrown) {
+      this.#log.warn({ err: thrown }, 'a gateway did not say what is in use');
+      return null;
+    }
   }
 
   /** Runs an event through the newest gateway. @throws BellowsError Unavailable when there is none */

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
+import { BellowsError } from '../../base/errors.ts';
 import { layoutOf } from '../../sys/layout.ts';
 import { acme, eventually, fn, Harness } from '../testing/harness.ts';
 
@@ -32,4 +33,24 @@ test('a deploy while no gateway is connected is answered when one has come and k
   await deploy;
   expect(synced).toBe(1);
   expect(gateway.table.workloads).toHaveLength(1);
+});
+
+test('what tenants have in use is asked of the newest gateway, and unknown without one, or when it does not say', async () => {
+  const harness = await Harness.start({ gatewayArrivalMs: 1 });
+  onTestFinished(() => harness.close());
+  expect(await harness.control.countedUse()).toBeNull();
+  const older = await harness.gateway({
+    usage: async () => [{ tenant: acme, connections: 1, concurrency: 1 }],
+  });
+  onTestFinished(() => older.client.close());
+  const newer = await harness.gateway({
+    usage: async () => [{ tenant: acme, connections: 3, concurrency: 2 }],
+  });
+  expect(await harness.control.countedUse()).toEqual(new Map([[acme, { connections: 3, concurrency: 2 }]]));
+  newer.client.close();
+  const broken = await harness.gateway({
+    usage: () => Promise.reject(new BellowsError('Unavailable', 'No.')),
+  });
+  onTestFinished(() => broken.client.close());
+  expect(await harness.control.countedUse()).toBeNull();
 });

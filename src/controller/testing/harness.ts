@@ -207,6 +207,7 @@ export class TestGateway {
           return {};
         },
         invoke: async () => ({ outcome: 'ok', payload: '' }),
+        usage: async () => [],
         sync: async () => ({}),
         drain: async () => ({}),
         ...handlers,

@@ -51,10 +51,13 @@ export const tenantRoutes = [
     body: noBody,
     answer: z.array(tenantView),
     statuses: { 200: 'The tenants.' },
-    handle: async ({ control }) => ({
-      status: 200,
-      body: control.listTenants().map((tenant) => showTenant(tenant, { secret: false })),
-    }),
+    handle: async ({ control }) => {
+      const use = await control.countedUse();
+      return {
+        status: 200,
+        body: control.listTenants().map((tenant) => showTenant(tenant, { secret: false, use })),
+      };
+    },
   }),
   route({
     operationId: 'putTenant',
@@ -72,7 +75,8 @@ export const tenantRoutes = [
         ...(body.limits === undefined ? {} : { limits: namedLimits(body.limits) }),
         ...(body.weight === undefined ? {} : { weight: body.weight }),
       });
-      return { status: created ? 201 : 200, body: showTenant(tenant, { secret: created }) };
+      const use = await control.countedUse();
+      return { status: created ? 201 : 200, body: showTenant(tenant, { secret: created, use }) };
     },
   }),
   route({
@@ -86,10 +90,10 @@ export const tenantRoutes = [
     body: noBody,
     answer: tenantView,
     statuses: { 200: 'The tenant.' },
-    handle: async ({ control }, { params }) => ({
-      status: 200,
-      body: showTenant(control.getTenant(params.tenant), { secret: false }),
-    }),
+    handle: async ({ control }, { params }) => {
+      const tenant = control.getTenant(params.tenant);
+      return { status: 200, body: showTenant(tenant, { secret: false, use: await control.countedUse() }) };
+    },
   }),
   route({
     operationId: 'deleteTenant',

@@ -1,6 +1,7 @@
 // A tenant as /v1 shows it. Its secret is shown once, to whoever created it.
 import { z } from 'zod';
-import type { Tenant, TenantLimits } from '../../../model/tenant.ts';
+import type { TenantId } from '../../../base/ids.ts';
+import type { CountedUse, Tenant, TenantLimits } from '../../../model/tenant.ts';
 import { maybeQuantityView, showMaybe, showTime, timeView } from './quantities.ts';
 
 const limitsView = z
@@ -19,6 +20,10 @@ export const tenantView = z
     id: z.string(),
     accountId: z.string().meta({ description: "Twelve digits, as in its functions' ARNs." }),
     limits: limitsView,
+    inUse: z.object({ connections: z.number(), concurrency: z.number() }).nullable().meta({
+      description:
+        'Client connections open at apps, and invocations that run or wait; null when no gateway says so.',
+    }),
     weight: z.number(),
     uid: z.number().meta({ description: "The user that the tenant's instances run as." }),
     createdAt: timeView,
@@ -43,12 +48,17 @@ function showLimits(limits: TenantLimits): z.infer<typeof limitsView> {
 
 export function showTenant(
   tenant: Tenant,
-  options: { readonly secret: boolean },
+  options: {
+    readonly secret: boolean;
+    /** What all tenants have; null when it is not known. */
+    readonly use: ReadonlyMap<TenantId, CountedUse> | null;
+  },
 ): z.infer<typeof tenantView> {
   return {
     id: tenant.id,
     accountId: tenant.accountId,
     limits: showLimits(tenant.limits),
+    inUse: options.use === null ? null : (options.use.get(tenant.id) ?? { connections: 0, concurrency: 0 }),
     weight: tenant.weight,
     uid: tenant.uid,
     createdAt: showTime(tenant.createdAtMs),

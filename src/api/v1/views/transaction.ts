@@ -4,10 +4,12 @@ import { nameInKey } from '../../workload-key.ts';
 import {
   changeStatuses,
   type ChangeStatus,
+  type CountChange,
   type ResourceChange,
   type Transaction,
 } from '../../../model/change.ts';
 import { resourceKinds } from '../../../model/resources.ts';
+import { countedLimits } from '../../../model/tenant.ts';
 import { maybeQuantityView, showMaybe } from './quantities.ts';
 
 const statusView = z.enum(changeStatuses);
@@ -24,6 +26,19 @@ const changeView = z
   })
   .meta({ id: 'ResourceChange' });
 
+const countView = z.number().nullable().meta({ description: 'Null is no limit.' });
+const countChangeView = z
+  .object({
+    resource: z.enum(countedLimits),
+    before: countView,
+    after: countView,
+    wanted: countView,
+    status: statusView,
+    reason: z.string(),
+    durationMs: z.number(),
+  })
+  .meta({ id: 'CountChange', description: 'What became of a limit that gateways count.' });
+
 const connectionsView = z
   .object({ open: z.number(), kept: z.number(), dropped: z.number() })
   .meta({ id: 'ConnectionOutcome', description: 'What the change did to client connections.' });
@@ -36,7 +51,9 @@ export const transactionView = z
     plan: z.boolean().meta({ description: 'Whether nothing was done, only said.' }),
     durationMs: z.number(),
     connections: connectionsView,
-    tenants: z.array(z.object({ tenant: z.string(), changes: z.array(changeView) })),
+    tenants: z.array(
+      z.object({ tenant: z.string(), changes: z.array(z.union([changeView, countChangeView])) }),
+    ),
     instances: z.array(
       z.object({
         instance: z.string(),
@@ -76,6 +93,16 @@ function showChange(change: ResourceChange): z.infer<typeof changeView> {
   };
 }
 
+function isCount(change: ResourceChange | CountChange): change is CountChange {
+  return change.resource === 'connections' || change.resource === 'concurrency';
+}
+
+function showLimitChange(
+  change: ResourceChange | CountChange,
+): z.infer<typeof changeView> | z.infer<typeof countChangeView> {
+  return isCount(change) ? { ...change, durationMs: roundedMs(change.durationMs) } : showChange(change);
+}
+
 /** Where the time went, as browsers show it: stages overlap, so that they may come to more than the total. */
 function serverTiming({ stages, durationMs }: Pick<Transaction, 'stages' | 'durationMs'>): string {
   return [...stages, { name: 'total', durationMs }]
@@ -101,7 +128,7 @@ export function transactionReply(transaction: Transaction): {
       connections,
       tenants: transaction.tenants.map(({ tenant, changes }) => ({
         tenant,
-        changes: changes.map(showChange),
+        changes: changes.map(showLimitChange),
       })),
       instances: transaction.instances.map((instance) => ({
         instance: instance.instance,
