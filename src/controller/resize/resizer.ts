@@ -22,7 +22,7 @@ import type { Measures } from '../measures.ts';
 import { KeyedQueue } from '../serial.ts';
 import { knownOf, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { withCounts, type CountWish } from './counted-limits.ts';
+import { withCounts, type CountWishes } from './counted-limits.ts';
 import { Divider } from './divider.ts';
 import { EnforcedLimits } from './enforced-limits.ts';
 import type { Wish } from './plan-input.ts';
@@ -52,7 +52,7 @@ export interface ResizerParts {
 export interface Change {
   readonly wish: Wish;
   /** Limits that are wished for beside it, and that no unit knows. */
-  readonly counts?: readonly CountWish[];
+  readonly counts?: CountWishes | undefined;
   readonly options: ChangeOptions;
   /** Why it can not be done though nothing that runs stands against it; empty when it can. */
   readonly refusal?: string;
@@ -99,7 +99,7 @@ export class Resizer {
 
   async change(change: Change): Promise<Transaction> {
     const { clock, measures } = this.#parts;
-    const { wish, options, counts = [] } = change;
+    const { wish, options, counts } = change;
     const watch = new StopWatch(clock);
     const id = newTransactionId();
     // What is in use weighs only where somebody gets less than is asked for; reading it takes longer than a resize.
@@ -233,10 +233,10 @@ export class Resizer {
   }
 
   /** Bandwidth is enforced by the gateways, and so is what they count: it is applied when they know of it. */
-  async #whenCarried({ wish, counts = [] }: Change, { instances }: AgentOutcome): Promise<void> {
+  async #whenCarried({ wish, counts }: Change, { instances }: AgentOutcome): Promise<void> {
     const changes = instances.flatMap((instance) => instance.changes);
     const isTheirs =
-      counts.length > 0 ||
+      counts !== undefined ||
       wish.limits?.wanted.bandwidth !== undefined ||
       changes.some(({ resource }) => resource === 'bandwidth');
     if (isTheirs) await this.#parts.syncGateways();
