@@ -47,7 +47,8 @@ export class GuestAgent {
       trimDisk: () => this.#storage.trimWhatWasFreed(),
       emit: (event) => {
         // What is promised has become less or more.
-        if (event.event === 'exited' || event.event === 'applied') this.#usable.refresh();
+        if (event.event === 'exited' || event.event === 'applied' || event.event === 'givenBack')
+          this.#usable.refresh();
         emit(event);
       },
     });
@@ -77,7 +78,11 @@ export class GuestAgent {
     });
     this.#usable = new Usable({
       cgroup,
-      limits: () => instances.all().map(({ cell }) => cgroup.limits(cell.group).memoryBytes),
+      limits: () =>
+        instances.all().map(({ cell, told }) => {
+          const { memoryBytes } = cgroup.limits(cell.group);
+          return memoryBytes === null ? null : Math.max(memoryBytes, told.memory);
+        }),
       onShort: () => this.#pressure.signal('instances have come within what is usable of their limits'),
     });
     this.handlers = this.#handlers();

@@ -1,9 +1,9 @@
 // How much of the unit's memory instances may have together: a limit on the group above all tenants, so that what is claimed
 // can not be had inside either. Owns that limit and its hold. Instances' own limits are resize/.
 //
-// As long as instances' limits together fit into what is usable, the limit above only backs them up. When more was lent than
-// is here (sum above usable), somebody may come within it who is in the right: then it holds, which slows down who allocates
-// just below it instead of killing, and the owner is told to give back what it claimed.
+// As long as what instances may count on fits into what is usable, the limit above only backs their own up. When more was lent
+// than is here (sum above usable), somebody may come within it who is in the right: then it holds, which slows down who
+// allocates just below it instead of killing, and the owner is told to give back what it claimed.
 import { watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
@@ -20,7 +20,7 @@ export function isLent(usableBytes: number | null, limits: readonly (number | nu
 
 export interface UsableOptions {
   readonly cgroup: Cgroup;
-  /** What each instance may have, by its own limit. */
+  /** What each instance may count on: its own limit, or what it was promised while that is lent. */
   readonly limits: () => readonly (number | null)[];
   /** Somebody has come within what is usable, in the right. */
   readonly onShort: () => void;

@@ -175,8 +175,9 @@ export class Fleet {
         return done;
       },
       thaw: async ({ id }) => {
-        const { unit } = this.#resident(id);
+        const { unit, placed } = this.#resident(id);
         // First the memory, then the code that needs it.
+        if (placed.info?.promised !== undefined) await unit.givenBack(id, placed.info.promised.memory);
         await unit.awake(id);
         await unit.guest.call('thaw', { id }, { timeoutMs: thawTimeoutMs });
         return done;

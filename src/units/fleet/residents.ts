@@ -7,6 +7,7 @@ import type { InstanceInfo } from '../../model/instance.ts';
 import type { AgentProtocol } from '../../protocol/agent.ts';
 import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
 import type { Layout } from '../../sys/layout.ts';
+import type { Logger } from '../../sys/log.ts';
 import type { FleetTuning } from './config.ts';
 import type { GuestLogs } from './guest-logs.ts';
 import type { Listed } from './roster.ts';
@@ -14,6 +15,7 @@ import type { FleetUnit, Placed } from './unit.ts';
 import { outsideSpec } from './unit-code.ts';
 
 export type Exit = Extract<EventOf<AgentProtocol>, { event: 'exited' }>['data'];
+type GivenBack = Extract<EventOf<AgentProtocol>, { event: 'givenBack' }>['data'];
 type ListedInstance = ResultOf<AgentProtocol['methods']['list']>['instances'][number];
 
 export interface ResidentsParts {
@@ -25,6 +27,7 @@ export interface ResidentsParts {
   readonly isStarting: (id: InstanceId) => boolean;
   readonly destroy: (unit: FleetUnit) => Promise<void>;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
+  readonly log: Logger;
 }
 
 export interface Resident {
@@ -76,6 +79,20 @@ export class Residents {
     });
   }
 
+  /** Inside, what was lent is an instance's own again: the machine follows, and whoever lent it is told. */
+  givenBack(unit: FleetUnit, { id, grant, why }: GivenBack): void {
+    const { log, emit } = this.#parts;
+    const placed = unit.placed.get(id);
+    if (placed === undefined) return;
+    unit
+      .givenBack(id, grant.memory)
+      .catch((thrown: unknown) =>
+        log.error({ err: thrown, unit: unit.id, instance: id }, 'what was lent could not be released'),
+      );
+    const { storage, bandwidth } = placed.reserved;
+    emit({ event: 'givenBack', data: { id, grant: { ...grant, storage, bandwidth }, why } });
+  }
+
   /** The unit's agent is there, for the first time or again: what it has counts. */
   listed(unit: FleetUnit, listed: Listed): void {
     const { layout, logs, isStarting } = this.#parts;
@@ -90,6 +107,9 @@ export class Residents {
       };
       unit.placed.set(info.id, placed);
       placed.info = info;
+      // The agent before it may have lent what this one has given back.
+      if (info.grant.memory > placed.reserved.memory)
+        placed.reserved = { ...placed.reserved, memory: info.grant.memory };
       placed.endpoint = { ...endpoint, door: unit.vm.door };
       logs.follow(unit, spec.workload);
       this.changed(unit, info);

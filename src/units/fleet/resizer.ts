@@ -47,7 +47,13 @@ export interface ResizerParts {
 
 interface UnitRequest {
   readonly tenants: TenantSpec[];
-  readonly instances: { readonly id: InstanceId; readonly placed: Placed; readonly wanted: Resources }[];
+  readonly instances: {
+    readonly id: InstanceId;
+    readonly placed: Placed;
+    readonly wanted: Resources;
+    /** More than what is wanted is lent of it. */
+    readonly promised: ResizeRequest['instances'][number]['promised'];
+  }[];
 }
 
 export class Resizer {
@@ -78,10 +84,10 @@ export class Resizer {
     };
     for (const tenant of request.tenants)
       for (const unit of unitsOf(tenant.tenant)) of(unit).tenants.push(tenant);
-    for (const { id, grant } of request.instances) {
+    for (const { id, grant: wanted, promised } of request.instances) {
       this.#waiting.drop(id);
       const found = find(id);
-      if (found !== undefined) of(found.unit).instances.push({ id, placed: found.placed, wanted: grant });
+      if (found !== undefined) of(found.unit).instances.push({ id, placed: found.placed, wanted, promised });
     }
     const before = new Map(request.tenants.map((spec) => [spec.tenant, replaceTenant(spec)]));
     // What rises does so before the machines in it; what falls below theirs is refused here, and follows them.
@@ -147,10 +153,13 @@ export class Resizer {
     const found = this.#parts.find(id);
     if (found === undefined) return true;
     const { unit, placed } = found;
-    const part = { tenants: [], instances: [{ id, placed, wanted: { ...placed.reserved, ...wanted } }] };
+    // What is lent of it stays so, whatever else had to wait.
+    const promised = placed.info?.promised;
+    const instances = [{ id, placed, promised, wanted: { ...placed.reserved, ...wanted } }];
+    const part = { tenants: [], instances };
     if (this.#admit(unit, part).some(({ waits }) => waits.size > 0)) return false;
-    const { instances } = await this.#inUnit(unit, part, 0);
-    const moved = instances.map((instance) => ({
+    const done = await this.#inUnit(unit, part, 0);
+    const moved = done.instances.map((instance) => ({
       ...instance,
       changes: instance.changes.filter(({ before, after }) => before !== after),
     }));
@@ -201,6 +210,7 @@ export class Resizer {
       if (inside instanceof BellowsError) continue;
       const change = inside.instances.find(({ instance }) => instance === id);
       if (change !== undefined) reserveWhatHolds(unit.placed.get(id), change.changes);
+      this.#reserveWhatIsBack(unit, id);
     }
     const settling = unit.settle();
     await within(giveBackWaitMs, settling);
@@ -226,8 +236,10 @@ export class Resizer {
     // A unit that could not grow must not promise inside what it does not have.
     const allowed = (kind: 'memory' | 'storage', { present, grant }: Admitted): number =>
       grown.failures.has(kind) ? Math.min(present[kind], grant[kind]) : grant[kind];
+    const promised = new Map(part.instances.map((one) => [one.id, one.promised]));
     const instances = admitted.map((one) => ({
       id: one.id,
+      promised: promised.get(one.id),
       // The guest is asked for what is its own to change; bandwidth is the unit's, and stays in its view as it was.
       grant: {
         ...one.present,
@@ -242,6 +254,14 @@ export class Resizer {
       { tenants: part.tenants, instances, waitMs },
       { timeoutMs: waitMs + guestMarginMs },
     );
+  }
+
+  /** What was lent may have been needed while the change was under way: what the guest said last counts. */
+  #reserveWhatIsBack(unit: FleetUnit, id: InstanceId): void {
+    const placed = unit.placed.get(id);
+    const memory = placed?.info?.grant.memory ?? 0;
+    if (placed !== undefined && memory > placed.reserved.memory)
+      placed.reserved = { ...placed.reserved, memory: memory as Resources['memory'] };
   }
 
   #answer(

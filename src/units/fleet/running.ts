@@ -115,6 +115,7 @@ export class Running {
         this.pool.wake();
       },
       emit,
+      log,
     });
     this.starts = new Starts({
       driver,
@@ -180,7 +181,7 @@ export class Running {
         emit({ event: 'applied', data: event.data });
         return;
       case 'givenBack':
-        emit(event);
+        this.residents.givenBack(unit, event.data);
         return;
       case 'reachable':
         // A connection into a machine does not end with the machine, so what waits in one could not be told from what began.

@@ -6,6 +6,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf, type BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId, UnitId } from '../../base/ids.ts';
+import type { Bytes } from '../../base/quantity.ts';
 import type { InstanceInfo, InstanceUsage } from '../../model/instance.ts';
 import type { ResourceKind, Resources } from '../../model/resources.ts';
 import { defaultMemory, defaultStorage } from '../../model/workload.ts';
@@ -117,7 +118,7 @@ export class FleetUnit {
   usable(): Resources {
     return usableFor(
       this.vm.provisioned,
-      [...this.placed.values()].map(({ reserved }) => reserved),
+      [...this.placed.values()].map((placed) => this.#left(placed)),
     );
   }
 
@@ -194,6 +195,19 @@ export class FleetUnit {
     await this.settle();
   }
 
+  /**
+   * What was lent of an instance's memory is its own again, up to so much: it is not claimed any more when this resolves. Not
+   * in turn, for whoever needs it runs, or is about to.
+   */
+  async givenBack(id: InstanceId, memoryBytes: number): Promise<void> {
+    const placed = this.placed.get(id);
+    if (placed === undefined || placed.reserved.memory >= memoryBytes) return;
+    placed.reserved = { ...placed.reserved, memory: memoryBytes as Bytes };
+    this.#memory.cutClaim(this.usable().memory);
+    await this.#memory.giveBack(this.usable().memory);
+    await this.settle();
+  }
+
   /** Who looks after the unit, or the agent inside, is another: nothing is known to hold. */
   forgetApplied(): void {
     this.#applied.clear();
@@ -266,6 +280,13 @@ export class FleetUnit {
     if (this.#applied.get(kind) === amount) return;
     await apply();
     this.#applied.set(kind, amount);
+  }
+
+  /** One whose memory is lent has a little more than that, or the first page that it asks for would have to wait. */
+  #left({ reserved, info }: Placed): Resources {
+    if (info?.promised === undefined) return reserved;
+    const memory = Math.min(info.promised.memory, reserved.memory + this.#parts.tuning.idleSpareBytes);
+    return { ...reserved, memory: Math.max(reserved.memory, memory) as Bytes };
   }
 
   #idleBytes(usableBytes: number): number {
