@@ -3,6 +3,7 @@
 import type { ResourceKind } from '../model/resources.ts';
 import { lendingByCredit } from './credits/lend.ts';
 import { fairShare, type Claim } from './fair-share.ts';
+import { minimumOf } from './feasibility.ts';
 import { demandedBy, dividedShares, grantable } from './grants.ts';
 import { columnsOf, type Column } from './plan-columns.ts';
 import type { PlanGroups, TenantGroup } from './plan-groups.ts';
@@ -12,8 +13,11 @@ import type { InstanceState, PlanInput } from './plan-input.ts';
 export interface Division {
   readonly shares: readonly number[];
   readonly amounts: Float64Array;
-  /** What each would have if everybody demanded what it asks for; the very amounts where demand made no difference. */
-  readonly undemanded: Float64Array;
+  /**
+   * What is due to each: what it would have if everybody demanded what it asks for, whoever holds it now. The very amounts where
+   * demand makes no difference, and of what can not be lent.
+   */
+  readonly due: Float64Array;
 }
 
 export type Divided = Readonly<Record<ResourceKind, Division>>;
@@ -34,12 +38,13 @@ function divideOne(input: PlanInput, groups: PlanGroups, resource: ResourceKind,
   const room = grantable(capacity[resource], oversubscription[resource]);
   const asked = tenants.map((group) => claimOf(group, resource, column));
   const ifAllDemanded = fairShare(room, asked);
-  const undemanded = within(groups, column, asked, ifAllDemanded, (share, group) =>
-    fairShare(share, askedIn(group, column)),
-  );
   const isAnyShort = asked.some(({ demand }, place) => (ifAllDemanded[place] ?? 0) < demand);
-  if (demandOf === undefined || !isAnyShort)
-    return { shares: ifAllDemanded, amounts: undemanded, undemanded };
+  if (demandOf === undefined || !isAnyShort) {
+    const amounts = within(groups, column, asked, ifAllDemanded, (share, group) =>
+      fairShare(share, askedIn(group, column)),
+    );
+    return { shares: ifAllDemanded, amounts, due: amounts };
+  }
   const demands = new Demands(demandOf, input.instances, groups.order, resource, column);
   // Where the tenants' own limits alone stand against somebody, no tenant has anything that another one could use.
   const isRoomShort = sum(ifAllDemanded) >= room;
@@ -47,7 +52,16 @@ function divideOne(input: PlanInput, groups: PlanGroups, resource: ResourceKind,
   const amounts = within(groups, column, asked, shares, (share, group) =>
     dividedShares(share, demands.in(group), askedIn(group, column)),
   );
-  return { shares, amounts, undemanded };
+  return { shares, amounts, due: resource === 'memory' ? dueOf(groups, room, resource, column) : amounts };
+}
+
+/** What somebody uses of another's is not its own: it counts for nothing here, and so this does not move with it. */
+function dueOf(groups: PlanGroups, room: number, resource: ResourceKind, { wanted }: Column): Float64Array {
+  const column = { wanted, floors: new Float64Array(wanted.length).fill(minimumOf[resource]) };
+  const asked = groups.tenants.map((group) => claimOf(group, resource, column));
+  return within(groups, column, asked, fairShare(room, asked), (share, group) =>
+    fairShare(share, askedIn(group, column)),
+  );
 }
 
 /** What each tenant has among its instances: all that they ask for, or what `divide` makes of less than that. */

@@ -481,7 +481,8 @@ describe('properties of plans', () => {
           });
           const { grants, promised, status } = plan(tenants, instances, { capacity: scarce, demandOf });
           fc.pre(status !== 'infeasible');
-          const undemanded = plan(tenants, instances, { capacity: scarce }).grants;
+          const unused = instances.map((each) => ({ ...each, inUse: {} }));
+          const undemanded = plan(tenants, unused, { capacity: scarce }).grants;
           for (const { id } of instances) {
             const [now, own] = [grants.get(id)?.memory ?? 0, undemanded.get(id)?.memory ?? 0];
             expect(promised.get(id) ?? Math.min(now, own)).toBe(own > now ? own : Math.min(now, own));

@@ -63,7 +63,7 @@ export function planChange(input: PlanInput): ChangePlan {
   let index = 0;
   for (const instance of input.instances) {
     const grant = grantOf(divided, index, instance.grant);
-    const own = divided.memory.undemanded[index] ?? 0;
+    const own = divided.memory.due[index] ?? 0;
     if (own > grant.memory) promised.set(instance.id, own as Bytes);
     index += 1;
     grants.set(instance.id, grant);

@@ -1,13 +1,15 @@
 // What is shown of instances, units and the ledger, from one measurement, and the check of the ledger against the
 // kernel. Owns gathering; the arithmetic is ./views.ts and ./ledger.ts. While the agent is away the last figures stand.
 import type { InstanceId, TenantId, UnitId } from '../base/ids.ts';
-import { humanBytes } from '../base/quantity.ts';
+import { humanBytes, type Bytes } from '../base/quantity.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
+import type { Tuning } from './config.ts';
 import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
 import type { Demands } from './demand/demands.ts';
 import { discrepancies, ledgerOf } from './ledger.ts';
 import type { Measures, Sample } from './measures.ts';
+import { memoryRoom } from './memory-room.ts';
 import type { Reclaimer } from './reclaim.ts';
 import { knownOf, type ActualState } from './state/actual.ts';
 import type { DesiredState } from './state/desired.ts';
@@ -22,6 +24,7 @@ export interface ObserverParts {
   readonly demands: Demands;
   readonly reclaimer: Reclaimer;
   readonly audit: AuditLog;
+  readonly tuning: Tuning;
   /** Whether instances run in virtual machines, and this machine is no unit itself. */
   readonly virtual: boolean;
 }
@@ -54,9 +57,11 @@ export class Observer {
   }
 
   async ledger(): Promise<LedgerLine[]> {
-    const { link, desired } = this.#parts;
+    const { link, desired, tuning } = this.#parts;
     const instances = await this.instances();
-    const capacity = link.hello?.capacity ?? link.unit.provisioned;
+    const unit = link.hello?.capacity ?? link.unit.provisioned;
+    const { capacityBytes } = memoryRoom(unit.memory, tuning);
+    const capacity = { ...unit, memory: capacityBytes as Bytes };
     return ledgerOf(capacity, this.#units(instances), desired.tenants(), instances);
   }
 

@@ -186,6 +186,7 @@ export async function startController(
     demands,
     reclaimer,
     audit,
+    tuning,
     virtual: config.units !== undefined,
   });
   const sizes = new WorkloadSizes({ desired, actual, reconciler, resizer, publisher, audit, clock });

@@ -26,6 +26,7 @@ export interface ProcessesConfig {
   readonly network: NetworkMode;
   readonly poolMaximum?: number | undefined;
   readonly keepAliveMs?: number | undefined;
+  readonly memoryBytes?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units: FleetConfig['units'] | null;
 }
@@ -47,6 +48,7 @@ export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.P
     network: config.network,
     poolMaximum: config.poolMaximum,
     keepAliveMs: config.keepAliveMs,
+    memoryBytes: config.memoryBytes,
     cgroupRoot: cgroupRootOf(layout),
     spareSandbox: true,
     ...(config.units === null ? {} : { units: config.units }),

@@ -53,6 +53,8 @@ export interface SupervisorOptions {
   readonly poolMaximum?: number | undefined;
   /** How long an idle instance of a function stays; undefined leaves it to the controller. */
   readonly keepAliveMs?: number | undefined;
+  /** The most memory that is granted in all; undefined leaves it to the controller. */
+  readonly memoryBytes?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units?: FleetConfig['units'] | null;
   /** Shows every log line, not only those for people. */

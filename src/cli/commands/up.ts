@@ -53,6 +53,10 @@ export const up = command({
       flags: '--keep-alive <seconds>',
       description: "a function's instance that served nothing for so long is ended (default: 600)",
     },
+    {
+      flags: '--memory <size>',
+      description: 'at most so much memory is granted in all (default: 1.5 times what the machine has)',
+    },
     { flags: '--unit-memory <size>', description: 'memory of each virtual machine (default: 1GiB)' },
     {
       flags: '--unit-storage <size>',
@@ -79,6 +83,7 @@ export const up = command({
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
     keepAlive: wholeNumber(1, 86_400).optional(),
+    memory: parsedField(parseBytes).optional(),
     unitMemory: parsedField(parseBytes).optional(),
     unitStorage: parsedField(parseBytes).optional(),
     share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
@@ -88,7 +93,7 @@ export const up = command({
     verbose: z.boolean().optional(),
   }),
   handler: async (args, ctx) => {
-    const { port, data, host, network, pool, keepAlive, examples, verbose } = args;
+    const { port, data, host, network, pool, keepAlive, memory, examples, verbose } = args;
     if (process.platform !== 'linux')
       throw new CommandError(
         exitCode.failed,
@@ -112,6 +117,7 @@ export const up = command({
         network,
         poolMaximum: pool,
         keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,
+        memoryBytes: memory,
         units: await unitsOf(args, say),
         verbose: verbose === true,
         say,

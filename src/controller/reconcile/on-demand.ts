@@ -14,6 +14,8 @@ import type { Starter } from './starter.ts';
 const startsAtOnce = 4 * cpus().length;
 /** What a start takes where no measurement says otherwise; only weighs whether a start is worth it. */
 const usualStartMs = 100;
+/** Who waits for room in vain hears why a moment before its time is over. */
+const tellMs = 50;
 
 interface Need {
   readonly workload: WorkloadKey;
@@ -87,7 +89,7 @@ export class OnDemand {
     const name = `${workload.key} ${workload.generation}`;
     const starts = this.#starts.get(name) ?? new Set();
     this.#starts.set(name, starts);
-    const { usable } = this.#starter.start(workload, deadlineMs);
+    const { usable } = this.#starter.start(workload, deadlineMs - tellMs);
     starts.add(usable);
     const ended = (): void => {
       starts.delete(usable);

@@ -53,6 +53,7 @@ export function planInput(present: Present, wish: Wish): PlanInput {
   });
   const ids = new Set(tenants.map(({ tenant }) => tenant));
   const tracked = new Map<InstanceId, Tracked>();
+  const demands = new Map<InstanceId, PartialResources>();
   const instances: InstanceState[] = [];
   for (const each of present.instances) {
     const { spec, life } = each;
@@ -77,8 +78,14 @@ export function planInput(present: Present, wish: Wish): PlanInput {
     tenants,
     instances,
     demandOf: ({ id, wanted }) => {
-      const own = tracked.get(id);
-      return own === undefined ? {} : present.demandOf(own, wanted);
+      // Asked for once for each resource.
+      let demand = demands.get(id);
+      if (demand === undefined) {
+        const own = tracked.get(id);
+        demand = own === undefined ? {} : present.demandOf(own, wanted);
+        demands.set(id, demand);
+      }
+      return demand;
     },
     ...(present.balances === undefined ? {} : { balances: present.balances }),
   };
