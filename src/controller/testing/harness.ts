@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vi } from 'vitest';
+import { systemClock, type Clock } from '../../base/clock.ts';
 import {
   hostUnitId,
   parseTenantId,
@@ -96,25 +97,32 @@ export class Harness {
   readonly directory: string;
   readonly driver: MockDriver;
   readonly tuning: Partial<Tuning>;
+  readonly #clock: Clock;
   #started: StartedController;
 
   private constructor(
     directory: string,
     driver: MockDriver,
     tuning: Partial<Tuning>,
+    clock: Clock,
     started: StartedController,
   ) {
     this.directory = directory;
     this.driver = driver;
     this.tuning = tuning;
+    this.#clock = clock;
     this.#started = started;
   }
 
-  static async start(tuning: Partial<Tuning> = {}, size = defaultSize): Promise<Harness> {
+  static async start(
+    tuning: Partial<Tuning> = {},
+    size = defaultSize,
+    clock: Clock = systemClock,
+  ): Promise<Harness> {
     const directory = await mkdtemp(join(tmpdir(), 'bellows-controller-'));
     const driver = new SizedDriver(size);
     const all = { ...fastTuning, ...tuning };
-    const harness = new Harness(directory, driver, all, await begin(directory, driver, all));
+    const harness = new Harness(directory, driver, all, clock, await begin(directory, driver, all, clock));
     await harness.control.putTenant(acme, {});
     return harness;
   }
@@ -138,7 +146,7 @@ export class Harness {
   /** A new controller over the same store and the same running instances. */
   async restart(): Promise<void> {
     await this.#started.close();
-    this.#started = await begin(this.directory, this.driver, this.tuning);
+    this.#started = await begin(this.directory, this.driver, this.tuning, this.#clock);
   }
 
   async close(): Promise<void> {
@@ -171,6 +179,7 @@ function begin(
   dataDirectory: string,
   driver: MockDriver,
   tuning: Partial<Tuning>,
+  clock: Clock,
 ): Promise<StartedController> {
   const config = {
     dataDirectory,
@@ -182,6 +191,7 @@ function begin(
   return startController(config, createLogger('controller', process.env['BELLOWS_LOG'] ?? 'silent'), {
     driver,
     tuning,
+    clock,
   });
 }
 
