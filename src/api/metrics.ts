@@ -84,6 +84,17 @@ export async function renderMetrics(
     });
     for (const line of ledger) gauge.set({ resource: line.resource }, line[amount]);
   }
+  const demand = new Gauge({
+    name: 'bellows_resource_demand',
+    help: 'What instances would use now and soon: bytes, millicores or bytes per second.',
+    labelNames: ['resource'],
+    registers,
+  });
+  for (const resource of resourceKinds)
+    demand.set(
+      { resource },
+      instances.reduce((sum, instance) => sum + instance.demand[resource], 0),
+    );
   addUnits(registers, units);
   if (detailed) addDetails(registers, instances, ledger, control.listTenants(), await control.countedUse());
   return { text: await registry.metrics(), mediaType: registry.contentType };
@@ -138,6 +149,15 @@ function addDetails(
     help: "Used by a tenant's instances; its connections, and its invocations that run or wait.",
     ...byTenant,
   });
+  const demand = new Gauge({
+    name: 'bellows_tenant_demand',
+    help: "What a tenant's instances would use now and soon.",
+    ...byTenant,
+  });
+  for (const instance of instances) {
+    for (const resource of resourceKinds)
+      demand.inc({ tenant: instance.tenant, resource }, instance.demand[resource]);
+  }
   const limit = new Gauge({
     name: 'bellows_tenant_limit',
     help: 'The most a tenant may be allocated; no series means no limit.',

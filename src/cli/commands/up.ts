@@ -51,7 +51,8 @@ export const up = command({
     },
     {
       flags: '--keep-alive <seconds>',
-      description: "a function's instance that served nothing for so long is ended (default: 600)",
+      description:
+        "a function's instance that served nothing for so long is ended (default: as its calls come; 600 while little is known)",
     },
     {
       flags: '--memory <size>',
