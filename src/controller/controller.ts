@@ -63,11 +63,13 @@ export class Controller implements ControlPlane {
     this.startedAtMs = parts.startedAtMs;
   }
 
-  putTenant(
+  async putTenant(
     id: TenantId,
     change: { readonly limits?: Partial<TenantLimits>; readonly weight?: number },
   ): Promise<{ tenant: Tenant; created: boolean }> {
-    return this.#known(this.#parts.tenants.put(id, change));
+    const put = await this.#known(this.#parts.tenants.put(id, change));
+    this.#parts.queue.retryThrottled(id);
+    return put;
   }
 
   getTenant(id: TenantId): Tenant {
@@ -90,8 +92,10 @@ export class Controller implements ControlPlane {
     return this.#parts.desired.tenantByAccessKey(accessKeyId);
   }
 
-  setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction> {
-    return this.#known(this.#parts.tenants.setLimits(id, limits, options));
+  async setLimits(id: TenantId, limits: Partial<TenantLimits>, options: ChangeOptions): Promise<Transaction> {
+    const transaction = await this.#known(this.#parts.tenants.setLimits(id, limits, options));
+    this.#parts.queue.retryThrottled(id);
+    return transaction;
   }
 
   deploy(
@@ -117,6 +121,7 @@ export class Controller implements ControlPlane {
         present.kind === 'function' ? { ...present, reservedConcurrency: reserved } : present,
       ),
     );
+    this.#parts.queue.retryThrottled(tenant);
     return this.#parts.workloads.requireFunction(tenant, name);
   }
 

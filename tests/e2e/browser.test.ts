@@ -1,6 +1,6 @@
 // What a person sees: the chat and the dashboard in a real browser, while limits move.
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { archiveOf } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
 import { isWiderThanWindow, noBrowser, openPage, socketsOf, startBrowser } from '../support/browser.ts';
@@ -135,6 +135,24 @@ suiteNeeding('in a browser', noBrowser, () => {
     expect(await page.locator('#login').isVisible()).toBe(true);
     await page.context().close();
     await other.page.context().close();
+  });
+
+  test('M-C3: a page whose WebSocket is beyond its tenant’s limit is told by close code and reason; those that are open go on', async () => {
+    const { page } = await openPage(browser, byPath());
+    await eventually(async () => (await textOf(page, '#state')).startsWith('Connected as'));
+    onTestFinished(async () => {
+      await bellows.v1('PUT', '/tenants/default/limits', { connections: null });
+    });
+    await bellows.v1('PUT', '/tenants/default/limits', { connections: 1 });
+    // The page itself came before the limit; only what it dials now is beyond it.
+    const told = await page.evaluate<string>(`new Promise((resolve) => {
+      const socket = new WebSocket(location.href.replace('http', 'ws'), ['chat', 'other']);
+      socket.onclose = ({ code, reason, wasClean }) => resolve(code + ' ' + wasClean + ' ' + reason);
+    })`);
+    expect(told).toBe('1013 true The tenant default has as many connections open as its limit allows: 1.');
+    await say(page, 'still here');
+    await eventually(async () => (await messagesOf(page)).includes('still here'));
+    await page.context().close();
   });
 
   test('the dashboard follows a resize, a limit, a connection and a new tenant live', async () => {

@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { parseWorkloadName } from '../../base/ids.ts';
 import type { FunctionWorkload } from '../../model/workload.ts';
+import type { Tuning } from '../config.ts';
 import type { Outcome } from './retry.ts';
 import { acme, eventually, fn, Harness, type TestGateway } from '../testing/harness.ts';
 
@@ -10,8 +11,13 @@ let gateway: TestGateway;
 let hello: FunctionWorkload;
 const seen: { requestId: string; event: string; clientContext: string }[] = [];
 
-async function begin(outcome: (attempt: number) => Outcome | 'hang'): Promise<void> {
-  harness = await Harness.start();
+const now = { plan: false, waitMs: 0 };
+
+async function begin(
+  outcome: (attempt: number) => Outcome | 'hang',
+  tuning: Partial<Tuning> = {},
+): Promise<void> {
+  harness = await Harness.start(tuning);
   seen.length = 0;
   await connect(outcome);
   await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
@@ -74,6 +80,48 @@ test('throttling does not count as an attempt', async () => {
   await harness.control.enqueue(hello, 'r-1', '{}', '');
   await eventually(() => expect(seen).toHaveLength(8));
   expect(await harness.events('async.failed')).toEqual([]);
+});
+
+test('no more are tried at once than the tenant may run, and the rest follow without waiting for a pause', async () => {
+  let running = 0;
+  let most = 0;
+  await begin(() => 'ok');
+  gateway.client.close();
+  gateway = await harness.gateway({
+    invoke: async ({ requestId, event, clientContext }) => {
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      // As a gateway at this limit answers.
+      const outcome = running > 2 ? 'throttled' : 'ok';
+      running -= 1;
+      if (outcome === 'ok') seen.push({ requestId, event, clientContext });
+      return { outcome, payload: '' };
+    },
+  });
+  await harness.control.setLimits(acme, { concurrency: 2 }, now);
+  await Promise.all(
+    Array.from({ length: 30 }, (_, index) => harness.control.enqueue(hello, `r-${index}`, '{}', '')),
+  );
+  await eventually(() => expect(new Set(seen.map(({ requestId }) => requestId)).size).toBe(30));
+  expect(most).toBe(2);
+});
+
+test.each([
+  ["a raised limit of the tenant's", () => harness.control.setLimits(acme, { concurrency: 1 }, now)],
+  ['reserved concurrency', () => harness.control.setReservedConcurrency(acme, hello.name, 1)],
+])('%s ends the pause of what was throttled', async (_what, change) => {
+  let isRaised = false;
+  await begin(() => (isRaised ? 'ok' : 'throttled'), {
+    asyncThrottleFirstMs: 3_600_000,
+    asyncThrottleLongestMs: 3_600_000,
+  });
+  await harness.control.setLimits(acme, { concurrency: 0 }, now);
+  await harness.control.enqueue(hello, 'r-1', '{}', '');
+  await eventually(() => expect(seen).toHaveLength(1));
+  isRaised = true;
+  await change();
+  await eventually(() => expect(seen).toHaveLength(2));
 });
 
 test('what was accepted or under way when the controller ended is worked on by the next', async () => {

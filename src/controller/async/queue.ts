@@ -12,6 +12,7 @@ import type { Tuning } from '../config.ts';
 import type { Gateways } from '../routes/gateways.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { keys } from '../state/records.ts';
+import { Counts } from './counts.ts';
 import { afterAttempt, type Outcome, type Progress } from './retry.ts';
 
 export interface QueuedEvent extends Progress {
@@ -29,6 +30,8 @@ interface Waiting {
   readonly workload: WorkloadKey;
   readonly tenant: TenantId;
   readonly notBeforeMs: number;
+  /** Of the last attempts: more than none, and it waits for room rather than for a function to recover. */
+  readonly throttles: number;
 }
 
 /** Attempts under way: in all, and of one function, so that a slow one does not hold up the others. */
@@ -57,8 +60,9 @@ export class AsyncQueue {
   /** By function, each in the order of acceptance; a retry goes to the end. */
   readonly #waiting = new Map<WorkloadKey, Map<string, Waiting>>();
   readonly #running = new Map<string, Promise<void>>();
-  readonly #runningOf = new Map<WorkloadKey, number>();
-  readonly #queuedOf = new Map<TenantId, number>();
+  readonly #runningOf = new Counts<WorkloadKey>();
+  readonly #runningOfTenant = new Counts<TenantId>();
+  readonly #queuedOf = new Counts<TenantId>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -87,7 +91,7 @@ export class AsyncQueue {
     event: string,
     clientContext: string,
   ): Promise<void> {
-    if ((this.#queuedOf.get(workload.tenant) ?? 0) >= maxQueuedPerTenant) {
+    if (this.#queuedOf.of(workload.tenant) >= maxQueuedPerTenant) {
       throw new BellowsError(
         'LimitReached',
         `Tenant ${workload.tenant} has ${maxQueuedPerTenant} asynchronous invocations waiting.`,
@@ -124,10 +128,10 @@ export class AsyncQueue {
     const nowMs = this.#parts.clock.nowMs();
     let nextMs = Number.POSITIVE_INFINITY;
     this.#rotate();
-    for (const [workload, entries] of this.#waiting) {
+    for (const entries of this.#waiting.values()) {
       for (const entry of entries.values()) {
         if (this.#running.size >= atOnce.all) return;
-        if ((this.#runningOf.get(workload) ?? 0) >= atOnce.perFunction) break;
+        if (!this.#mayBegin(entry)) break;
         if (entry.notBeforeMs > nowMs) nextMs = Math.min(nextMs, entry.notBeforeMs);
         else this.#begin(entry);
       }
@@ -143,6 +147,30 @@ export class AsyncQueue {
     clearTimeout(this.#timer);
   }
 
+  /** Limits of a tenant have changed: what it waits for because of them need not wait longer. */
+  retryThrottled(tenant: TenantId): void {
+    for (const entries of this.#waiting.values()) {
+      for (const entry of entries.values()) {
+        if (entry.tenant === tenant && entry.throttles > 0)
+          entries.set(entry.requestId, { ...entry, notBeforeMs: 0 });
+      }
+    }
+    this.dispatch();
+  }
+
+  /** No more at once than may run: every one beyond that would be refused, and wait longer each time. */
+  #mayBegin({ workload: key, tenant }: Waiting): boolean {
+    const { desired } = this.#parts;
+    const workload = desired.workload(key);
+    const reserved = workload?.kind === 'function' ? workload.reservedConcurrency : null;
+    const limit = desired.tenant(tenant)?.limits.concurrency ?? null;
+    // One is tried in any case: it finds out when there is room, or grows too old.
+    return (
+      this.#runningOf.of(key) < Math.max(1, Math.min(atOnce.perFunction, reserved ?? atOnce.perFunction)) &&
+      this.#runningOfTenant.of(tenant) < Math.max(1, limit ?? atOnce.all)
+    );
+  }
+
   /** Another function is first each time: a few with long queues must not take every place for ever. */
   #rotate(): void {
     const [first] = this.#waiting;
@@ -152,18 +180,19 @@ export class AsyncQueue {
   }
 
   #note(entry: Waiting): void {
-    const { requestId, workload, tenant, notBeforeMs } = entry;
+    const { requestId, workload, tenant, notBeforeMs, throttles } = entry;
     const entries = this.#waiting.get(workload) ?? new Map<string, Waiting>();
-    entries.set(requestId, { requestId, workload, tenant, notBeforeMs });
+    entries.set(requestId, { requestId, workload, tenant, notBeforeMs, throttles });
     this.#waiting.set(workload, entries);
-    this.#queuedOf.set(tenant, (this.#queuedOf.get(tenant) ?? 0) + 1);
+    this.#queuedOf.add(tenant, 1);
   }
 
   #begin(entry: Waiting): void {
     const entries = this.#waiting.get(entry.workload);
     entries?.delete(entry.requestId);
     if (entries?.size === 0) this.#waiting.delete(entry.workload);
-    this.#runningOf.set(entry.workload, (this.#runningOf.get(entry.workload) ?? 0) + 1);
+    this.#runningOf.add(entry.workload, 1);
+    this.#runningOfTenant.add(entry.tenant, 1);
     const attempt = this.#attempt(entry)
       .catch((thrown: unknown) => {
         if (this.#closed) return;
@@ -178,10 +207,9 @@ export class AsyncQueue {
       })
       .finally(() => {
         this.#running.delete(entry.requestId);
-        const left = (this.#runningOf.get(entry.workload) ?? 1) - 1;
-        if (left > 0) this.#runningOf.set(entry.workload, left);
-        else this.#runningOf.delete(entry.workload);
-        this.#queuedOf.set(entry.tenant, Math.max(0, (this.#queuedOf.get(entry.tenant) ?? 1) - 1));
+        this.#runningOf.add(entry.workload, -1);
+        this.#runningOfTenant.add(entry.tenant, -1);
+        this.#queuedOf.add(entry.tenant, -1);
         this.dispatch();
       });
     this.#running.set(entry.requestId, attempt);
