@@ -76,7 +76,7 @@ export class Rebalancer {
     for (const tracked of actual.all()) {
       const own = promisedMemory(tracked);
       granted += own;
-      lendable += Math.max(0, own - this.keptBytes(tracked.spec.id));
+      lendable += Math.max(0, own - this.#keptBytes(tracked.spec.id, false));
     }
     const wanted = Math.min(bytes, lendable);
     if (wanted <= 0 || divider.grantableBytes === Number.POSITIVE_INFINITY) return 0;
@@ -88,14 +88,9 @@ export class Rebalancer {
     return divider.divide(why);
   }
 
-  /** What can not be taken from an instance by lending, in bytes of memory: what it demands, of what it has. */
+  /** What can not be taken from an instance by lending, for one that waits to start: what it demands, in bytes of memory. */
   keptBytes(id: InstanceId): number {
-    const { actual, steadyDemands } = this.#parts;
-    const tracked = actual.get(id);
-    if (tracked === undefined) return 0;
-    const own = promisedMemory(tracked);
-    if (tracked.life.phase !== 'serving') return own;
-    return Math.min(own, steadyDemands.of(tracked).memory ?? own);
+    return this.#keptBytes(id, true);
   }
 
   /** While somebody has less than it asks for, what is demanded is looked at again; otherwise nothing is done. */
@@ -112,6 +107,15 @@ export class Rebalancer {
     this.#closed = true;
     this.#unsubscribe();
     this.#next?.cancel();
+  }
+
+  #keptBytes(id: InstanceId, isHurried: boolean): number {
+    const { actual, steadyDemands } = this.#parts;
+    const tracked = actual.get(id);
+    if (tracked === undefined) return 0;
+    const own = promisedMemory(tracked);
+    if (tracked.life.phase !== 'serving') return own;
+    return Math.min(own, steadyDemands.of(tracked, isHurried).memory ?? own);
   }
 
   async #divide(why: string): Promise<void> {

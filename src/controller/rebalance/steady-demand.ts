@@ -58,12 +58,14 @@ export class SteadyDemands {
   /**
    * What is not named is demanded as it is asked for; so is storage, whose owner can not be told to wait for it.
    * @param wanted what it is to ask for, where that is not what its workload asks for
+   * @param isHurried somebody waits for room to start: who idles lends for that at once, or it would be ended for it
    */
-  of(tracked: Tracked, wanted?: Resources): PartialResources {
+  of(tracked: Tracked, isHurried: boolean, wanted?: Resources): PartialResources {
     const { id, workload } = tracked.spec;
     const nowMs = this.#clock.nowMs();
-    if ((this.#keepsUntilMs.get(id) ?? 0) > nowMs) return {};
-    const isCalm = nowMs - tracked.lastUsedMs >= calmMs;
+    const lendsNow = isHurried && tracked.idle;
+    if (!lendsNow && (this.#keepsUntilMs.get(id) ?? 0) > nowMs) return {};
+    const isCalm = lendsNow || nowMs - tracked.lastUsedMs >= calmMs;
     const demand = this.#demands.demandOf(isCalm ? tracked : { ...tracked, idle: false });
     const request = requestOf(this.#desired.record(workload), tracked);
     const next = steady(this.#last.get(id), demand, request, wanted ?? request);

@@ -24,8 +24,8 @@ export interface Present {
   readonly record: (key: WorkloadKey) => WorkloadRecord | undefined;
   readonly workingSet: (id: InstanceId) => number | undefined;
   readonly stored: (id: InstanceId) => number | undefined;
-  /** See `PlanInput.demandOf`. @param request what it is to ask for */
-  readonly demandOf: (tracked: Tracked, request: Resources) => PartialResources;
+  /** See `PlanInput.demandOf`. @param isHurried somebody waits to start. @param request what it is to ask for */
+  readonly demandOf: (tracked: Tracked, isHurried: boolean, request: Resources) => PartialResources;
   readonly balances: PlanInput['balances'];
   /** Those among the waiting that are to have their share of what the plan divides. */
   readonly coming: ReadonlySet<InstanceId>;
@@ -53,6 +53,7 @@ export function planInput(present: Present, wish: Wish): PlanInput {
   });
   const ids = new Set(tenants.map(({ tenant }) => tenant));
   const tracked = new Map<InstanceId, Tracked>();
+  const isHurried = present.coming.size > 0;
   const demands = new Map<InstanceId, PartialResources>();
   const instances: InstanceState[] = [];
   for (const each of present.instances) {
@@ -82,7 +83,7 @@ export function planInput(present: Present, wish: Wish): PlanInput {
       let demand = demands.get(id);
       if (demand === undefined) {
         const own = tracked.get(id);
-        demand = own === undefined ? {} : present.demandOf(own, wanted);
+        demand = own === undefined ? {} : present.demandOf(own, isHurried, wanted);
         demands.set(id, demand);
       }
       return demand;

@@ -110,7 +110,7 @@ export class Planner {
         record: (key) => desired.record(key),
         workingSet: (id) => this.workingSet(id),
         stored: (id) => this.#parts.measures.storageOf(id),
-        demandOf: (tracked, request) => steadyDemands.of(tracked, request),
+        demandOf: steadyDemands.of.bind(steadyDemands),
         balances: balances(),
         coming: this.#coming,
       },
