@@ -7,14 +7,16 @@ import type { InstanceUsage } from '../../model/instance.ts';
 import { childrenOf, identify, isAlive, sendSignal, type ProcessIdentity } from '../../sys/process.ts';
 import { flatField, until } from './files.ts';
 import { relativePath } from './group-path.ts';
-import type {
-  Cgroup,
-  CgroupCapabilities,
-  EnforcedLimits,
-  GroupLimits,
-  GroupPath,
-  LimitOutcome,
-  MemoryStrain,
+import {
+  nobodyTells,
+  type Cgroup,
+  type CgroupCapabilities,
+  type EnforcedLimits,
+  type GroupLimits,
+  type GroupPath,
+  type LimitOutcome,
+  type MemoryStrain,
+  type MemoryWatch,
 } from './port.ts';
 
 /** USER_HZ: what /proc counts CPU time in, 100 on every architecture that Node runs on. */
@@ -145,8 +147,8 @@ export class CgroupNone implements Cgroup {
     };
   }
 
-  watchMemory(): null {
-    return null;
+  watchMemory(): MemoryWatch {
+    return nobodyTells;
   }
 
   dropCache(): Promise<number> {

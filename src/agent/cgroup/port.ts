@@ -46,6 +46,15 @@ export interface MemoryStrain {
   readonly held: boolean;
 }
 
+export interface MemoryWatch {
+  /** Whether the kernel tells from now on; what happened before it did not. False: `memoryStrain` has to be looked at. */
+  readonly tells: Promise<boolean>;
+  readonly stop: () => void;
+}
+
+/** Where there is no limit to come near to, or no kernel that tells. */
+export const nobodyTells: MemoryWatch = { tells: Promise.resolve(false), stop: () => undefined };
+
 export interface Cgroup {
   readonly capabilities: CgroupCapabilities;
   /** Makes the group and its parents, idempotently. */
@@ -81,11 +90,10 @@ export interface Cgroup {
   memoryStrain(group: GroupPath): MemoryStrain;
   /**
    * Calls `onNear` when what a group with a limit is charged passes `nearBytes` from below (v2: when a held group comes to the
-   * hold's margin, whatever `nearBytes`), and when a process comes to stand still at the limit. By the kernel's own notice:
-   * costs nothing while nothing happens, and may come without need. The function that it answers ends it; null where nobody
-   * gives notice, so that `memoryStrain` has to be looked at.
+   * hold's margin, whatever `nearBytes`; null: not), and when a process comes to stand still at the limit. By the kernel's own
+   * notice: costs nothing while nothing happens, and may come without need.
    */
-  watchMemory(group: GroupPath, nearBytes: number, onNear: () => void): (() => void) | null;
+  watchMemory(group: GroupPath, nearBytes: number | null, onNear: () => void): MemoryWatch;
   /** Drops clean cache charged to the group; returns the bytes that were freed. */
   dropCache(group: GroupPath): Promise<number>;
   /** Returns when every process of the group stands still. */

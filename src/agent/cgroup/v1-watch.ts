@@ -4,28 +4,64 @@
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { openKernelSignal } from '../../sys/kernel-signals.ts';
-import { hasCode, writeText } from './files.ts';
+import { hasCode, writeText, writeTextOnThread } from './files.ts';
+import type { MemoryWatch } from './port.ts';
 
-/** Null when the group is gone, or the kernel gives no notice (event_control can be left out of it). */
-export function watchV1Memory(directory: string, nearBytes: number, onNear: () => void): (() => void) | null {
-  const signal = openKernelSignal(onNear);
-  try {
-    // The threshold is told of in both directions; whoever is told looks.
-    register(directory, signal.fd, 'memory.usage_in_bytes', String(Math.max(0, nearBytes)));
-    register(directory, signal.fd, 'memory.oom_control', '');
-    return signal.close;
-  } catch (error) {
-    signal.close();
-    if (hasCode(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP')) return null;
+/**
+ * The kernel takes some 10 ms for a threshold, for every processor has to notice. So that happens on a thread, and for one group
+ * after another: whoever else needs a thread finds one.
+ */
+let lastThreshold: Promise<unknown> = Promise.resolve();
+
+/** @param nearBytes null: only of a process that stands still */
+export function watchV1Memory(directory: string, nearBytes: number | null, onNear: () => void): MemoryWatch {
+  let stopped = false;
+  const signal = openKernelSignal(() => {
+    if (!stopped) onNear();
+  });
+  const isStopped = (): boolean => stopped;
+  const tells = register(directory, signal.fd, nearBytes, isStopped).catch((error: unknown) => {
+    // The group is gone, or the kernel was built without notices.
+    if (hasCode(error, 'ENOENT', 'ENODEV', 'EINVAL', 'EOPNOTSUPP')) return false;
     throw error;
-  }
+  });
+  const stop = (): void => {
+    stopped = true;
+    // Its number must not become another's while the kernel is still being told of it.
+    void tells.catch(() => undefined).finally(signal.close);
+  };
+  return { tells, stop };
 }
 
-/** The file need not stay open: the kernel keeps the group and the eventfd. */
-function register(directory: string, eventFd: number, file: string, argument: string): void {
-  const fd = openSync(join(directory, file), 'r');
+async function register(
+  directory: string,
+  eventFd: number,
+  nearBytes: number | null,
+  isStopped: () => boolean,
+): Promise<boolean> {
+  const control = join(directory, 'cgroup.event_control');
+  withFile(join(directory, 'memory.oom_control'), (fd) => writeText(control, `${eventFd} ${fd}`));
+  if (nearBytes === null) return true;
+  const earlier = lastThreshold;
+  const registered = earlier.then(async () => {
+    if (isStopped()) return;
+    // The file need not stay open afterwards: the kernel keeps the group and the eventfd.
+    const fd = openSync(join(directory, 'memory.usage_in_bytes'), 'r');
+    try {
+      await writeTextOnThread(control, `${eventFd} ${fd} ${Math.max(0, Math.floor(nearBytes))}`);
+    } finally {
+      closeSync(fd);
+    }
+  });
+  lastThreshold = registered.catch(() => undefined);
+  await registered;
+  return true;
+}
+
+function withFile(path: string, use: (fd: number) => void): void {
+  const fd = openSync(path, 'r');
   try {
-    writeText(join(directory, 'cgroup.event_control'), `${eventFd} ${fd} ${argument}`.trimEnd());
+    use(fd);
   } finally {
     closeSync(fd);
   }

@@ -18,14 +18,16 @@ import {
   writeTextOnThread,
 } from './files.ts';
 import { v1Controllers, type V1Controller, type V1Mounts } from './mounts.ts';
-import type {
-  Cgroup,
-  CgroupCapabilities,
-  EnforcedLimits,
-  GroupLimits,
-  GroupPath,
-  LimitOutcome,
-  MemoryStrain,
+import {
+  nobodyTells,
+  type Cgroup,
+  type CgroupCapabilities,
+  type EnforcedLimits,
+  type GroupLimits,
+  type GroupPath,
+  type LimitOutcome,
+  type MemoryStrain,
+  type MemoryWatch,
 } from './port.ts';
 import { emptyTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
 import { V1Files } from './v1-files.ts';
@@ -178,9 +180,9 @@ export class CgroupV1 implements Cgroup {
     };
   }
 
-  watchMemory(group: GroupPath, nearBytes: number, onNear: () => void): (() => void) | null {
+  watchMemory(group: GroupPath, nearBytes: number | null, onNear: () => void): MemoryWatch {
     const directory = this.#files.directory('memory', group);
-    return directory === null ? null : watchV1Memory(directory, nearBytes, onNear);
+    return directory === null ? nobodyTells : watchV1Memory(directory, nearBytes, onNear);
   }
 
   async dropCache(group: GroupPath): Promise<number> {

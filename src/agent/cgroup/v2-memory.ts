@@ -4,7 +4,13 @@ import { watch } from 'node:fs';
 import { join } from 'node:path';
 import { kib } from '../../base/quantity.ts';
 import { flatField, hasCode, readTextIfThere, writeTextOnThread } from './files.ts';
-import type { GroupPath, LimitOutcome, MemoryStrain } from './port.ts';
+import {
+  nobodyTells,
+  type GroupPath,
+  type LimitOutcome,
+  type MemoryStrain,
+  type MemoryWatch,
+} from './port.ts';
 import { limitOf, type V2Files } from './v2-files.ts';
 
 /**
@@ -67,14 +73,14 @@ export class V2Memory {
   }
 
   /** The kernel tells of changes of this file: a hold's margin was reached, or the limit. */
-  watch(group: GroupPath, onNear: () => void): (() => void) | null {
+  watch(group: GroupPath, onNear: () => void): MemoryWatch {
     try {
       const watcher = watch(join(this.#files.directory(group), 'memory.events'), onNear);
       // The group is gone, and with it what could be told.
       watcher.on('error', () => watcher.close());
-      return () => watcher.close();
+      return { tells: Promise.resolve(true), stop: () => watcher.close() };
     } catch (error) {
-      if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOSPC', 'EMFILE')) return null;
+      if (hasCode(error, 'ENOENT', 'ENODEV', 'ENOSPC', 'EMFILE')) return nobodyTells;
       throw error;
     }
   }

@@ -22,14 +22,16 @@ import {
   writeText,
 } from './files.ts';
 import { checkGroupName } from './group-path.ts';
-import type {
-  Cgroup,
-  CgroupCapabilities,
-  EnforcedLimits,
-  GroupLimits,
-  GroupPath,
-  LimitOutcome,
-  MemoryStrain,
+import {
+  nobodyTells,
+  type Cgroup,
+  type CgroupCapabilities,
+  type EnforcedLimits,
+  type GroupLimits,
+  type GroupPath,
+  type LimitOutcome,
+  type MemoryStrain,
+  type MemoryWatch,
 } from './port.ts';
 import { emptyTimeoutMs, freezeTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
 import { limitOf, V2Files } from './v2-files.ts';
@@ -174,8 +176,8 @@ export class CgroupV2 implements Cgroup {
     return this.#memory.strain(group);
   }
 
-  watchMemory(group: GroupPath, _nearBytes: number, onNear: () => void): (() => void) | null {
-    return this.capabilities.memoryLimit ? this.#memory.watch(group, onNear) : null;
+  watchMemory(group: GroupPath, _nearBytes: number | null, onNear: () => void): MemoryWatch {
+    return this.capabilities.memoryLimit ? this.#memory.watch(group, onNear) : nobodyTells;
   }
 
   dropCache(group: GroupPath): Promise<number> {

@@ -32,7 +32,7 @@ function makeKernel() {
     }),
     watchMemory: (_: unknown, __: number, onNear: () => void) => {
       near = onNear;
-      return () => (near = undefined);
+      return { tells: Promise.resolve(true), stop: () => (near = undefined) };
     },
     setLimits: async (_: unknown, { memoryBytes }: { memoryBytes: number }) => {
       if (memoryBytes < state.limitBytes) {

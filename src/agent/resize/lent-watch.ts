@@ -1,9 +1,9 @@
 // Sees when a running instance comes near the limit that it was lent down to. Owns how that is noticed; what is done about it
 // is lending.ts's.
 //
-//   begin ──▶ told by the kernel when it comes near ──near, but by cache──▶ looked at every 100 ms ──not near──▶ told …
-//                │ near, or a process waits                                     │ near
-//                ▼                                                              ▼
+//   begin ──▶ looked at every 100 ms ──the kernel tells from now on──▶ told of when it comes near ──near, but by cache──▶ looked at …
+//                │ near, or a process waits                             │
+//                ▼                                                      ▼
 //                onStrained
 //
 // Hundreds can be watched at no cost: nothing is done as long as they are not near. One that stands still never is, however near.
@@ -25,8 +25,9 @@ export interface LentWatchOptions {
 interface Watched {
   readonly group: GroupPath;
   readonly edgeBytes: number;
-  /** Null where the kernel gives no notice. */
-  readonly stop: (() => void) | null;
+  readonly stop: () => void;
+  /** Whether the kernel tells; until then, and where it does not, it is looked at. */
+  isTold: boolean;
 }
 
 export class LentWatch {
@@ -40,23 +41,31 @@ export class LentWatch {
     this.#options = options;
   }
 
-  /** Also for one that is watched already, at another limit. */
+  /**
+   * Also for one that is watched already, at another limit. One that stands still has what it was promised before it runs; of it
+   * the kernel tells only if it should stand at its limit all the same.
+   */
   begin(id: InstanceId, group: GroupPath, limitBytes: number): void {
     this.end(id);
+    const { cgroup } = this.#options;
     const edgeBytes = strainEdgeBytes(limitBytes);
-    let stop: Watched['stop'] = null;
-    try {
-      stop = this.#options.cgroup.watchMemory(group, edgeBytes, () => this.#look(id));
-    } catch (error) {
-      this.#failed(id, error);
-    }
-    this.#watched.set(id, { group, edgeBytes, stop });
-    // What it had come to before the kernel was asked is told by nobody.
+    const nearBytes = cgroup.isFrozen(group) ? null : edgeBytes;
+    const { tells, stop } = cgroup.watchMemory(group, nearBytes, () => this.#look(id));
+    const watched = { group, edgeBytes, stop, isTold: false };
+    this.#watched.set(id, watched);
     this.#look(id);
+    tells.then(
+      (told) => {
+        watched.isTold = told;
+        // What it had come to before that is told by nobody.
+        if (this.#watched.get(id) === watched) this.#look(id);
+      },
+      (error: unknown) => this.#failed(id, error),
+    );
   }
 
   end(id: InstanceId): void {
-    this.#watched.get(id)?.stop?.();
+    this.#watched.get(id)?.stop();
     this.#watched.delete(id);
     this.#setNear(id, false);
   }
@@ -69,13 +78,13 @@ export class LentWatch {
     const watched = this.#watched.get(id);
     if (watched === undefined) return;
     const { cgroup, onStrained } = this.#options;
-    const { group, edgeBytes, stop } = watched;
+    const { group, edgeBytes, isTold } = watched;
     try {
       const { waiting, memoryBytes } = cgroup.memoryStrain(group);
       const charged = memoryBytes >= edgeBytes && !cgroup.isFrozen(group);
       // Cache may fill a group up to its limit and is dropped again: only what can not be dropped counts.
       if (waiting || (charged && cgroup.usage(group).workingSetBytes >= edgeBytes)) onStrained(id);
-      else this.#setNear(id, charged || stop === null);
+      else this.#setNear(id, charged || !isTold);
     } catch (error) {
       this.#failed(id, error);
       this.#setNear(id, true);
