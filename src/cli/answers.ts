@@ -113,9 +113,14 @@ export const ledger = z.array(
 );
 
 export const reclaimReport = z.looseObject({
+  planned: z.boolean(),
+  wanted: limit,
   found: z.string(),
   claimed: z.string(),
+  missing: z.string(),
   freed: z.string(),
+  durationMs: z.number(),
+  connections: z.object({ open: z.number(), kept: z.number(), dropped: z.number() }),
   from: z.array(
     z.looseObject({
       instance: z.string(),

@@ -1,6 +1,7 @@
 // The controller's configuration: what the supervisor passes, validated, and the constants of its policies with
 // their reasons. Owns no behaviour.
 import { z } from 'zod';
+import { defaultVictimPolicy } from '../allocator/reclaim/victims.ts';
 import { mib } from '../base/quantity.ts';
 
 export const controllerConfig = z.object({
@@ -43,6 +44,8 @@ export interface Tuning {
   readonly keepAliveMs: number;
   /** Whether that holds whatever is known of them: who named a time is to get it. */
   readonly isKeepAliveFixed: boolean;
+  /** Reclaim asks those first that served nothing for so long, and ends no function that idles for less. */
+  readonly reclaimIdleMs: number;
   /** How long a change waits for a gateway to tell, where none is connected: it connects again within half a second. */
   readonly gatewayArrivalMs: number;
   /** How often idle instances, pool and accounts are looked at. */
@@ -77,6 +80,7 @@ export const defaultTuning: Tuning = {
   restartForgetMs: 10_000,
   keepAliveMs: 600_000,
   isKeepAliveFixed: false,
+  reclaimIdleMs: defaultVictimPolicy.idleThresholdMs,
   gatewayArrivalMs: 1_000,
   tickMs: 1_000,
   appGraceMs: 10_000,

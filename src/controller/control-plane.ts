@@ -1,7 +1,8 @@
 // What the APIs may ask of the controller: the one interface between src/api and src/controller.
 // Everything here is already validated and in base units; APIs translate to and from their own wire shapes.
+import type { Rung } from '../allocator/reclaim/ladder.ts';
 import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
-import type { Transaction } from '../model/change.ts';
+import type { ConnectionOutcome, Transaction } from '../model/change.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
@@ -141,26 +142,43 @@ export interface LedgerLine {
 }
 
 export interface ReclaimRequest {
+  /** All that can be found without ending anything, when absent. */
   readonly memoryBytes?: number;
+  /** Whoever is idle, when absent. */
   readonly from?: TenantId | InstanceId | WorkloadKey;
+  /** Only say what would be done. */
+  readonly plan?: boolean;
+}
+
+/** One step of a reclaim; of a plan, what it is expected to bring. */
+export interface ReclaimedFrom {
+  readonly instance: InstanceId;
+  readonly workload: WorkloadKey;
+  /** The rung of the ladder. `claim`: trimmed inside its virtual machine, and what nothing there has claimed of that. */
+  readonly how: Rung;
+  /** What it is charged; of a plan for a virtual machine, with what nothing inside uses. */
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
+  /** What nobody has to give it before it is needed again: trimmed from it, claimed of its machine, or all that it had. */
+  readonly claimedBytes: number;
 }
 
 export interface ReclaimReport {
+  /** Nothing was done. */
+  readonly planned: boolean;
+  /** Null: all that can be found. */
+  readonly wantedBytes: number | null;
   readonly foundBytes: number;
   readonly claimedBytes: number;
+  /** What nobody had to give. */
+  readonly missingBytes: number;
   /** By the kernel's figures before and after. */
   readonly freedBytes: number;
-  readonly from: readonly {
-    readonly instance: InstanceId;
-    readonly workload: WorkloadKey;
-    /** `claim`: trimmed inside its virtual machine, and what nothing there has claimed of that. */
-    readonly how: 'trim' | 'claim';
-    /** What it is charged. */
-    readonly beforeBytes: number;
-    readonly afterBytes: number;
-    /** What nobody has to give it before it is needed again: trimmed from it, or claimed of its machine. */
-    readonly claimedBytes: number;
-  }[];
+  /** In the order in which they were, or would be, asked. */
+  readonly from: readonly ReclaimedFrom[];
+  readonly durationMs: number;
+  /** Of those that were asked. */
+  readonly connections: ConnectionOutcome;
 }
 
 /** Something that happened, kept in the store: who, what, when, why, how long, and what it did to connections. */

@@ -25,7 +25,7 @@ import type {
   UnitView,
 } from './control-plane.ts';
 import type { Observer } from './observe.ts';
-import type { Reclaimer } from './reclaim.ts';
+import type { Reclaimer } from './reclaim/reclaimer.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
 import type { WorkloadSizes } from './resize/workload-sizes.ts';
 import type { Gateways } from './routes/gateways.ts';

@@ -10,7 +10,7 @@ import type { Demands } from './demand/demands.ts';
 import { discrepancies, ledgerOf } from './ledger.ts';
 import type { Measures, Sample } from './measures.ts';
 import { memoryRoom } from './memory-room.ts';
-import type { Reclaimer } from './reclaim.ts';
+import type { Reclaimer } from './reclaim/reclaimer.ts';
 import { knownOf, type ActualState } from './state/actual.ts';
 import type { DesiredState } from './state/desired.ts';
 import { unitViews } from './unit-views.ts';

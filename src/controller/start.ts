@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { BellowsError } from '../base/errors.ts';
-import { defaultTenantId, hostUnitId } from '../base/ids.ts';
+import { defaultTenantId, hostUnitId, type TenantId } from '../base/ids.ts';
 import { openSqliteStore } from '../store/sqlite/sqlite-store.ts';
 import type { Store } from '../store/port.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
@@ -25,7 +25,9 @@ import { Demands } from './demand/demands.ts';
 import { Memories } from './demand/memories.ts';
 import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
-import { Reclaimer } from './reclaim.ts';
+import { Reclaimer } from './reclaim/reclaimer.ts';
+import { RecentUse } from './reclaim/recent-use.ts';
+import { ReclaimLoop } from './reclaim/reclaim-loop.ts';
 import { Rebalancer } from './rebalance/rebalancer.ts';
 import { SteadyDemands } from './rebalance/steady-demand.ts';
 import { OnDemand } from './reconcile/on-demand.ts';
@@ -48,6 +50,8 @@ import { unitAudit } from './unit-events.ts';
 import { Workloads } from './workloads.ts';
 
 const unitRetryMs = 500;
+/** Until credits are kept nobody's lending is known. */
+const nobody: ReadonlySet<TenantId> = new Set();
 
 /** What a test passes instead of the real thing. */
 export interface ControllerOverrides {
@@ -120,7 +124,7 @@ export async function startController(
     onApplied: (outcome) => resizer.onApplied(outcome),
     onGivenBack: ({ id, why }) => rebalancer.givenBack(id, why),
     onUnit: (event) => audit.note(unitAudit(event)),
-    onHostPressure: ({ why }) => rebalancer.rebalance(why),
+    onHostPressure: (shortage) => reclaimLoop.onPressure(shortage),
   });
   const measures = new Measures(() => link.agent, clock);
   const memories = new Memories({ store, desired, clock, log });
@@ -143,6 +147,7 @@ export async function startController(
     clock,
     log,
     tuning,
+    roomWanted: (bytes, why) => void reclaimLoop.roomWanted(bytes, why),
     ownUrl: ownUrl(config),
   });
   const resizer = new Resizer({
@@ -177,7 +182,32 @@ export async function startController(
   const prewarmer = new Prewarmer({ desired, actual, onDemand, callTimes, clock, log, tuning });
   const code = new CodeStore({ store, desired, actual, layout, clock, log });
   const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
-  const reclaimer = new Reclaimer({ link, actual, measures, audit, log });
+  const recent = new RecentUse();
+  const reclaimer = new Reclaimer({
+    link,
+    actual,
+    measures,
+    stopper,
+    recent,
+    audit,
+    clock,
+    log,
+    lenders: () => nobody,
+    idleThresholdMs: tuning.reclaimIdleMs,
+  });
+  const reclaimLoop = new ReclaimLoop({
+    link,
+    actual,
+    measures,
+    demandOf: (tracked) => demands.demandOf(tracked),
+    reclaimer,
+    rebalancer,
+    recent,
+    audit,
+    clock,
+    log,
+    tuning,
+  });
   const observer = new Observer({
     link,
     desired,
@@ -264,6 +294,7 @@ export async function startController(
         observer.check(sample);
         demands.onSample(sample);
         rebalancer.tick();
+        reclaimLoop.tick(sample);
         return pool.adjust(sample.host.memoryAvailableBytes);
       })
       .catch((thrown: unknown) => log.warn({ err: thrown }, 'the agent could not be measured'));
@@ -291,6 +322,7 @@ export async function startController(
       clearInterval(tick);
       queue.close();
       rebalancer.close();
+      reclaimLoop.close();
       resizer.close();
       link.close();
       await reconciler.close();

@@ -29,10 +29,12 @@ export interface Candidate {
 export interface VictimPolicy {
   /** Idle for less is a pause between two calls. */
   readonly idleThresholdMs: number;
+  /** Of those in use, the part that used least of what it has may be asked. */
+  readonly leastUsedShare: number;
 }
 
 /** What asks for another call within ten seconds mostly does so at once: reclaim would only be undone. */
-export const defaultVictimPolicy: VictimPolicy = { idleThresholdMs: 10_000 };
+export const defaultVictimPolicy: VictimPolicy = { idleThresholdMs: 10_000, leastUsedShare: 0.5 };
 
 export interface Victim {
   readonly candidate: Candidate;
@@ -56,7 +58,9 @@ export function victimOrder(
   const inUse = candidates
     .filter((candidate) => !isIdle(candidate))
     .sort((a, b) => useOf(a) - useOf(b) || byId(a, b));
-  const least = inUse.slice(0, Math.ceil(inUse.length / 2)).sort((a, b) => lends(a) - lends(b));
+  const least = inUse
+    .slice(0, Math.ceil(inUse.length * policy.leastUsedShare))
+    .sort((a, b) => lends(a) - lends(b));
   return [
     ...idle.map((candidate) => ({ candidate, idle: true })),
     ...least.map((candidate) => ({ candidate, idle: false })),

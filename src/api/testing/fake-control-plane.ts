@@ -372,24 +372,25 @@ export class FakeControlPlane implements ControlPlane {
 
   async reclaim(request: Parameters<ControlPlane['reclaim']>[0]): ReturnType<ControlPlane['reclaim']> {
     this.calls.push({ method: 'reclaim', args: [request] });
-    const workload = this.listWorkloads()[0];
     return {
+      planned: request.plan === true,
+      wantedBytes: request.memoryBytes ?? null,
+      missingBytes: 0,
+      durationMs: 12,
+      connections: { open: 3, kept: 3, dropped: 0 },
       foundBytes: 10 * mib,
       claimedBytes: 10 * mib,
       freedBytes: 8 * mib,
-      from:
-        workload === undefined
-          ? []
-          : [
-              {
-                instance: 'i-0123456789ab' as InstanceId,
-                workload: workload.key,
-                how: 'trim',
-                beforeBytes: 90 * mib,
-                afterBytes: 82 * mib,
-                claimedBytes: 8 * mib,
-              },
-            ],
+      from: this.listWorkloads()
+        .slice(0, 1)
+        .map(({ key }) => ({
+          instance: 'i-0123456789ab' as InstanceId,
+          workload: key,
+          how: 'trim',
+          beforeBytes: 90 * mib,
+          afterBytes: 82 * mib,
+          claimedBytes: 8 * mib,
+        })),
     };
   }
 

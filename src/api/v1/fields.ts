@@ -94,13 +94,18 @@ export const scaleField = z
 /** How long a caller may wait for what is deferred. */
 const maxWaitSeconds = 300;
 
+const planField = z
+  .enum(['true', 'false'])
+  .optional()
+  .transform((value) => value === 'true')
+  .meta({ description: 'Only say what would be done.' });
+
+/** `?plan=true` of a call that has nothing to wait for. */
+export const planQuery = z.strictObject({ plan: planField });
+
 /** `?plan=true&wait=SECONDS` of every call that changes grants. */
 export const changeQuery = z.strictObject({
-  plan: z
-    .enum(['true', 'false'])
-    .optional()
-    .transform((value) => value === 'true')
-    .meta({ description: 'Only say what would be done.' }),
+  plan: planField,
   wait: z
     .string()
     .regex(/^\d{1,3}(\.\d{1,3})?$/, 'expected seconds, such as 5')

@@ -243,6 +243,9 @@ describe('the machine', () => {
     expect((await call('reclaim', '/v1/reclaim')).body).toMatchObject({ found: '10MiB', freed: '8MiB' });
     await call('reclaim', '/v1/reclaim', json({ memory: '1GiB', from: 'acme/hello' }));
     expect(api.control.calls.at(-1)?.args).toEqual([{ memoryBytes: 1_073_741_824, from: 'acme/hello' }]);
+    const planned = await call('reclaim', '/v1/reclaim?plan=true', json({ memory: '1GiB' }));
+    expect(planned.body).toMatchObject({ planned: true, wanted: '1GiB', missing: '0' });
+    expect(api.control.calls.at(-1)?.args).toEqual([{ memoryBytes: 1_073_741_824, plan: true }]);
   });
 
   test('metrics tell tenants only to the admin', async () => {

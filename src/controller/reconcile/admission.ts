@@ -38,6 +38,8 @@ export interface AdmissionParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: Tuning;
+  /** Memory is wanted for a start that found none: whoever can make room does, at once. */
+  readonly roomWanted: (bytes: number, why: string) => void;
 }
 
 type Answer =
@@ -109,6 +111,9 @@ export class Admission {
       }
     }
     if (verdict.verdict === 'afterEnding') this.#end(verdict.ids);
+    // A tenant's own limit is nobody else's matter.
+    else if (verdict.verdict === 'afterLending' || (verdict.verdict === 'wait' && verdict.code === 'NoRoom'))
+      this.#parts.roomWanted(request.memory, `${spec.workload} found no room to start`);
     return { admitted: false, error: refusal(tracked, verdict), final: verdict.verdict === 'never' };
   }
 

@@ -8,7 +8,7 @@ import {
   type TenantId,
   type WorkloadKey,
 } from '../../../base/ids.ts';
-import { noQuery, quantityField } from '../fields.ts';
+import { noQuery, planQuery, quantityField } from '../fields.ts';
 import { parsedBy } from '../invalid.ts';
 import { jsonBody, noBody, route } from '../route.ts';
 import { instanceView, showInstance } from '../views/instance.ts';
@@ -85,18 +85,20 @@ export const machineRoutes = [
     method: 'POST',
     path: '/v1/reclaim',
     tag,
-    summary: 'Takes idle memory back now; says what was found, claimed and freed, from whom and how.',
+    summary:
+      'Takes idle memory back now, or plans to; says what was found, claimed and freed, from whom and how.',
     params: noParams,
-    query: noQuery,
+    query: planQuery,
     body: jsonBody(reclaimBody, { required: false }),
     answer: reclaimView,
-    statuses: { 200: 'What was reclaimed.' },
-    handle: async ({ control }, { body: { memory, from } }) => ({
+    statuses: { 200: 'What was reclaimed, or would be.' },
+    handle: async ({ control }, { query: { plan }, body: { memory, from } }) => ({
       status: 200,
       body: showReclaim(
         await control.reclaim({
           ...(memory === undefined ? {} : { memoryBytes: memory }),
           ...(from === undefined ? {} : { from }),
+          ...(plan ? { plan } : {}),
         }),
       ),
     }),

@@ -1,9 +1,11 @@
 // Units, the ledger and the report of a reclaim, as /v1 shows them.
 import { z } from 'zod';
+import { rungs } from '../../../allocator/reclaim/ladder.ts';
 import type { LedgerLine, ReclaimReport, UnitView } from '../../../controller/control-plane.ts';
 import { formatResource, resourceKinds } from '../../../model/resources.ts';
 import { agentCapabilities } from '../../../protocol/agent.ts';
 import { nameInKey, tenantInKey } from '../../workload-key.ts';
+import { connectionsView } from './transaction.ts';
 import { maybeQuantityView, quantityView, showMaybe, showSize, sizeView } from './quantities.ts';
 
 export const unitView = z
@@ -110,37 +112,51 @@ export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView>
 
 export const reclaimView = z
   .object({
+    planned: z.boolean().meta({ description: 'Nothing was done: this is what would be.' }),
+    wanted: maybeQuantityView.meta({ description: 'null: all that can be found.' }),
     found: quantityView.meta({ description: 'What could be taken.' }),
     claimed: quantityView.meta({
       description:
-        'What nobody has to give back before it is needed: trimmed, or claimed of virtual machines.',
+        'What nobody has to give back before it is needed: trimmed, claimed of virtual machines, or of who was ended.',
     }),
+    missing: quantityView.meta({ description: 'What was wanted and nobody had to give.' }),
     freed: quantityView.meta({
       description:
         "By the kernel's figures before and after: charged to tenants, or private to the machines that were asked.",
     }),
-    from: z.array(
-      z.object({
-        instance: z.string(),
-        tenant: z.string(),
-        workload: z.string(),
-        how: z.enum(['trim', 'claim']).meta({
-          description:
-            'claim: trimmed inside its virtual machine, and what nothing there has was claimed of that.',
+    durationMs: z.number(),
+    connections: connectionsView,
+    from: z
+      .array(
+        z.object({
+          instance: z.string(),
+          tenant: z.string(),
+          workload: z.string(),
+          how: z.enum(rungs).meta({
+            description:
+              'trim: garbage and clean cache; cache: clean cache alone; claim: trimmed inside its virtual machine, and what nothing there has was claimed of that; terminate: an idle instance of a function was ended.',
+          }),
+          before: quantityView,
+          after: quantityView,
+          claimed: quantityView,
         }),
-        before: quantityView,
-        after: quantityView,
-        claimed: quantityView,
+      )
+      .meta({
+        description: 'In the order in which they were asked; of a plan, what each is expected to have.',
       }),
-    ),
   })
   .meta({ id: 'ReclaimReport' });
 
 export function showReclaim(report: ReclaimReport): z.infer<typeof reclaimView> {
   const show = (bytes: number): string => formatResource('memory', bytes);
   return {
+    planned: report.planned,
+    wanted: showMaybe('memory', report.wantedBytes),
     found: show(report.foundBytes),
     claimed: show(report.claimedBytes),
+    missing: show(report.missingBytes),
+    durationMs: report.durationMs,
+    connections: report.connections,
     freed: show(report.freedBytes),
     from: report.from.map(({ instance, workload, how, beforeBytes, afterBytes, claimedBytes }) => ({
       instance,

@@ -39,7 +39,7 @@ const countChangeView = z
   })
   .meta({ id: 'CountChange', description: 'What became of a limit that gateways count.' });
 
-const connectionsView = z
+export const connectionsView = z
   .object({ open: z.number(), kept: z.number(), dropped: z.number() })
   .meta({ id: 'ConnectionOutcome', description: 'What the change did to client connections.' });
 

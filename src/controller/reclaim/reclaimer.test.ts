@@ -1,9 +1,9 @@
 // Whom a reclaim asks, with a unit that is played: what it frees on the real kernel is in tests/.
 import { afterEach, expect, test, vi } from 'vitest';
-import type { InstanceId, UnitId } from '../base/ids.ts';
-import { mib } from '../base/quantity.ts';
-import type { Resources } from '../model/resources.ts';
-import { acme, app, eventually, Harness } from './testing/harness.ts';
+import type { InstanceId, UnitId } from '../../base/ids.ts';
+import { mib } from '../../base/quantity.ts';
+import type { Resources } from '../../model/resources.ts';
+import { acme, app, eventually, Harness } from '../testing/harness.ts';
 
 let harness: Harness;
 afterEach(() => harness.close());
@@ -21,7 +21,7 @@ async function instanceOf(megabytes: number): Promise<InstanceId> {
 
 test('one that has little to give is not woken for it, and the report says that nobody was asked', async () => {
   await instanceOf(12);
-  expect(await harness.control.reclaim({ from: acme })).toEqual({
+  expect(await harness.control.reclaim({ from: acme })).toMatchObject({
     foundBytes: 0,
     claimedBytes: 0,
     freedBytes: 0,
