@@ -92,7 +92,16 @@ describe('acquire', () => {
     );
     expect(harness.starts).toBe(2);
     expect(results.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThanOrEqual(2);
-    await expect(gateway.acquire(hello, 9)).rejects.toMatchObject({ code: 'LimitReached' });
+    await expect(gateway.acquire(hello, 9)).rejects.toMatchObject({
+      code: 'LimitReached',
+      message: expect.stringContaining('it has reserved 2.'),
+    });
+    const shared = await harness.control.setReservedConcurrency(acme, hello.name, null);
+    await harness.control.setLimits(acme, { concurrency: 2 }, { plan: false, waitMs: 0 });
+    await expect(gateway.acquire(shared, 9)).rejects.toMatchObject({
+      code: 'LimitReached',
+      message: expect.stringContaining('the limit of the tenant acme is 2.'),
+    });
   });
 
   test("a function that fails to start answers with Lambda's payload", async () => {

@@ -1,7 +1,7 @@
 // Instances for functions, when a gateway has requests and nobody to serve them, or is about to. Owns joining of simultaneous
 // needs and the bounds on how many; how one is started is ./starter.ts.
 import { cpus } from 'node:os';
-import { concurrencyCap, instancesToStart } from '../../allocator/scale.ts';
+import { concurrencyCap, defaultTenantConcurrency, instancesToStart } from '../../allocator/scale.ts';
 import type { Clock } from '../../base/clock.ts';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
@@ -63,7 +63,7 @@ export class OnDemand {
     if (starts.size > 0) return this.#before(need.deadlineMs, Promise.race(starts), workload);
     throw new BellowsError(
       'LimitReached',
-      `${workload.key} runs as many instances as its concurrency allows.`,
+      `${workload.key} runs as many instances as its concurrency allows: ${this.#limitOf(workload)}.`,
       "Raise its reserved concurrency or the tenant's concurrency limit, or call it less often.",
     );
   }
@@ -97,6 +97,12 @@ export class OnDemand {
     };
     usable.then(ended, ended);
     return usable;
+  }
+
+  #limitOf({ tenant, reservedConcurrency }: FunctionWorkload): string {
+    if (reservedConcurrency !== null) return `it has reserved ${reservedConcurrency}`;
+    const { concurrency } = this.#desired.requireTenant(tenant).limits;
+    return `the limit of the tenant ${tenant} is ${concurrency ?? defaultTenantConcurrency}`;
   }
 
   #mayStart(workload: FunctionWorkload, waiting: number, starting: number): boolean {
