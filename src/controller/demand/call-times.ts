@@ -34,6 +34,8 @@ export class CallTimes {
       this.#move(workload, calls.most, calls.calledAtMs ?? nowMs);
       this.#move(workload, busyInstances, calls.endedAtMs ?? nowMs);
     }
+    // Removed while they worked: nothing will be said of them any more.
+    for (const key of this.#busy.keys()) if (this.#memories.find(key) === undefined) this.#busy.delete(key);
   }
 
   /** Another gateway, or another controller: what ran then has ended for all that is known. */

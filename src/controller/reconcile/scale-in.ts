@@ -2,12 +2,11 @@
 // for how long is ./keeping.ts.
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
-import type { Workload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Tuning } from '../config.ts';
 import type { CallTimes } from '../demand/call-times.ts';
 import type { Traffic } from '../routes/server.ts';
-import type { ActualState } from '../state/actual.ts';
+import type { ActualState, Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { mayEnd } from './keeping.ts';
 import type { Stopper } from './stopper.ts';
@@ -57,20 +56,28 @@ export class ScaleIn {
   }
 
   tick(): void {
-    const { desired } = this.#parts;
+    const { desired, actual } = this.#parts;
     for (const key of this.#busy.keys()) if (desired.workload(key) === undefined) this.#busy.delete(key);
-    for (const workload of desired.workloads()) if (workload.kind === 'function') this.#endIdle(workload);
+    const serving = new Map<WorkloadKey, Tracked[]>();
+    for (const tracked of actual.all()) {
+      const { spec, life } = tracked;
+      if (spec.kind !== 'function' || life.phase !== 'serving') continue;
+      const known = serving.get(spec.workload);
+      if (known === undefined) serving.set(spec.workload, [tracked]);
+      else known.push(tracked);
+    }
+    for (const [key, instances] of serving)
+      if (desired.workload(key)?.kind === 'function') this.#endIdle(key, instances);
   }
 
-  #endIdle(workload: Workload): void {
-    const { actual, callTimes, clock, tuning } = this.#parts;
+  #endIdle(key: WorkloadKey, serving: readonly Tracked[]): void {
+    const { callTimes, clock, tuning } = this.#parts;
     const nowMs = clock.nowMs();
-    const serving = actual.ofWorkload(workload.key).filter(({ life }) => life.phase === 'serving');
     // Who was used last is used next.
     const idle = serving
       .filter((tracked) => tracked.idle)
       .sort((a, b) => b.lastUsedMs - a.lastUsedMs || (a.spec.id < b.spec.id ? -1 : 1));
-    const report = this.#busy.get(workload.key);
+    const report = this.#busy.get(key);
     const reported = report !== undefined && nowMs - report.atMs <= trafficFreshMs ? report.instances : 0;
     const busy = Math.max(reported, serving.length - idle.length);
     const policy = { nowMs, keepAliveMs: tuning.keepAliveMs, isFixed: tuning.isKeepAliveFixed };
@@ -78,7 +85,7 @@ export class ScaleIn {
     const maybeIdle = idle.length + busy - serving.length;
     for (const [at, { spec, lastUsedMs }] of idle.slice(maybeIdle).entries()) {
       const depth = busy + at + 1;
-      const expectation = callTimes.expectation(workload.key, depth);
+      const expectation = callTimes.expectation(key, depth);
       if (mayEnd({ idleSinceMs: lastUsedMs, depth }, expectation, policy)) this.#end(spec.id);
     }
   }
