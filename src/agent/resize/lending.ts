@@ -160,7 +160,9 @@ export class Lending {
     if (known !== undefined) return known;
     const loan = this.#loans.get(id);
     if (loan === undefined) return Promise.resolve();
-    const giving = this.#giveBackOnce(id, loan, why).finally(() => this.#givingBack.delete(id));
+    const giving = this.#giveBackOnce(id, loan, why)
+      .catch((error: unknown) => this.#failed(id, error))
+      .finally(() => this.#givingBack.delete(id));
     this.#givingBack.set(id, giving);
     return giving;
   }
@@ -181,11 +183,15 @@ export class Lending {
     try {
       await this.#options.cgroup.setLimits(group, { memoryBytes: promisedBytes });
     } catch (error) {
-      this.#options.log.error(
-        { instance: id, error: messageOf(error) },
-        'what was lent could not be given back',
-      );
+      this.#failed(id, error);
     }
+  }
+
+  #failed(id: InstanceId, error: unknown): void {
+    this.#options.log.error(
+      { instance: id, error: messageOf(error) },
+      'what was lent could not be given back',
+    );
   }
 
   /** True when the kernel took it. */

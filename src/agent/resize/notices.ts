@@ -63,12 +63,12 @@ export class Notices {
   /** Tells what the kernel enforces, as it was just read there; does not wait for it to be heard. */
   tellCurrent(id: InstanceId, enforced: Quantities): void {
     const { control, promised } = this.#options;
-    const grant = this.enforcedGrant(id, enforced);
+    const grant = this.grantOf(id, enforced);
     if (grant !== undefined) control.enforced(id, grant, promised(id) as Bytes | null);
   }
 
   /** A grant out of what the kernel enforces; undefined when the instance is gone. */
-  enforcedGrant(id: InstanceId, enforced: Quantities): Resources | undefined {
+  grantOf(id: InstanceId, enforced: Quantities): Resources | undefined {
     const instance = this.#options.control.describe(id);
     return instance && this.#grantOf({ id, instance }, enforced);
   }
@@ -85,7 +85,9 @@ export class Notices {
 
   #announced(owner: InstanceOwner): Resources {
     const limits = cappedQuantities(owner);
-    const grant = this.#grantOf(owner, { ...limits, memoryBytes: owner.promisedBytes ?? limits.memoryBytes });
+    // Of one whose tenant alone is changed, what is lent stays so.
+    const promisedBytes = owner.asked === null ? this.#options.promised(owner.id) : owner.promisedBytes;
+    const grant = this.#grantOf(owner, { ...limits, memoryBytes: promisedBytes ?? limits.memoryBytes });
     return owner.asked === null ? grant : { ...grant, storage: owner.asked.storage };
   }
 

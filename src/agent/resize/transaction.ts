@@ -256,8 +256,10 @@ export class Resizer {
   /** Its limit is as promised again. What waits to be lent of it does not any more: whoever decides decides anew. */
   #givenBack(id: InstanceId, why: WhyGivenBack): void {
     const { control, cgroup, groupOfInstance } = this.#options;
+    // It ended just now.
+    if (control.describe(id) === undefined) return;
     const owner = this.#owners.get(instanceKey(id));
-    const grant = this.#notices.enforcedGrant(id, cgroup.limits(groupOfInstance(id)));
+    const grant = this.#notices.grantOf(id, cgroup.limits(groupOfInstance(id)));
     if (grant === undefined) return;
     if (owner?.kind === 'instance' && owner.promisedBytes !== null) {
       this.#deferrals.drop(instanceKey(id));
