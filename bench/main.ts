@@ -6,12 +6,21 @@ import { humanBytes } from '../src/base/quantity.ts';
 import type { Bench, Figure } from './figure.ts';
 import { allocator } from './allocator.ts';
 import { invoke } from './invoke.ts';
+import { replayed } from './replay.ts';
 import { resize } from './resize.ts';
 import { start } from './start.ts';
 import { trace } from './trace.ts';
 import { vm } from './vm.ts';
 
-const benches: Readonly<Record<string, Bench>> = { resize, start, invoke, vm, allocator, trace };
+const benches: Readonly<Record<string, Bench>> = {
+  resize,
+  start,
+  invoke,
+  vm,
+  allocator,
+  trace,
+  replay: replayed,
+};
 
 const args = process.argv.slice(2);
 const jsonAt = args.indexOf('--json');

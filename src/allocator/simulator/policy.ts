@@ -1,7 +1,7 @@
 // What is compared: policies as data. Pure.
 import { defaultKeepAliveMs } from '../scale.ts';
 import { defaultVictimPolicy } from '../reclaim/victims.ts';
-import { windowsOf } from '../arrivals/windows.ts';
+import { defaultWindowPolicy, windowsOf } from '../arrivals/windows.ts';
 
 export interface SimulatedPolicy {
   readonly name: string;
@@ -27,6 +27,21 @@ export const bellows: SimulatedPolicy = {
   // The gateway's own time until it freezes: src/gateway/config.ts.
   rest: { freezeAfterMs: 2_000, trimAfterMs: defaultVictimPolicy.idleThresholdMs },
   grants: 'demand',
+};
+
+/** As the controller does it as long as there is room: a fixed time, whatever was asked for, nothing trimmed before it is needed. */
+export const live = (keepAliveMs: number): SimulatedPolicy => ({
+  ...fixedKeepAlive,
+  name: 'the live controller',
+  windows: () => ({ prewarmAfterMs: 0, keepAliveMs, from: 'fixed' }),
+});
+
+/** What it does where little is known of a function's calls: whether to keep it for four hours then, or for ten minutes. */
+export const forgetsSooner: SimulatedPolicy = {
+  ...bellows,
+  name: 'Bellows, ten minutes while little is known',
+  windows: (history, nowMs) =>
+    windowsOf(history, nowMs, { ...defaultWindowPolicy, fixedKeepAliveMs: defaultKeepAliveMs }),
 };
 
 /** One part of it alone, to see what it is that helps. */

@@ -100,6 +100,41 @@ describe('simulation', () => {
     expect(report.grantedByteMs / untilMs).toBeLessThan(50 * mib);
   });
 
+  test('instances are counted from their start to their end, and shown moment by moment', () => {
+    // The first call is before the first gap is over, and the only instance stays.
+    const one: SimulatedFunction = {
+      index: 0,
+      rhythm: 'periodic',
+      meanGapMs: 60_000,
+      meanDurationMs: 10,
+      peakBytes: 100 * mib,
+      requestBytes: 128 * mib,
+    };
+    const firstMs = new Calls(one, 1).next().atMs;
+    const options = { functions: [one], seed: 1, capacityBytes: Number.POSITIVE_INFINITY, untilMs: 600_000 };
+    const report = simulate({ ...options, policy: fixedKeepAlive, momentEveryMs: 1_000 });
+    expect(report.instanceMs).toBeCloseTo(600_000 - firstMs);
+    expect(report.grantedByteMs).toBeCloseTo(report.instanceMs * 128 * mib);
+    expect(report.moments.map(({ instances }) => instances)).toEqual(
+      Array.from({ length: 600 }, (_, at) => ((at + 1) * 1_000 < firstMs ? 0 : 1)),
+    );
+  });
+
+  test('a slower start makes more calls wait, and the same calls are served', () => {
+    const started = (startMs: number): SimulationReport =>
+      simulate({
+        functions,
+        seed: 1,
+        policy: bellows,
+        capacityBytes: Number.POSITIVE_INFINITY,
+        untilMs,
+        startMs,
+      });
+    const [quick, slow] = [started(100), started(20_000)];
+    expect(slow.calls).toBe(quick.calls);
+    expect(slow.slowCalls).toBeGreaterThan(quick.slowCalls);
+  });
+
   test('M-B4: on a machine that is too small room is made, never more granted than there is, and nobody runs out', () => {
     const roomy = run();
     const capacityBytes = Math.floor(roomy.mostGrantedBytes / 2);

@@ -17,6 +17,10 @@ export interface SimulationOptions {
   /** What may be granted in all; Infinity asks what a policy would use if it could. */
   readonly capacityBytes: number;
   readonly untilMs?: number;
+  /** What a start takes; what was measured on a quiet machine unless told otherwise. */
+  readonly startMs?: number;
+  /** To report how things stood at moments so far apart. */
+  readonly momentEveryMs?: number;
 }
 
 /** A function may have so many instances: Lambda's default concurrency. */
@@ -30,6 +34,7 @@ export function simulate(options: SimulationOptions): SimulationReport {
 
 class Simulation {
   readonly #policy: SimulatedPolicy;
+  readonly #startMs: number;
   readonly #functions: readonly FunctionState[];
   readonly #events = new EventQueue<SimulatedEvent>();
   readonly #tally: Tally;
@@ -39,10 +44,11 @@ class Simulation {
   #nowMs = 0;
   #made = 0;
 
-  constructor({ functions, seed, policy, capacityBytes }: SimulationOptions) {
+  constructor({ functions, seed, policy, capacityBytes, momentEveryMs, startMs }: SimulationOptions) {
+    this.#startMs = startMs ?? costs.startMs;
     this.#policy = policy;
     this.#functions = functions.map((of) => newFunction(of, seed));
-    this.#tally = new Tally(functions.length);
+    this.#tally = new Tally(functions.length, momentEveryMs ?? Number.POSITIVE_INFINITY);
     this.#room = new Room(capacityBytes, this.#tally, (instance) => this.#end(instance));
   }
 
@@ -106,7 +112,7 @@ class Simulation {
       waiting: waiting.length,
       oldestWaitMs,
       serviceMs,
-      startMs: costs.startMs,
+      startMs: this.#startMs,
     };
     const wanted = of.idle.length > 0 ? 0 : instancesToStart(load, mostInstances);
     for (let count = 0; count < wanted; count += 1) {
@@ -140,8 +146,9 @@ class Simulation {
     this.#made += 1;
     of.starting += 1;
     this.#room.add(instance);
+    this.#tally.instances(this.#nowMs, 1);
     this.#set(instance, grantBytes, usedBytes);
-    this.#events.add(this.#nowMs + tookMs + costs.startMs, { type: 'started', instance });
+    this.#events.add(this.#nowMs + tookMs + this.#startMs, { type: 'started', instance });
     return true;
   }
 
@@ -161,6 +168,7 @@ class Simulation {
     this.#tally.busy(of.of.index, of.busy);
     const wakeMs = instance.phase === 'idle' ? 0 : costs.growMs;
     instance.phase = 'busy';
+    if (this.#nowMs + tookMs + wakeMs - call.atMs > this.#startMs / 2) this.#tally.count('slowCalls');
     const usedBytes = Math.max(instance.usedBytes, call.needBytes);
     if (usedBytes > grantBytes) this.#tally.count('ooms');
     // It comes to its peak bit by bit: on average half of the way counts.
@@ -212,7 +220,7 @@ class Simulation {
     this.#rest(instance);
     const { prewarmAfterMs, keepAliveMs } = this.#windowsOf(instance);
     const isLast = of.idle.length + of.busy + of.starting === 1;
-    const prewarmAtMs = idleSinceMs + prewarmAfterMs - costs.startMs;
+    const prewarmAtMs = idleSinceMs + prewarmAfterMs - this.#startMs;
     if (this.#nowMs >= this.#goesAt(instance)) this.#end(instance);
     else if (
       isLast &&
@@ -268,7 +276,7 @@ class Simulation {
   #prewarm(of: FunctionState, called: number, keepAliveMs: number): void {
     const isThere = of.idle.length + of.busy + of.starting > 0;
     if (of.called !== called || isThere) return;
-    if (this.#start(of, this.#nowMs + costs.startMs + keepAliveMs)) this.#tally.count('prewarms');
+    if (this.#start(of, this.#nowMs + this.#startMs + keepAliveMs)) this.#tally.count('prewarms');
   }
 
   #end(instance: InstanceState): void {
@@ -276,6 +284,7 @@ class Simulation {
     idle.splice(idle.indexOf(instance), 1);
     instance.phase = 'gone';
     this.#room.remove(instance);
+    this.#tally.instances(this.#nowMs, -1);
     this.#set(instance, 0, 0);
   }
 

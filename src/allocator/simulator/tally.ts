@@ -17,11 +17,26 @@ export interface SimulationReport {
   readonly grantedByteMs: number;
   readonly usedByteMs: number;
   readonly mostGrantedBytes: number;
+  /** Instances times milliseconds, from being started to being gone. */
+  readonly instanceMs: number;
+  /** Calls that waited for longer than half a start takes. */
+  readonly slowCalls: number;
+  /** Every so often, when that was asked for. */
+  readonly moments: readonly Moment[];
   /** For each function, by its index: how many instances were busy at once at most. */
   readonly mostBusy: readonly number[];
 }
 
-export type Counter = 'calls' | 'coldStarts' | 'prewarms' | 'trims' | 'evictions' | 'waitedForRoom' | 'ooms';
+/** What there was at one moment. */
+export interface Moment {
+  readonly atMs: number;
+  readonly instances: number;
+  readonly grantedBytes: number;
+  readonly usedBytes: number;
+}
+
+export type Counter =
+  'calls' | 'coldStarts' | 'prewarms' | 'trims' | 'evictions' | 'waitedForRoom' | 'slowCalls' | 'ooms';
 
 export class Tally {
   readonly #counts: Record<Counter, number> = {
@@ -31,9 +46,14 @@ export class Tally {
     trims: 0,
     evictions: 0,
     waitedForRoom: 0,
+    slowCalls: 0,
     ooms: 0,
   };
   readonly #mostBusy: number[];
+  readonly #momentEveryMs: number;
+  readonly #moments: Moment[] = [];
+  #instances = 0;
+  #instanceMs = 0;
   #grantedBytes = 0;
   #usedBytes = 0;
   #grantedByteMs = 0;
@@ -41,7 +61,9 @@ export class Tally {
   #mostGrantedBytes = 0;
   #untilMs = 0;
 
-  constructor(functions: number) {
+  /** @param momentEveryMs Infinity keeps no moments */
+  constructor(functions: number, momentEveryMs: number) {
+    this.#momentEveryMs = momentEveryMs;
     this.#mostBusy = Array.from({ length: functions }, () => 0);
   }
 
@@ -65,6 +87,12 @@ export class Tally {
     this.#mostGrantedBytes = Math.max(this.#mostGrantedBytes, this.#grantedBytes);
   }
 
+  /** One more instance, or one less. */
+  instances(nowMs: number, more: 1 | -1): void {
+    this.#advance(nowMs);
+    this.#instances += more;
+  }
+
   report(endMs: number): SimulationReport {
     this.#advance(endMs);
     return {
@@ -72,12 +100,28 @@ export class Tally {
       grantedByteMs: this.#grantedByteMs,
       usedByteMs: this.#usedByteMs,
       mostGrantedBytes: this.#mostGrantedBytes,
+      instanceMs: this.#instanceMs,
+      moments: this.#moments,
       mostBusy: this.#mostBusy,
     };
   }
 
   #advance(nowMs: number): void {
+    for (
+      let atMs = this.#momentEveryMs * (this.#moments.length + 1);
+      atMs <= nowMs;
+      atMs += this.#momentEveryMs
+    ) {
+      const instances = this.#instances;
+      this.#moments.push({
+        atMs,
+        instances,
+        grantedBytes: this.#grantedBytes,
+        usedBytes: this.#usedBytes,
+      });
+    }
     const elapsedMs = nowMs - this.#untilMs;
+    this.#instanceMs += this.#instances * elapsedMs;
     this.#grantedByteMs += this.#grantedBytes * elapsedMs;
     this.#usedByteMs += this.#usedBytes * elapsedMs;
     this.#untilMs = nowMs;
