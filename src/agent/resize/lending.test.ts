@@ -75,7 +75,7 @@ type Event =
 const event: fc.Arbitrary<Event> = fc.oneof(
   fc.record({ is: fc.constant('lend' as const), bytes: fc.integer({ min: 20 * mib, max: 255 * mib }) }),
   fc.record({ is: fc.constant('use' as const), bytes: fc.integer({ min: 10 * mib, max: 256 * mib }) }),
-  fc.record({ is: fc.constantFrom('freeze', 'thaw', 'trim', 'drop', 'refuse', 'pause') }),
+  fc.record({ is: fc.constantFrom('freeze', 'thaw', 'freeze', 'thaw', 'trim', 'drop', 'refuse', 'pause') }),
 );
 
 test('M-B4: whatever happens in whatever order, who is below its promise is held, and who runs again is not below it', async () => {
@@ -151,6 +151,8 @@ test('who is needed while its limit is being lowered has it back, and nothing is
   expect(await lowering).toBe(neededMeanwhile);
   expect(givenBack).toEqual(['thaw']);
   expect(lending.promisedBytes(id)).toBeNull();
+  await settled();
+  expect(kernel.state).toMatchObject({ limitBytes: promisedBytes, held: false });
 });
 
 test('a trim of one that stands still has all that was promised, unheld, and is lent again afterwards without a word', async () => {
