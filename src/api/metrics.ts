@@ -12,7 +12,7 @@ import { nameInKey } from './workload-key.ts';
 export async function renderMetrics(
   control: Pick<
     ControlPlane,
-    'instances' | 'units' | 'ledger' | 'listTenants' | 'countedUse' | 'startedAtMs'
+    'instances' | 'units' | 'ledger' | 'listTenants' | 'countedUse' | 'memoryAccount' | 'startedAtMs'
   >,
   detailed: boolean,
 ): Promise<{ text: string; mediaType: string }> {
@@ -96,7 +96,11 @@ export async function renderMetrics(
       instances.reduce((sum, instance) => sum + instance.demand[resource], 0),
     );
   addUnits(registers, units);
-  if (detailed) addDetails(registers, instances, ledger, control.listTenants(), await control.countedUse());
+  if (detailed) {
+    const tenants = control.listTenants();
+    addDetails(registers, instances, ledger, tenants, await control.countedUse());
+    addMetering(registers, tenants, control);
+  }
   return { text: await registry.metrics(), mediaType: registry.contentType };
 }
 
@@ -128,6 +132,31 @@ function addUnits(registers: Registry[], units: readonly UnitView[]): void {
     if (unit.host === null) continue;
     host.set({ unit: unit.id, resource: 'memory' }, unit.host.privateBytes);
     host.set({ unit: unit.id, resource: 'storage' }, unit.host.storageBytes);
+  }
+}
+
+function addMetering(
+  registers: Registry[],
+  tenants: readonly Tenant[],
+  control: Pick<ControlPlane, 'memoryAccount'>,
+): void {
+  const seconds = new Counter({
+    name: 'bellows_tenant_memory_byte_seconds_total',
+    help: "Memory over time: a tenant's own and borrowed is what it had; lent and unused is the rest of its share.",
+    labelNames: ['tenant', 'part'],
+    registers,
+  });
+  const credit = new Gauge({
+    name: 'bellows_tenant_memory_credit_byte_seconds',
+    help: 'Memory that a tenant lent and has not had back; below 0 for what it borrowed.',
+    labelNames: ['tenant'],
+    registers,
+  });
+  for (const { id } of tenants) {
+    const account = control.memoryAccount(id);
+    for (const part of ['own', 'borrowed', 'lent', 'unused'] as const)
+      seconds.inc({ tenant: id, part }, account[part]);
+    credit.set({ tenant: id }, account.credit);
   }
 }
 

@@ -45,6 +45,14 @@ export const tenant = z.looseObject({
   limits,
   /** Null when no gateway says so. */
   inUse: z.object({ connections: z.number(), concurrency: z.number() }).nullable(),
+  /** Byte-seconds. */
+  metering: z.object({
+    own: z.number(),
+    borrowed: z.number(),
+    lent: z.number(),
+    unused: z.number(),
+    credit: z.number(),
+  }),
   accessKeyId: z.string(),
   secretAccessKey: z.string().optional(),
 });

@@ -227,6 +227,13 @@ describe('tenants and their limits', () => {
       concurrency: null,
     },
     inUse: { connections: 3, concurrency: 2 },
+    metering: {
+      own: 2 ** 30 * 3_600,
+      borrowed: 0,
+      lent: 2 ** 29 * 3_600,
+      unused: 0,
+      credit: -(2 ** 28) * 3_600,
+    },
     accessKeyId: 'AKIA',
   };
 
@@ -235,6 +242,12 @@ describe('tenants and their limits', () => {
     expect((await bellows('tenants')).stdout).toMatch(/acme .*3 of 100 +2, no limit/);
     answer = () => ({ json: [{ ...acme, inUse: null }] });
     expect((await bellows('tenants')).stdout).toMatch(/acme .*none +100 +none/);
+  });
+
+  test('M-E4: with what they had, lent and borrowed, in GiB-hours', async () => {
+    answer = () => ({ json: [acme] });
+    const { stdout } = await bellows('tenants', '--metering');
+    expect(stdout).toMatch(/acme +1\.000 +0\.000 +0\.500 +0\.000 +-0\.250/);
   });
 
   test('are shown one by one, quantities by the ledger', async () => {

@@ -93,6 +93,19 @@ export interface InstanceView extends InstanceInfo {
   readonly unitPid: number | null;
 }
 
+/**
+ * A tenant's memory over time, in byte-seconds since it was made: `own` and `borrowed` is what it had, `own`, `lent` and `unused`
+ * are its share by weight and limit. What it lent others had, and is theirs to account for.
+ */
+export interface MemoryAccount {
+  readonly own: number;
+  readonly borrowed: number;
+  readonly lent: number;
+  readonly unused: number;
+  /** What it lent and has not had back, less than 0 for what it borrowed: who has more is first at what others do not demand. */
+  readonly credit: number;
+}
+
 export interface UnitView {
   readonly id: string;
   readonly driver: string;
@@ -210,6 +223,8 @@ export interface ControlPlane {
   listTenants(): Tenant[];
   /** Connections and invocations that tenants have now; null when no gateway says so. One that has none may be left out. */
   countedUse(): Promise<ReadonlyMap<TenantId, CountedUse> | null>;
+  /** What a tenant had, lent and borrowed of memory since it was made. */
+  memoryAccount(id: TenantId): MemoryAccount;
   /** Ends the tenant's instances and removes its workloads. */
   deleteTenant(id: TenantId): Promise<void>;
   tenantByAccessKey(accessKeyId: string): Tenant | undefined;

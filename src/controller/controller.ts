@@ -8,6 +8,7 @@ import type { FunctionWorkload, Workload } from '../model/workload.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AsyncQueue } from './async/queue.ts';
 import type { AuditLog } from './audit.ts';
+import type { Accounts } from './credits/accounts.ts';
 import type { CodeStore } from './code-store.ts';
 import type {
   AppRestart,
@@ -19,6 +20,7 @@ import type {
   InstanceView,
   LedgerLine,
   LogEntry,
+  MemoryAccount,
   ReclaimReport,
   ReclaimRequest,
   SubmittedCode,
@@ -41,6 +43,7 @@ const logMarginMs = 5_000;
 export interface ControllerParts {
   readonly desired: DesiredState;
   readonly tenants: Tenants;
+  readonly accounts: Accounts;
   readonly workloads: Workloads;
   readonly sizes: WorkloadSizes;
   readonly code: CodeStore;
@@ -82,6 +85,10 @@ export class Controller implements ControlPlane {
 
   countedUse(): Promise<ReadonlyMap<TenantId, CountedUse> | null> {
     return this.#parts.gateways.usage();
+  }
+
+  memoryAccount(id: TenantId): MemoryAccount {
+    return this.#parts.accounts.of(id);
   }
 
   deleteTenant(id: TenantId): Promise<void> {

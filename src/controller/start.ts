@@ -20,6 +20,7 @@ import { defaultTuning, virtualStartTimeoutMs, type ControllerConfig, type Tunin
 import type { ControlPlane } from './control-plane.ts';
 import { Controller } from './controller.ts';
 import { newAdminToken, readAdminToken } from './credentials.ts';
+import { Accounts } from './credits/accounts.ts';
 import { CallTimes } from './demand/call-times.ts';
 import { Demands } from './demand/demands.ts';
 import { Memories } from './demand/memories.ts';
@@ -129,6 +130,15 @@ export async function startController(
   const measures = new Measures(() => link.agent, clock);
   const memories = new Memories({ store, desired, clock, log });
   await memories.load();
+  const accounts = new Accounts({
+    store,
+    desired,
+    actual,
+    grantableBytes: () => resizer.divider.grantableBytes,
+    clock,
+    log,
+  });
+  await accounts.load();
   const demands = new Demands({ desired, actual, measures, memories, clock });
   const callTimes = new CallTimes(memories, clock);
   const steadyDemands = new SteadyDemands(demands, desired, clock);
@@ -156,7 +166,7 @@ export async function startController(
     actual,
     measures,
     steadyDemands,
-    balances: () => undefined,
+    balances: () => accounts.balances,
     audit,
     clock,
     log,
@@ -284,6 +294,7 @@ export async function startController(
 
   const tick = setInterval(() => {
     memories.tick();
+    if (link.connected) accounts.tick();
     scaleIn.tick();
     reconciler.tick();
     if (!link.connected) return;
@@ -303,6 +314,7 @@ export async function startController(
   return {
     controlPlane: new Controller({
       desired,
+      accounts,
       tenants,
       workloads,
       sizes,
@@ -328,6 +340,7 @@ export async function startController(
       await reconciler.close();
       await server.close();
       await memories.close();
+      await accounts.close();
       await unit.close();
       await audit.flush();
       await store.close();

@@ -95,6 +95,8 @@ export class FakeControlPlane implements ControlPlane {
   /** Null: no gateway says. */
   use: ReadonlyMap<TenantId, CountedUse> | null = new Map();
 
+  readonly memoryAccount = () => ({ own: 3_600, borrowed: 0, lent: 1_800, unused: 0, credit: 1_800 });
+
   async countedUse(): Promise<ReadonlyMap<TenantId, CountedUse> | null> {
     return this.use;
   }

@@ -82,6 +82,7 @@ describe('tenants', () => {
     api.control.use = new Map([['acme' as TenantId, { connections: 3, concurrency: 2 }]]);
     expect((await call('getTenant', '/v1/tenants/acme')).body).toMatchObject({
       inUse: { connections: 3, concurrency: 2 },
+      metering: { own: 3_600, borrowed: 0, lent: 1_800, unused: 0, credit: 1_800 },
     });
     await call('putTenant', '/v1/tenants/globex');
     expect((await call('getTenant', '/v1/tenants/globex')).body).toMatchObject({
@@ -258,6 +259,8 @@ describe('the machine', () => {
     api.control.use = new Map([[acme, { connections: 3, concurrency: 2 }]]);
     const detailed = await (await api.fetch('/metrics')).text();
     expect(detailed).toMatch(/^bellows_tenant_limit\{tenant="acme",resource="connections"\} 100$/m);
+    expect(detailed).toMatch(/^bellows_tenant_memory_byte_seconds_total\{tenant="acme",part="lent"\} 1800$/m);
+    expect(detailed).toMatch(/^bellows_tenant_memory_credit_byte_seconds\{tenant="acme"\} 1800$/m);
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="connections"\} 3$/m);
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="concurrency"\} 2$/m);
     expect(detailed).not.toMatch(/^bellows_tenant_limit\{tenant="acme",resource="concurrency"\}/m);

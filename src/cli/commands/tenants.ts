@@ -10,10 +10,22 @@ export const tenantsList = command({
   name: 'tenants list',
   isDefault: true,
   summary: 'list tenants and their limits',
-  args: z.object({}),
-  handler: async (_, { client, out, options }) => {
+  options: [
+    { flags: '--metering', description: 'what each had, lent and borrowed of memory so far, in GiB-hours' },
+  ],
+  args: z.object({ metering: z.boolean().optional() }),
+  handler: async ({ metering }, { client, out, options }) => {
     const list = await client.call({ method: 'GET', path: '/v1/tenants' }, tenants);
     if (options.json) out.json(list);
+    else if (metering === true)
+      out.table(
+        ['TENANT', 'OWN', 'BORROWED', 'LENT', 'UNUSED', 'CREDIT'],
+        list.map(({ id, metering: { own, borrowed, lent, unused, credit } }) => [
+          id,
+          ...[own, borrowed, lent, unused, credit].map(gibHours),
+        ]),
+        'There are no tenants.',
+      );
     else
       out.table(
         [
@@ -43,6 +55,10 @@ export const tenantsList = command({
     return exitCode.ok;
   },
 });
+
+function gibHours(byteSeconds: number): string {
+  return (byteSeconds / 2 ** 30 / 3_600).toFixed(3);
+}
 
 /** What is in use, of how much; the limit alone while nobody can say. */
 function used(now: number | undefined, limit: number | null): string {

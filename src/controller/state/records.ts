@@ -5,6 +5,7 @@
 //   meta/uid              the next user number to give out
 //   unit/ID               UnitHandle
 //   memory/TENANT/NAME    StoredMemory: what is known of a workload's demand (../demand)
+//   meta/accounts         what tenants lent and borrowed (../credits)
 //   async/REQUEST         QueuedEvent
 //   event/SEQUENCE        AuditEvent
 import type { TenantId, UnitId, WorkloadKey } from '../../base/ids.ts';
@@ -28,6 +29,7 @@ export const keys = {
   workloads: 'workload/',
   workload: (key: WorkloadKey): string => `workload/${key}`,
   nextUid: 'meta/uid',
+  accounts: 'meta/accounts',
   unit: (id: UnitId): string => `unit/${id}`,
   memories: 'memory/',
   memory: (key: WorkloadKey): string => `memory/${key}`,

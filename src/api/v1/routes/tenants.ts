@@ -55,7 +55,11 @@ export const tenantRoutes = [
       const use = await control.countedUse();
       return {
         status: 200,
-        body: control.listTenants().map((tenant) => showTenant(tenant, { secret: false, use })),
+        body: control
+          .listTenants()
+          .map((tenant) =>
+            showTenant(tenant, { secret: false, use, metering: control.memoryAccount(tenant.id) }),
+          ),
       };
     },
   }),
@@ -76,7 +80,10 @@ export const tenantRoutes = [
         ...(body.weight === undefined ? {} : { weight: body.weight }),
       });
       const use = await control.countedUse();
-      return { status: created ? 201 : 200, body: showTenant(tenant, { secret: created, use }) };
+      return {
+        status: created ? 201 : 200,
+        body: showTenant(tenant, { secret: created, use, metering: control.memoryAccount(tenant.id) }),
+      };
     },
   }),
   route({
@@ -92,7 +99,9 @@ export const tenantRoutes = [
     statuses: { 200: 'The tenant.' },
     handle: async ({ control }, { params }) => {
       const tenant = control.getTenant(params.tenant);
-      return { status: 200, body: showTenant(tenant, { secret: false, use: await control.countedUse() }) };
+      const use = await control.countedUse();
+      const metering = control.memoryAccount(tenant.id);
+      return { status: 200, body: showTenant(tenant, { secret: false, use, metering }) };
     },
   }),
   route({

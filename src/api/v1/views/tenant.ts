@@ -1,6 +1,7 @@
 // A tenant as /v1 shows it. Its secret is shown once, to whoever created it.
 import { z } from 'zod';
 import type { TenantId } from '../../../base/ids.ts';
+import type { MemoryAccount } from '../../../controller/control-plane.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../../../model/tenant.ts';
 import { maybeQuantityView, showMaybe, showTime, timeView } from './quantities.ts';
 
@@ -25,6 +26,19 @@ export const tenantView = z
         'Client connections open at apps, and invocations that run or wait; null when no gateway says so.',
     }),
     weight: z.number(),
+    metering: z
+      .object({
+        own: z.number(),
+        borrowed: z.number(),
+        lent: z.number(),
+        unused: z.number(),
+        credit: z.number(),
+      })
+      .meta({
+        description:
+          'Memory over time, in byte-seconds: what it had of its own share and of what others lent; what of its share others ' +
+          'had, which is not charged to it, or nobody; and what it lent without having had it back, less than 0 for a borrower.',
+      }),
     uid: z.number().meta({ description: "The user that the tenant's instances run as." }),
     createdAt: timeView,
     accessKeyId: z.string(),
@@ -52,6 +66,7 @@ export function showTenant(
     readonly secret: boolean;
     /** What all tenants have; null when it is not known. */
     readonly use: ReadonlyMap<TenantId, CountedUse> | null;
+    readonly metering: MemoryAccount;
   },
 ): z.infer<typeof tenantView> {
   return {
@@ -60,6 +75,7 @@ export function showTenant(
     limits: showLimits(tenant.limits),
     inUse: options.use === null ? null : (options.use.get(tenant.id) ?? { connections: 0, concurrency: 0 }),
     weight: tenant.weight,
+    metering: options.metering,
     uid: tenant.uid,
     createdAt: showTime(tenant.createdAtMs),
     accessKeyId: tenant.credentials.accessKeyId,
