@@ -30,6 +30,7 @@ import {
   type MemoryWatch,
 } from './port.ts';
 import { emptyTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
+import { dropCache } from './v1-empty.ts';
 import { V1Files } from './v1-files.ts';
 import { watchV1Memory } from './v1-watch.ts';
 
@@ -185,19 +186,9 @@ export class CgroupV1 implements Cgroup {
     return directory === null ? nobodyTells : watchV1Memory(directory, nearBytes, onNear);
   }
 
-  async dropCache(group: GroupPath): Promise<number> {
+  dropCache(group: GroupPath): Promise<number> {
     const directory = this.#files.directory('memory', group);
-    if (directory === null) return 0;
-    const file = join(directory, 'memory.usage_in_bytes');
-    const beforeBytes = readNumber(file);
-    try {
-      // On a thread: the kernel walks the group's pages and waits for every CPU, milliseconds in all.
-      await writeTextOnThread(join(directory, 'memory.force_empty'), '0');
-    } catch (error) {
-      // EBUSY, EINTR: some pages could not go, which is what is expected of a group in use.
-      if (!hasCode(error, 'EBUSY', 'EINTR', 'ENOENT', 'ENODEV')) throw error;
-    }
-    return Math.max(0, beforeBytes - readNumber(file));
+    return directory === null ? Promise.resolve(0) : dropCache(directory);
   }
 
   async freeze(group: GroupPath): Promise<void> {
