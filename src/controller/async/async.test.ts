@@ -138,9 +138,9 @@ test('what was accepted or under way when the controller ended is worked on by t
 });
 
 test('events of a removed function are reported, not dropped', async () => {
-  await begin((attempt) => (attempt === 1 ? 'throttled' : 'ok'));
+  await begin(() => 'throttled');
   await harness.control.enqueue(hello, 'r-1', '{}', '');
-  await eventually(() => expect(seen).toHaveLength(1));
+  await eventually(() => expect(seen).not.toEqual([]));
   await harness.control.deleteWorkload(acme, hello.name);
   await eventually(async () =>
     expect(await harness.events('async.failed')).toMatchObject([
