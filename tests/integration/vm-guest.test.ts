@@ -186,6 +186,50 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
   );
 
   test(
+    'M-B4: what is lent of an instance is given back inside: before it is thawed, and when it needs it, though the machine has not got it',
+    async () => {
+      const promised = { memory: mebibytes(512) };
+      const lend = async (memoryBytes: number) => {
+        const grant = { ...defaultRequest, memory: mebibytes(Math.ceil(memoryBytes / mib)) };
+        const request = { tenants: [], instances: [{ id: instance, grant, promised }], waitMs: 0 };
+        return (await machine.link.call('resize', request, { timeoutMs: longMs })).instances[0]?.changes[0];
+      };
+      const usedBytes = async (): Promise<number> =>
+        (await machine.link.call('measure', {})).instances[0]?.usage.workingSetBytes ?? 0;
+      const limit = async (): Promise<number> =>
+        Number(await machine.shell('cat /sys/fs/cgroup/bellows/tenants/acme/i-*/memory.max'));
+      const back = (): string[] =>
+        machine.events.flatMap((event) => (event.event === 'givenBack' ? [event.data.why] : []));
+      await machine.evaluate(instance, 'delete state.held, 1', longMs);
+      await machine.link.call('trim', { id: instance });
+
+      await machine.link.call('freeze', { id: instance });
+      expect(await lend(await usedBytes())).toMatchObject({ status: 'applied' });
+      expect(await limit()).toBeLessThan(200 * mib);
+      await machine.link.call('thaw', { id: instance }, { timeoutMs: longMs });
+      expect(await limit()).toBe(512 * mib);
+      expect(back()).toEqual(['thaw']);
+
+      // All of what is lent has left the machine.
+      const leftBytes = (await usedBytes()) + 48 * mib;
+      await eventually(async () => (await lend(leftBytes))?.status === 'applied', longMs);
+      await machine.link.call('setUsable', { memoryBytes: leftBytes + 16 * mib });
+      const before = told();
+      const burst = machine.evaluate(instance, hold(250), longMs);
+      await eventually(() => back().length === 2 && told() > before, longMs);
+      expect(back()).toEqual(['thaw', 'strain']);
+      expect(await limit()).toBe(512 * mib);
+      await machine.link.call('setUsable', { memoryBytes: 640 * mib });
+      expect(await burst).toBe(250);
+      expect(await oomKills()).toBe(0);
+      expect(await machine.shell('dmesg | grep -c "Killed process" || true')).toBe('0');
+      expect(await machine.shell('cat /sys/fs/cgroup/bellows/tenants/memory.high')).toBe('max');
+      await machine.evaluate(instance, 'delete state.held, 1', longMs);
+    },
+    machineTimeoutMs,
+  );
+
+  test(
     'M-A5: what an instance may store changes both ways while it runs; what it deleted leaves the host’s file, also by itself',
     async () => {
       const id = await begin(160, 128);
@@ -305,6 +349,14 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
     'its agent is killed: another takes over, with the same identity and what runs',
     async () => {
       await machine.evaluate(instance, 'state.kept = 7', longMs);
+      await machine.link.call('trim', { id: instance });
+      const lent = { ...defaultRequest, memory: mebibytes(300) };
+      const { instances: lending } = await machine.link.call('resize', {
+        tenants: [],
+        instances: [{ id: instance, grant: lent, promised: { memory: mebibytes(512) } }],
+        waitMs: 0,
+      });
+      expect(lending[0]?.changes[0]).toMatchObject({ status: 'applied', after: 300 * mib });
       const { pid } = await machine.link.call('hello', {});
       await machine.shell('kill -9 $PPID').catch(() => '');
       await eventually(
@@ -317,6 +369,11 @@ suiteNeeding('the agent in a virtual machine', missingForGuests(), () => {
       );
       const { instances } = await machine.link.call('list', {});
       expect(instances.map(({ info }) => info.id)).toEqual([instance]);
+      // What the one before had lent is given back.
+      expect(instances[0]?.info.grant.memory).toBe(512 * mib);
+      expect(await machine.shell('cat /sys/fs/cgroup/bellows/tenants/acme/i-*/memory.max')).toBe(
+        String(512 * mib),
+      );
       expect(await machine.evaluate(instance, 'state.kept', longMs)).toBe(7);
       await stop(instance);
       expect((await machine.link.call('list', {})).instances).toEqual([]);
