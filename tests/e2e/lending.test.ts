@@ -58,7 +58,7 @@ test('M-C2 M-B4: an idle function lends to another tenant’s app that asks for 
   expect([kernelOf(idle), kernelOf(app)]).toEqual([memoryOf(idle), memoryOf(app)]);
 
   // More than it was left with: without its promise it would be killed for it, or not get on.
-  expect(await lender.work(160)).toEqual({ heldMib: 160 });
+  expect(await lender.work({ holdMib: 160 })).toEqual({ heldMib: 160 });
   const woken = await lender.worker();
   expect(woken.pid).toBe(idle.pid);
   expect(memoryOf(woken)).toBeGreaterThanOrEqual(200);
@@ -72,7 +72,7 @@ test('M-E1 M-B4: a call that finds no room has others lend first: nobody is ende
   await bellows.v1('PATCH', '/workloads/borrower/app', { memory: '128MiB' });
   await eventually(async () => (await lender.worker()).state === 'frozen', { what: () => 'it to freeze' });
   const before = (await bellows.instances()).map(({ pid }) => pid);
-  expect(await borrower.work(64)).toEqual({ heldMib: 64 });
+  expect(await borrower.work({ holdMib: 64 })).toEqual({ heldMib: 64 });
   const after = (await bellows.instances()).map(({ pid }) => pid);
   for (const pid of before) expect(after).toContain(pid);
   const account = await clients.stop();

@@ -31,6 +31,8 @@ export interface SamplesAccount {
   readonly equalAtOnce: number;
   /** The longest time in which the two sides were not seen to be equal. */
   readonly longestApartMs: number;
+  /** What differed for the longest time; empty when nothing did. */
+  readonly longestApart: readonly string[];
   /** What differed and went on to differ; empty when all is well. */
   readonly wrong: readonly string[];
   /** The most memory that the kernel allowed all instances together at a sample. */
@@ -85,6 +87,7 @@ export class GrantSamples {
   #samples = 0;
   #equalAtOnce = 0;
   #longestApartMs = 0;
+  #longestApart: readonly string[] = [];
   #mostBytes = 0;
   #isOver = false;
   #going: Promise<void> | undefined;
@@ -104,6 +107,7 @@ export class GrantSamples {
       samples: this.#samples,
       equalAtOnce: this.#equalAtOnce,
       longestApartMs: Math.round(this.#longestApartMs),
+      longestApart: this.#longestApart,
       wrong: this.#wrong,
       mostBytes: this.#mostBytes,
     };
@@ -118,16 +122,20 @@ export class GrantSamples {
 
   async #sample(): Promise<void> {
     const begunMs = performance.now();
-    let isFirst = true;
+    let apart: readonly string[] = [];
     for (;;) {
       const { found, bytes } = await this.#look();
       if (found.length === 0) {
-        if (isFirst) this.#equalAtOnce += 1;
-        else this.#longestApartMs = Math.max(this.#longestApartMs, performance.now() - begunMs);
+        const apartMs = performance.now() - begunMs;
+        if (apart.length === 0) this.#equalAtOnce += 1;
+        else if (apartMs > this.#longestApartMs) {
+          this.#longestApartMs = apartMs;
+          this.#longestApart = apart;
+        }
         this.#mostBytes = Math.max(this.#mostBytes, bytes);
         break;
       }
-      isFirst = false;
+      apart = found;
       if (performance.now() - begunMs > settleMs) {
         this.#wrong.push(...found);
         break;

@@ -5,16 +5,26 @@ import { zipOf } from './archives.ts';
 import { deployStatefulApp } from './apps.ts';
 import type { Bellows, Credentials, InstanceAnswer } from './bellows.ts';
 
-/** Holds as much as it is told, every page of it touched. */
+/** Holds as much as it is told, every page of it touched, and works for as long as it is told. */
 const holder = `
   let held = [];
-  export const handler = async ({ holdMib }) => {
+  export const handler = async ({ holdMib, forMs }) => {
     if (holdMib !== undefined) {
-      held = [];
-      for (let mib = 0; mib < holdMib; mib += 8) held.push(Buffer.alloc(8 * 1024 * 1024, mib + 1));
+      held = held.slice(0, Math.ceil(holdMib / 8));
+      for (let mib = held.length * 8; mib < holdMib; mib += 8) held.push(Buffer.alloc(8 * 1024 * 1024, 1));
     }
+    if (forMs !== undefined) await new Promise((resolve) => setTimeout(resolve, forMs));
     return { heldMib: held.length * 8 };
   };`;
+
+export interface Work {
+  /** What it holds from now on; what it holds already when this is absent. */
+  readonly holdMib?: number;
+  /** How long it takes over it. */
+  readonly forMs?: number;
+}
+
+export type Worked = { readonly heldMib: number } | { readonly error: string };
 
 export interface Sizes {
   readonly app: string;
@@ -58,15 +68,18 @@ export class SharingTenant {
     return new SharingTenant(name, bellows, lambda);
   }
 
-  /** Has the function hold so much from now on; what it holds already when nothing is named. */
-  async work(holdMib?: number): Promise<{ readonly heldMib?: number; readonly error?: string }> {
-    const answer = await this.#lambda.send(
-      new InvokeCommand({ FunctionName: 'worker', Payload: JSON.stringify({ holdMib }) }),
-    );
-    const payload = JSON.parse(new TextDecoder().decode(answer.Payload)) as { heldMib?: number };
-    return answer.FunctionError === undefined
-      ? payload
-      : { error: `${answer.FunctionError}: ${JSON.stringify(payload)}` };
+  /** Calls the function. */
+  async work(work: Work = {}): Promise<Worked> {
+    const command = new InvokeCommand({ FunctionName: 'worker', Payload: JSON.stringify(work) });
+    try {
+      const answer = await this.#lambda.send(command);
+      const text = new TextDecoder().decode(answer.Payload);
+      return answer.FunctionError === undefined
+        ? (JSON.parse(text) as { heldMib: number })
+        : { error: `${answer.FunctionError}: ${text}` };
+    } catch (refused) {
+      return { error: String(refused) };
+    }
   }
 
   async app(): Promise<InstanceAnswer> {
