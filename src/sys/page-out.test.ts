@@ -30,7 +30,7 @@ describe('moving a process out of memory', () => {
     try {
       const line = async (): Promise<string> => String(await once(child.stdout, 'data')).trim();
       expect(await line()).toBe('ready');
-      await pageOut(child.pid!);
+      await pageOut(child.pid!, () => true);
       const answer = line();
       child.stdin.write('?');
       expect(await answer).toBe('true');
@@ -38,6 +38,6 @@ describe('moving a process out of memory', () => {
       child.kill();
       await once(child, 'exit');
     }
-    await pageOut(child.pid!);
+    await pageOut(child.pid!, () => true);
   });
 });

@@ -28,9 +28,9 @@ export function hasSwap(): boolean {
 
 /**
  * For a process that stands still; one that runs takes it back as it goes. Does nothing to a process that is gone, or that we have no
- * right to (root has).
+ * right to (root has). @param goOn asked after each step of a millisecond at most
  */
-export async function pageOut(pid: number): Promise<void> {
+export async function pageOut(pid: number, goOn: () => boolean): Promise<void> {
   const ffi = process.getBuiltinModule('node:ffi') as typeof FfiModule | undefined;
   if (ffi === undefined) return;
   const { syscall } = ffi.dlopen(null, SIGNATURES).functions;
@@ -47,6 +47,7 @@ export async function pageOut(pid: number): Promise<void> {
         // What is refused (locked, unmapped meanwhile) stays where it is.
         syscall(SYS_process_madvise, BigInt(pidFd), rangeAddress, 1n, MADV_PAGEOUT, 0n);
         await nextTurn();
+        if (!goOn()) return;
       }
     }
   } finally {

@@ -224,7 +224,8 @@ export class Instance {
       this.#trims -= 1;
       await this.#converge();
     }
-    if (hasSwap()) for (const pid of cgroup.processes(group)) if (this.#frozen) await pageOut(pid);
+    const isStill = (): boolean => this.#frozen && this.#wantFrozen;
+    if (isStill() && hasSwap()) for (const pid of cgroup.processes(group)) await pageOut(pid, isStill);
     return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
   }
 
