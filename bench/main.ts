@@ -5,6 +5,7 @@ import { cpus, totalmem } from 'node:os';
 import { humanBytes } from '../src/base/quantity.ts';
 import type { Bench, Figure } from './figure.ts';
 import { allocator } from './allocator.ts';
+import { density } from './density.ts';
 import { invoke } from './invoke.ts';
 import { replayed } from './replay.ts';
 import { resize } from './resize.ts';
@@ -19,6 +20,7 @@ const benches: Readonly<Record<string, Bench>> = {
   vm,
   allocator,
   trace,
+  density,
   replay: replayed,
 };
 
