@@ -1,14 +1,13 @@
-// What is shown of instances, units and the ledger, from one measurement, and the check of the ledger against the
-// kernel. Owns gathering; the arithmetic is ./views.ts and ./ledger.ts. While the agent is away the last figures stand.
-import type { InstanceId, TenantId, UnitId } from '../base/ids.ts';
-import { humanBytes, type Bytes } from '../base/quantity.ts';
+// What is shown of instances, units and the ledger, from one measurement. Owns gathering; the arithmetic is ./views.ts and
+// ./ledger, where the ledger is compared with the kernel, too. While the agent is away the last figures stand.
+import type { InstanceId, UnitId } from '../base/ids.ts';
+import type { Bytes } from '../base/quantity.ts';
 import type { AgentLink } from './agent-link.ts';
-import type { AuditLog } from './audit.ts';
 import type { Tuning } from './config.ts';
 import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
 import type { Demands } from './demand/demands.ts';
-import { discrepancies, ledgerOf } from './ledger.ts';
-import type { Measures, Sample } from './measures.ts';
+import { ledgerOf } from './ledger/ledger.ts';
+import type { Measures } from './measures.ts';
 import { memoryRoom } from './memory-room.ts';
 import type { Reclaimer } from './reclaim/reclaimer.ts';
 import { knownOf, type ActualState } from './state/actual.ts';
@@ -23,7 +22,6 @@ export interface ObserverParts {
   readonly measures: Measures;
   readonly demands: Demands;
   readonly reclaimer: Reclaimer;
-  readonly audit: AuditLog;
   readonly tuning: Tuning;
   /** Whether instances run in virtual machines, and this machine is no unit itself. */
   readonly virtual: boolean;
@@ -31,8 +29,6 @@ export interface ObserverParts {
 
 export class Observer {
   readonly #parts: ObserverParts;
-  /** Tenants whose figures did not agree at the last check: reported when it begins, not every second. */
-  #disagreeing = new Set<TenantId>();
 
   constructor(parts: ObserverParts) {
     this.#parts = parts;
@@ -75,26 +71,6 @@ export class Observer {
       poolReady: measures.last?.pool.ready ?? 0,
       instances,
     });
-  }
-
-  /** Compares the ledger with the kernel's accounting of tenants' groups; a difference is an audit event. */
-  check(sample: Sample): void {
-    const { actual, audit } = this.#parts;
-    const instances = sample.instances.flatMap(({ id, usage }) => {
-      const tenant = actual.get(id)?.spec.tenant;
-      return tenant === undefined ? [] : [{ tenant, memoryBytes: usage.memoryBytes }];
-    });
-    const found = discrepancies(sample.tenants, instances);
-    for (const { tenant, ledgerBytes, kernelBytes } of found) {
-      if (this.#disagreeing.has(tenant)) continue;
-      audit.note({
-        type: 'ledger.discrepancy',
-        tenant,
-        message: `Tenant ${tenant}'s group is charged ${humanBytes(kernelBytes)}, its instances ${humanBytes(ledgerBytes)}.`,
-        data: { ledgerBytes, kernelBytes },
-      });
-    }
-    this.#disagreeing = new Set(found.map(({ tenant }) => tenant));
   }
 
   async #sample(): Promise<void> {

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { BellowsError } from '../base/errors.ts';
-import { defaultTenantId, hostUnitId, type TenantId } from '../base/ids.ts';
+import { defaultTenantId, hostUnitId } from '../base/ids.ts';
 import { openSqliteStore } from '../store/sqlite/sqlite-store.ts';
 import type { Store } from '../store/port.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
@@ -24,6 +24,7 @@ import { Accounts } from './credits/accounts.ts';
 import { CallTimes } from './demand/call-times.ts';
 import { Demands } from './demand/demands.ts';
 import { Memories } from './demand/memories.ts';
+import { LedgerCheck } from './ledger/ledger-check.ts';
 import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
 import { Reclaimer } from './reclaim/reclaimer.ts';
@@ -51,8 +52,6 @@ import { unitAudit } from './unit-events.ts';
 import { Workloads } from './workloads.ts';
 
 const unitRetryMs = 500;
-/** Until credits are kept nobody's lending is known. */
-const nobody: ReadonlySet<TenantId> = new Set();
 
 /** What a test passes instead of the real thing. */
 export interface ControllerOverrides {
@@ -202,7 +201,7 @@ export async function startController(
     audit,
     clock,
     log,
-    lenders: () => nobody,
+    lenders: () => accounts.lenders,
     idleThresholdMs: tuning.reclaimIdleMs,
   });
   const reclaimLoop = new ReclaimLoop({
@@ -225,9 +224,18 @@ export async function startController(
     measures,
     demands,
     reclaimer,
-    audit,
     tuning,
     virtual: config.units !== undefined,
+  });
+  const ledgerCheck = new LedgerCheck({
+    link,
+    actual,
+    audit,
+    virtual: config.units !== undefined,
+    tenantLimits: {
+      of: (tenant) => resizer.heldLimits(tenant),
+      take: (tenant, resource, held) => resizer.takeHeldLimit(tenant, resource, held),
+    },
   });
   const sizes = new WorkloadSizes({ desired, actual, reconciler, resizer, publisher, audit, clock });
   const workloads = new Workloads({
@@ -302,7 +310,7 @@ export async function startController(
     measures
       .sample(tuning.tickMs)
       .then((sample) => {
-        observer.check(sample);
+        ledgerCheck.check(sample);
         demands.onSample(sample);
         rebalancer.tick();
         reclaimLoop.tick(sample);

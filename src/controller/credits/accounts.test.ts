@@ -59,6 +59,15 @@ function pass(accounts: Accounts, seconds: number): void {
 }
 
 describe('M-E4: what tenants lend', () => {
+  test('makes them be asked last for memory, as long as they hold no more than their own share', () => {
+    const accounts = accountsOf();
+    expect(accounts.lenders).toEqual(new Set());
+    pass(accounts, 10);
+    expect(accounts.lenders).toEqual(new Set([lender]));
+    granted = { lender: 600 * mib, borrower: 300 * mib };
+    expect(accounts.lenders).toEqual(new Set());
+  });
+
   test('is metered as what others had of it, and is credit to the lender and debt to the borrower', () => {
     const accounts = accountsOf();
     pass(accounts, 10);

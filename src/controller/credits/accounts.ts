@@ -71,6 +71,16 @@ export class Accounts {
     };
   }
 
+  /** Tenants that have credit and hold no more than their own share: asked last when something is taken back. */
+  get lenders(): ReadonlySet<TenantId> {
+    const room = this.#parts.grantableBytes();
+    if (room === Number.POSITIVE_INFINITY) return new Set();
+    const lending = this.#standings(room).filter(
+      ({ tenant, entitled, given }) => given <= entitled && (this.#balances.get(tenant) ?? 0) > 0,
+    );
+    return new Set(lending.map(({ tenant }) => tenant));
+  }
+
   /** Accounts for the time since the last tick: everybody had since then what it has now. */
   tick(): void {
     const { clock, desired, grantableBytes } = this.#parts;

@@ -170,6 +170,30 @@ export class Resizer {
     this.#enforced.forget(id);
   }
 
+  /** What the kernel holds a tenant to, as far as is known here; undefined for one that is not known. */
+  heldLimits(id: TenantId): Readonly<Record<'memory' | 'cpu', number | null>> | undefined {
+    const tenant = this.#parts.desired.tenant(id);
+    if (tenant === undefined) return undefined;
+    const { memory, cpu } = { ...tenant.limits, ...this.#enforced.of(id) };
+    return { memory, cpu };
+  }
+
+  /** The kernel holds a tenant to something else: that is what is divided now, and the next division writes what is wanted. */
+  takeHeldLimit(id: TenantId, resource: 'memory' | 'cpu', held: number | null): void {
+    const wanted = this.#parts.desired.tenant(id)?.limits[resource] ?? null;
+    const status = held === wanted ? 'applied' : 'deferred';
+    const change = {
+      resource,
+      before: held,
+      after: held,
+      wanted,
+      status,
+      reason: '',
+      durationMs: 0,
+    } as const;
+    this.#enforced.note([{ tenant: id, changes: [change] }]);
+  }
+
   close(): void {
     this.divider.close();
     this.#closed = true;

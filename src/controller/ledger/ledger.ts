@@ -1,10 +1,8 @@
 // Who has how much of what. Pure: sums are made from the same lines that are shown, so they add up by construction;
-// whether they agree with the kernel's own accounting is what `discrepancies` says.
-import type { TenantId } from '../base/ids.ts';
-import { mib } from '../base/quantity.ts';
-import { resourceKinds, type Resources } from '../model/resources.ts';
-import type { Tenant } from '../model/tenant.ts';
-import type { InstanceView, LedgerLine, UnitView } from './control-plane.ts';
+// whether they agree with the kernel's own accounting is what ./differences.ts says.
+import { resourceKinds, type Resources } from '../../model/resources.ts';
+import type { Tenant } from '../../model/tenant.ts';
+import type { InstanceView, LedgerLine, UnitView } from '../control-plane.ts';
 
 export function ledgerOf(
   capacity: Resources,
@@ -36,34 +34,6 @@ export function ledgerOf(
       oversubscribed: Math.max(0, granted - capacity[resource]),
       tenants: lines.map(({ tenant, limit, granted: own, used }) => ({ tenant, limit, granted: own, used })),
     };
-  });
-}
-
-export interface Discrepancy {
-  readonly tenant: TenantId;
-  readonly ledgerBytes: number;
-  readonly kernelBytes: number;
-}
-
-/**
- * Instances are measured one after another, each within a millisecond, and the group last: a program may allocate in
- * between. Charges also stay with a tenant's group for pages that outlive their instance until they are reclaimed.
- */
-const toleranceBytes = 32 * mib;
-const toleranceShare = 0.1;
-
-/** Tenants whose group uses more or less than its instances together, by the kernel's word on both. */
-export function discrepancies(
-  groups: readonly { readonly tenant: TenantId; readonly memoryBytes: number }[],
-  instances: readonly { readonly tenant: TenantId; readonly memoryBytes: number }[],
-): Discrepancy[] {
-  return groups.flatMap(({ tenant, memoryBytes: kernelBytes }) => {
-    const ledgerBytes = sum(
-      instances.filter((instance) => instance.tenant === tenant),
-      (instance) => instance.memoryBytes,
-    );
-    const tolerated = Math.max(toleranceBytes, toleranceShare * kernelBytes);
-    return Math.abs(kernelBytes - ledgerBytes) > tolerated ? [{ tenant, ledgerBytes, kernelBytes }] : [];
   });
 }
 
