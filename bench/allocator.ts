@@ -118,9 +118,12 @@ export const allocator: Bench = {
       return { count, tookMs: percentile(replanned(input, rounds + 5).slice(5), 0.5), input };
     });
     const of = (count: number): number => medians.find((each) => each.count === count)?.tookMs ?? Number.NaN;
+    const [first] = sizes;
     const last = sizes[sizes.length - 1] ?? asked;
     // How many times as long for ten times as many; 10 is linear.
     const growth = of(last) / of(asked);
+    // The slope of the plot: time grows as the number of instances to this power.
+    const power = Math.log(of(last) / of(first)) / Math.log(last / first);
     const input = medians.find(({ count }) => count === asked)?.input ?? settled(asked);
     mkdirSync('bench/results', { recursive: true });
     writeFileSync(
@@ -138,6 +141,12 @@ export const allocator: Bench = {
         value: ms(tookMs),
         ...(count === asked ? { aim: '<= 20 ms', met: tookMs <= 20 } : {}),
       })),
+      {
+        name: `growth from ${first} to ${last}: instances to the power of`,
+        value: power.toFixed(2),
+        aim: '<= 1.1',
+        met: power <= 1.1,
+      },
       {
         name: `${last} / ${asked} instances`,
         value: `${growth.toFixed(1)} ×`,
