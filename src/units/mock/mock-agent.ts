@@ -26,6 +26,8 @@ interface MockInstance {
   readonly spec: InstanceSpec;
   readonly endpoint: Endpoint;
   info: InstanceInfo;
+  /** What it was last asked to be lent of. */
+  promised: InstanceInfo['promised'];
   inUseBytes: number;
 }
 
@@ -71,7 +73,7 @@ export class MockAgent {
       },
       freeze: async ({ id }) => this.#setState(id, 'frozen'),
       thaw: async ({ id }) => {
-        this.giveBack(id, 'thaw');
+        if (this.#instance(id).info.state === 'frozen') this.giveBack(id, 'thaw');
         return this.#setState(id, 'idle');
       },
       resize: async (request) => this.#resize(request),
@@ -126,11 +128,16 @@ export class MockAgent {
     });
   }
 
-  /** How much memory the instance can not give up; what was deferred because of it is applied once it fits. */
+  /**
+   * How much memory the instance can not give up; what was deferred because of it is applied once it fits. More than what was
+   * left to it has what was lent given back.
+   */
   setInUse(id: InstanceId, bytes: number): void {
     const instance = this.#instance(id);
     instance.inUseBytes = bytes;
-    const { grant, desired, promised, tenant } = instance.info;
+    if (bytes > instance.info.grant.memory) this.giveBack(id, 'strain');
+    const { promised } = instance;
+    const { grant, desired, tenant } = instance.info;
     const instanceFits = grant.memory !== desired.memory && desired.memory >= bytes;
     const instances = instanceFits ? [this.#resizeInstance(instance, desired, promised)] : [];
     const wanted = this.#deferredTenants.get(tenant);
@@ -145,6 +152,7 @@ export class MockAgent {
     const { promised, grant: lent } = instance.info;
     if (promised === undefined) return;
     const grant = { ...lent, ...promised };
+    instance.promised = undefined;
     this.#update(instance, { grant, desired: grant, promised: undefined });
     this.emit({ event: 'givenBack', data: { id, grant, why } });
   }
@@ -213,7 +221,13 @@ export class MockAgent {
       throw new BellowsError('NotFound', `Tenant ${spec.tenant} is not known here.`);
     const { info, endpoint } = this.#madeOf(spec, 'idle');
     this.#lastPid += 1;
-    this.#instances.set(spec.id, { spec, endpoint, info, inUseBytes: initialInUseBytes });
+    this.#instances.set(spec.id, {
+      spec,
+      endpoint,
+      info,
+      promised: undefined,
+      inUseBytes: initialInUseBytes,
+    });
     this.emit({ event: 'instance', data: info });
     return { outcome: 'started', instance: info, pooled: false, durationMs: 0, endpoint };
   }
@@ -265,7 +279,9 @@ export class MockAgent {
       .map((resource) =>
         change(resource, before[resource], after[resource], wanted[resource], instance.inUseBytes),
       );
-    this.#update(instance, { grant: after, desired: wanted, promised });
+    instance.promised = promised;
+    const isLent = promised !== undefined && after.memory < promised.memory;
+    this.#update(instance, { grant: after, desired: wanted, promised: isLent ? promised : undefined });
     const { id, workload, tenant } = instance.info;
     const { open } = connections;
     return { instance: id, workload, tenant, changes, connections: { open, kept: open, dropped: 0 } };

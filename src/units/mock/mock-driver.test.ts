@@ -103,6 +103,36 @@ describe('mock agent', () => {
     });
   });
 
+  test('it lends what is promised, and gives it back by itself when it is needed', async () => {
+    const promised = { memory: grantOf(256).memory };
+    const lend = () =>
+      unit.agent.call('resize', {
+        tenants: [],
+        instances: [{ id, grant: grantOf(64), promised }],
+        waitMs: 0,
+      });
+    const lent = { grant: grantOf(64), desired: grantOf(64), promised };
+    const back = { grant: grantOf(256), desired: grantOf(256), promised: undefined };
+    await lend();
+    expect(mock.agent.instance(id)).toMatchObject(lent);
+    // One that runs is not thawed.
+    await unit.agent.call('thaw', { id });
+    expect(mock.agent.instance(id)).toMatchObject(lent);
+    mock.agent.setInUse(id, 100 * mib);
+    expect(mock.agent.instance(id)).toMatchObject(back);
+    await lend();
+    expect(mock.agent.instance(id)).toMatchObject({ ...back, desired: grantOf(64) });
+    mock.agent.setInUse(id, 30 * mib);
+    expect(mock.agent.instance(id)).toMatchObject(lent);
+    await unit.agent.call('freeze', { id });
+    await unit.agent.call('thaw', { id });
+    expect(mock.agent.instance(id)).toMatchObject(back);
+    const whys = events.flatMap((event) =>
+      event.type === 'agent' && event.event.event === 'givenBack' ? [event.event.data.why] : [],
+    );
+    expect(whys).toEqual(['strain', 'thaw']);
+  });
+
   test('it does what its script says, once or always', async () => {
     const error = new BellowsError('NoRoom', 'No room.');
     mock.agent.script.next('freeze', { do: 'fail', error });
