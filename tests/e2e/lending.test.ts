@@ -55,12 +55,14 @@ test('M-C2 M-B4: an idle function lends to another tenant’s app that asks for 
   const [idle, app] = [await lender.worker(), await borrower.app()];
   expect(memoryOf(app)).toBe(500);
   expect(memoryOf(idle)).toBeLessThan(128);
+  expect(amountOf('memory', idle.memory.promised ?? '0') / mib).toBeGreaterThanOrEqual(200);
   expect([kernelOf(idle), kernelOf(app)]).toEqual([memoryOf(idle), memoryOf(app)]);
 
   // More than it was left with: without its promise it would be killed for it, or not get on.
   expect(await lender.work({ holdMib: 160 })).toEqual({ heldMib: 160 });
   const woken = await lender.worker();
   expect(woken.pid).toBe(idle.pid);
+  expect(woken.memory).not.toHaveProperty('promised');
   expect(memoryOf(woken)).toBeGreaterThanOrEqual(200);
   await eventually(async () => memoryOf(await borrower.app()) <= 384, {
     what: () => 'the borrower to shrink',

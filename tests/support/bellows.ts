@@ -238,6 +238,8 @@ export interface InstanceAnswer {
     readonly grant: string;
     readonly used: string;
     readonly claimed: string;
+    /** While a part of it is lent. */
+    readonly promised?: string;
   };
   readonly cpu: {
     readonly demand: string;

@@ -314,6 +314,7 @@ export class FakeControlPlane implements ControlPlane {
       startedAtMs: this.startedAtMs,
       grant: workload.request,
       desired: { ...workload.request, memory: (64 * mib) as Bytes },
+      promised: { memory: (128 * mib) as Bytes },
       connections: { open: 2, closedByClient: 1, closedByServer: 0 },
       usage: {
         memoryBytes: 90 * mib,

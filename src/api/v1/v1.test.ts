@@ -175,7 +175,7 @@ describe('workloads', () => {
       pid: 4321,
       connections: 2,
       connectionCounts: { open: 2, closedByClient: 1 },
-      memory: { grant: '64MiB', used: '80MiB', demand: '84934661', claimed: '0' },
+      memory: { grant: '64MiB', used: '80MiB', demand: '84934661', claimed: '0', promised: '128MiB' },
     });
     expect(instance?.cpu).not.toHaveProperty('desired');
     expect((await call('deleteWorkload', '/v1/workloads/acme/chat')).status).toBe(204);

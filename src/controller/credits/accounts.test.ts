@@ -105,10 +105,16 @@ describe('M-E4: what tenants lend', () => {
     expect(next.of(lender).credit).toBe(1_408 * mib);
   });
 
-  test('is written once a minute, not at each tick', () => {
+  test('counts and is written once a minute, not at each tick', async () => {
     const accounts = accountsOf();
     pass(accounts, 59);
-    expect(kept.size).toBe(0);
+    expect([kept.size, accounts.balances.size]).toEqual([0, 0]);
+    pass(accounts, 1);
+    expect(accounts.balances.get(lender)).toBe(60 * 128 * mib);
+    pass(accounts, 30);
+    expect(accounts.balances.get(lender)).toBe(60 * 128 * mib);
+    await Promise.resolve();
+    expect(kept.size).toBe(1);
   });
 
   test('goes to the others when a tenant is removed: balances add up to nothing', () => {

@@ -15,7 +15,8 @@ import { promisedMemory, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { keys } from '../state/records.ts';
 
-const storeEveryMs = 60_000;
+/** How often balances are written, and what is divided by them; as long as credit pays for: see horizonSeconds. */
+const everyMs = 60_000;
 /** What nobody looked at for so long is not accounted for: who had what then is not known. */
 const longestMs = 10_000;
 
@@ -42,6 +43,7 @@ export interface AccountsParts {
 export class Accounts {
   readonly #parts: AccountsParts;
   #balances: Balances = new Map();
+  #counting: Balances = new Map();
   #metered: ReadonlyMap<TenantId, Metered> = new Map();
   #lastMs: number | undefined;
   #storedMs: number;
@@ -57,11 +59,13 @@ export class Accounts {
     const known = stored.safeParse(entry?.value);
     if (!known.success) return;
     this.#balances = new Map(known.data.accounts.map(({ tenant, credit }) => [tenant, credit]));
+    this.#counting = this.#balances;
     this.#metered = new Map(known.data.accounts.map(({ tenant, metered }) => [tenant, metered]));
   }
 
+  /** As of the last full minute: a division that followed them at each tick would never rest. */
   get balances(): Balances {
-    return this.#balances;
+    return this.#counting;
   }
 
   of(tenant: TenantId): MemoryAccount {
@@ -94,8 +98,9 @@ export class Accounts {
       if (!known.has(tenant)) this.#balances = withoutTenant(this.#balances, tenant);
     if (elapsedMs > 0 && elapsedMs <= longestMs && room !== Number.POSITIVE_INFINITY)
       this.#account(this.#standings(room), elapsedMs / 1_000);
-    if (nowMs - this.#storedMs >= storeEveryMs) {
+    if (nowMs - this.#storedMs >= everyMs) {
       this.#storedMs = nowMs;
+      this.#counting = this.#balances;
       this.#write();
     }
   }

@@ -15,6 +15,9 @@ const holding = z
     desired: quantityView
       .optional()
       .meta({ description: 'What it is to be given as soon as it is safe; absent when it has it.' }),
+    promised: quantityView
+      .optional()
+      .meta({ description: 'What it has back at once when it needs it, while others have a part of it.' }),
   })
   .meta({ id: 'Holding' });
 
@@ -68,6 +71,9 @@ export function showInstance(instance: InstanceView): z.infer<typeof instanceVie
       ...(instance.desired[kind] === instance.grant[kind]
         ? {}
         : { desired: formatResource(kind, instance.desired[kind]) }),
+      ...(kind === 'memory' && instance.promised !== undefined
+        ? { promised: formatResource(kind, instance.promised.memory) }
+        : {}),
     })),
     memoryPeak: formatResource('memory', instance.usage.memoryPeakBytes),
     oomKills: instance.usage.oomKills,
