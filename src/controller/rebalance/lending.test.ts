@@ -138,6 +138,21 @@ describe('where room is short', () => {
     expect(resizes().length).toBe(sent);
   });
 
+  test('what is in use may move by a little all the time: grants do not follow that', async () => {
+    await unitOf(mebibytes(512));
+    const [first] = await idleFunction('first', mebibytes(300));
+    const [second] = await idleFunction('second', mebibytes(300));
+    harness.agent.setInUse(first, mebibytes(290));
+    harness.agent.setInUse(second, mebibytes(215));
+    await eventually(() => expect([granted(first), granted(second)]).toEqual([290, 222]));
+    const sent = resizes().length;
+    for (let wiggle = 0; wiggle < 10; wiggle += 1) {
+      harness.agent.setInUse(first, mebibytes(288 + (wiggle % 4)));
+      await ticks(1);
+    }
+    expect(resizes().length).toBe(sent);
+  });
+
   test('a tick follows what is demanded more', async () => {
     await unitOf(mebibytes(512));
     const [small] = await idleFunction('small', mebibytes(256));

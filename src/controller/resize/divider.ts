@@ -134,7 +134,9 @@ export class Divider {
       if (plan.status === 'infeasible') return { outcome: undefined };
       const tenants = everything ? desired.tenants().map(tenantSpecOf) : requests.tenantsFor({});
       const instances = requests.differing(plan, () => everything);
-      return { outcome: requests.send(tenants, instances, 0) };
+      // Where all is short the last bytes can not be had anyway: all or nothing is moved, so that it adds up.
+      const isRest = isShort && !everything && instances.every((instance) => requests.isSlight(instance));
+      return { outcome: requests.send(tenants, isRest ? [] : instances, 0) };
     });
     return this.#note((await outcome)?.instances ?? [], why);
   }

@@ -3,10 +3,10 @@
 import type { ChangePlan } from '../../allocator/plan-change.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
-import type { Bytes } from '../../base/quantity.ts';
+import { mib, type Bytes } from '../../base/quantity.ts';
 import type { InstanceSpec, ResizeRequest, TenantSpec } from '../../protocol/agent.ts';
 import { tenantSpecOf, type AgentLink } from '../agent-link.ts';
-import { desiredGrant, knownOf, type ActualState } from '../state/actual.ts';
+import { desiredGrant, knownOf, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { EnforcedLimits } from './enforced-limits.ts';
 import type { Wish } from './plan-input.ts';
@@ -25,6 +25,14 @@ export function grantOf({ grants, promised }: ChangePlan, id: InstanceId): Insta
   if (grant === undefined) return [];
   return [{ id, grant, ...(memory === undefined ? {} : { promised: { memory } }) }];
 }
+
+/** Half of the steps that demand moves in (../rebalance/steady-demand.ts). */
+const slight: Readonly<Record<ResourceKind, number>> = {
+  memory: 4 * mib,
+  cpu: 25,
+  storage: 0,
+  bandwidth: 500_000,
+};
 
 export interface UnitRequestsParts {
   readonly link: AgentLink;
@@ -96,15 +104,29 @@ export class UnitRequests {
       // One that has no process yet gets its share when it has.
       if (tracked === undefined || known === null) return [];
       return grantOf(plan, id).filter((wanted) => {
-        const { grant, promised } = this.#asked.get(id) ?? {
-          grant: desiredGrant(tracked),
-          promised: known.info.promised,
-        };
+        const { grant, promised } = this.#askedOf(tracked);
         if (!same(grant, wanted.grant) || lentOf(promised, grant) !== lentOf(wanted.promised, grant))
           return true;
         return !same(known.info.grant, wanted.grant) && again(tracked.spec);
       });
     });
+  }
+
+  /** Whether it is to have hardly other than was asked for it last: what is in use moves by as much at every look. */
+  isSlight({ id, grant, promised }: InstanceGrant): boolean {
+    const tracked = this.#parts.actual.get(id);
+    if (tracked === undefined) return true;
+    const asked = this.#askedOf(tracked);
+    const owed = (promised?.memory ?? grant.memory) - (asked.promised?.memory ?? asked.grant.memory);
+    return (
+      resourceKinds.every((kind) => Math.abs(grant[kind] - asked.grant[kind]) <= slight[kind]) &&
+      Math.abs(owed) <= slight.memory
+    );
+  }
+
+  #askedOf(tracked: Tracked): Omit<InstanceGrant, 'id'> {
+    const { id } = tracked.spec;
+    return this.#asked.get(id) ?? { grant: desiredGrant(tracked), promised: knownOf(tracked)?.info.promised };
   }
 
   /** Whether a plan gives an instance otherwise than was asked for it last; so it does when it is not known. */
