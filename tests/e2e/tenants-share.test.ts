@@ -173,3 +173,57 @@ test('M-C2 M-C3 M-B4: a raised limit takes what others leave idle, and who lent 
     });
   });
 });
+
+/** Times calls of a function one after another until it is over, in milliseconds. */
+async function callTimes(tenant: SharingTenant, isOver: () => boolean): Promise<number[]> {
+  const times: number[] = [];
+  while (!isOver()) {
+    const begunMs = performance.now();
+    expect(await tenant.work()).toHaveProperty('heldMib');
+    times.push(performance.now() - begunMs);
+    // A caller that is in no hurry: the machine is not to be busy with this.
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return times;
+}
+
+/** @param share of the times that are shorter */
+const at = (times: readonly number[], share: number): number =>
+  times.toSorted((one, other) => one - other)[Math.floor(times.length * share)]!;
+
+test('M-B4 M-C2: where two tenants grow at once beyond all there is, the third keeps what it has and is answered as before', async () => {
+  const [amber, birch, cedar] = tenants as [SharingTenant, SharingTenant, SharingTenant];
+  const growing = [amber, birch];
+  await allIdle();
+  // Together more than there is, of which each one's third is 341 MiB.
+  await bellows.v1('PUT', '/tenants/amber/limits', { memory: null });
+  for (const { name } of growing)
+    await bellows.v1('PATCH', `/workloads/${name}/worker`, { memory: '640MiB' });
+  expect(await cedar.work({ holdMib: 64 })).toEqual({ heldMib: 64 });
+  const { id, pid } = await cedar.worker();
+  await throughout('M-B4 growth beyond what there is', async () => {
+    const forAWhile = (): (() => boolean) => {
+      const untilMs = performance.now() + 1_500;
+      return () => performance.now() > untilMs;
+    };
+    const before = await callTimes(cedar, forAWhile());
+    let isOver = false;
+    const growth = Promise.all(growing.map(async (tenant) => tenant.work({ holdMib: 560 }))).finally(() => {
+      isOver = true;
+    });
+    const meanwhile = await callTimes(cedar, () => isOver);
+    const answers = await growth;
+    const quiet = [...before, ...(await callTimes(cedar, forAWhile()))];
+    console.log(
+      `M-B4: a call of the third took ${at(quiet, 0.5).toFixed(1)} ms (p99 ${at(quiet, 0.99).toFixed(1)}) before and after, and ${at(meanwhile, 0.5).toFixed(1)} ms (p99 ${at(meanwhile, 0.99).toFixed(1)}) while the others grew; ${quiet.length} and ${meanwhile.length} calls; the others: ${JSON.stringify(answers)}`,
+    );
+    // Not both can have come to it; whoever did not is told why, in Lambda's own words.
+    expect(answers.filter((each) => 'heldMib' in each).length).toBeLessThan(2);
+    for (const answer of answers)
+      if ('error' in answer) expect(answer.error).toMatch(/Runtime\.OutOfMemory|Sandbox\.Timedout/);
+    // It may wait for a processor; it never waits for memory, nor for another process to start, which would be tenths of a second.
+    expect(at(meanwhile, 0.5)).toBeLessThan(5 * at(quiet, 0.5));
+  });
+  expect(await cedar.worker()).toMatchObject({ id, pid });
+  expect(await cedar.work()).toEqual({ heldMib: 64 });
+});

@@ -8,9 +8,10 @@ import { groupDirectory, memoryLimitOf } from './kernel.ts';
 
 /**
  * A limit is written first and told afterwards, and the two sides can not be read at one moment: so what differs is looked at
- * again. A processor that is kept busy by others can hold up a message for so long; what is wrong stays wrong.
+ * again. A request in which somebody has to free memory is told of when that is over, which may take the two seconds that the
+ * agent waits for a collection, once for instances and once for their tenant; what is wrong stays wrong.
  */
-const settleMs = 3_000;
+const settleMs = 5_000;
 
 interface LedgerAnswer {
   readonly resource: string;
