@@ -19,10 +19,12 @@ const mostCallsPerDay = 2_400;
 const keepAliveSeconds = 600 / speed;
 /** The mean number of instances is compared at moments so far apart. */
 const momentEveryMs = 250;
+/** Enough of an answer to see what was wrong. */
+const mostOfFailure = 100;
 
 interface Minute {
   readonly real: ReplayReport;
-  readonly simulated: Omit<ReplayReport, 'startMs' | 'overheadsMs' | 'failed'>;
+  readonly simulated: Omit<ReplayReport, 'startMs' | 'overheadsMs' | 'failures'>;
 }
 
 export const replayed: Bench = {
@@ -35,10 +37,11 @@ export const replayed: Bench = {
       { name: 'calls', value: String(sum(minutes, ({ real }) => real.calls)) },
       {
         name: 'calls that failed',
-        value: String(sum(minutes, ({ real }) => real.failed)),
+        value: String(sum(minutes, ({ real }) => real.failures.length)),
         aim: '0',
-        met: sum(minutes, ({ real }) => real.failed) === 0,
+        met: sum(minutes, ({ real }) => real.failures.length) === 0,
       },
+      ...failuresOf(minutes),
       compared('cold starts', minutes, ({ coldStarts }) => coldStarts, String, 0.1),
       compared('instance-seconds', minutes, ({ instanceMs }) => instanceMs / 1_000, rounded, 0.15),
       compared(
@@ -92,6 +95,15 @@ async function lived(seed: number): Promise<Minute> {
   } finally {
     await bellows.stop();
   }
+}
+
+/** What they were answered, and how many each. */
+function failuresOf(minutes: readonly Minute[]): Figure[] {
+  const same = Map.groupBy(
+    minutes.flatMap(({ real }) => real.failures),
+    (failure) => failure.slice(0, mostOfFailure),
+  );
+  return [...same].map(([failure, all]) => ({ name: `  ${failure}`, value: String(all.length) }));
 }
 
 /** Moment by moment, as a part of the mean. */

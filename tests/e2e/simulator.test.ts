@@ -44,7 +44,7 @@ test('M-B1: instances are kept, ended and started again as the simulator says, a
       untilMs,
       startMs: real.startMs,
     });
-    expect(real).toMatchObject({ calls: simulated.calls, coldStarts: simulated.coldStarts, failed: 0 });
+    expect(real).toMatchObject({ calls: simulated.calls, coldStarts: simulated.coldStarts, failures: [] });
     for (const what of ['instanceMs', 'grantedByteMs', 'usedByteMs'] as const) {
       const parts = `${what}: ${Math.round(real[what])} really, ${Math.round(simulated[what])} simulated`;
       expect(real[what] / simulated[what], parts).toBeGreaterThan(0.75);

@@ -17,7 +17,7 @@ export type ReplayReport = Pick<
   readonly startMs: number;
   readonly overheadsMs: readonly number[];
   /** Calls that were answered with an error: on a machine that is too busy a start takes longer than it may, or than anybody waits. */
-  readonly failed: number;
+  readonly failures: readonly string[];
 };
 
 /** A tenth of a call is work, the rest is waiting for others: more work than that would be about this machine's processors. */
@@ -75,13 +75,13 @@ export async function replay(
     ),
     watchInstances(bellows, sinceMs, untilMs),
   ]);
-  const overheads = answers.filter((answer) => answer !== 'failed');
+  const overheads = answers.filter((answer) => typeof answer !== 'string');
   const startMs = median(overheads.filter(({ first }) => first).map(({ overheadMs }) => overheadMs));
   return {
     calls: calls.length,
     startMs,
     slowCalls: overheads.filter(({ overheadMs }) => overheadMs > startMs / 2).length,
-    failed: answers.length - overheads.length,
+    failures: answers.filter((answer) => typeof answer === 'string'),
     overheadsMs: overheads.map(({ overheadMs }) => overheadMs),
     ...watched,
   };
@@ -94,7 +94,8 @@ interface Answered {
   readonly overheadMs: number;
 }
 
-async function answered(bellows: Bellows, call: TimedCall): Promise<Answered | 'failed'> {
+/** @returns what it was answered instead where it failed */
+async function answered(bellows: Bellows, call: TimedCall): Promise<Answered | string> {
   const { durationMs, needBytes } = call;
   const beganMs = performance.now();
   const answer = await fetch(`${bellows.url}/w/default/f-${call.function}/`, {
@@ -108,7 +109,7 @@ async function answered(bellows: Bellows, call: TimedCall): Promise<Answered | '
   });
   const text = await answer.text();
   const tookMs = performance.now() - beganMs;
-  if (answer.status !== 200) return 'failed';
+  if (answer.status !== 200) return `${answer.status} ${text}`;
   const own = JSON.parse(text) as { readonly first: boolean; readonly tookMs: number };
   return { first: own.first, overheadMs: tookMs - own.tookMs };
 }
