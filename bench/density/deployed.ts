@@ -72,23 +72,19 @@ export async function frozen(bellows: Bellows, deployed: readonly Deployed[]): P
   });
 }
 
-/** What only the instance's own processes have, by the kernel's maps of them: bytes. */
-export function privateBytes(deployed: Pick<Deployed, 'group'>): number {
-  return sumOf(deployed, /^Private_(?:Clean|Dirty):\s+(\d+) kB/gm);
-}
-
-/** What of theirs is in swap, and not in memory: bytes. */
-export function swappedBytes(deployed: Pick<Deployed, 'group'>): number {
-  return sumOf(deployed, /^Swap:\s+(\d+) kB/gm);
-}
-
-function sumOf({ group }: Pick<Deployed, 'group'>, figure: RegExp): number {
-  let kib = 0;
-  for (const pid of readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean)) {
-    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-    for (const [, amount] of rollup.matchAll(figure)) kib += Number(amount);
+/** What only the instance's own processes have, by the kernel's maps of them: bytes. Null when it has been ended. */
+export function privateBytes({ group }: Pick<Deployed, 'group'>): number | null {
+  try {
+    let kib = 0;
+    for (const pid of readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean)) {
+      const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+      for (const [, amount] of rollup.matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB/gm))
+        kib += Number(amount);
+    }
+    return kib * 1024;
+  } catch {
+    return null;
   }
-  return kib * 1024;
 }
 
 async function expectOk(asked: Promise<{ readonly status: number; readonly body: unknown }>): Promise<void> {

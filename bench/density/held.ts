@@ -184,8 +184,9 @@ class Watch {
   }
 }
 
+/** Who was ended is told by how many are kept. */
 function sum(deployed: readonly Deployed[]): number {
-  return deployed.reduce((total, one) => total + privateBytes(one), 0);
+  return deployed.reduce((total, one) => total + (privateBytes(one) ?? 0), 0);
 }
 
 /** The nth most popular of `count` is chosen with a probability that falls as 1/n. */

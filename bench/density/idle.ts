@@ -1,15 +1,12 @@
-// What reclaim leaves of an idle instance, what a call notices that comes while it is at work, and what the next one takes:
-// on the machine as it is, and with compressed swap, to which what an idle instance really needs is moved.
+// What reclaim leaves of an idle instance, what a call notices that comes while it is at work, and what the next one takes.
 import { ms, percentile, times, type Figure } from '../figure.ts';
 import type { Bellows } from '../../tests/support/bellows.ts';
 import { mib } from '../../src/base/quantity.ts';
-import { call, deploy, frozen, privateBytes, reclaim, swappedBytes, type Deployed } from './deployed.ts';
+import { call, deploy, frozen, privateBytes, reclaim, type Deployed } from './deployed.ts';
 import { kinds, type Kind } from './suite.ts';
-import { makeZramSwap } from './zram-swap.ts';
 
 const copies = 2;
-/** Of each: as the machine is, and with compressed swap. */
-const rounds = 3;
+const rounds = 5;
 /** Each with other content. After as many there is no more garbage with further ones. */
 const callsPerRound = 10;
 /** The request for reclaim reaches the instance within some milliseconds; a call that is sent then meets it at work. */
@@ -17,7 +14,6 @@ const callAfterMs = 8;
 
 interface Sample {
   readonly kind: Kind;
-  /** Both with what the kernel takes for what is in its compressed swap. */
   readonly beforeBytes: number;
   readonly afterBytes: number;
   /** The next call with work. */
@@ -38,22 +34,7 @@ export async function idleFigures(
     kinds.map((kind) => ({ kind, name: `${kind}-${copy}` })),
   ).flat();
   const idle = new Idle(bellows, await deploy(bellows, 'idle', functions, archives));
-  const asItIs = await idle.sample(() => 0);
-  const swap = makeZramSwap();
-  if (swap === null)
-    return [
-      ...figuresOf('as this machine is', asItIs, idle),
-      { name: 'with compressed swap', value: 'no zram here' },
-    ];
-  try {
-    const withSwap = await idle.sample(swap.share);
-    return [
-      ...figuresOf('as this machine is', asItIs, idle),
-      ...figuresOf('with compressed swap (zram, its memory counted)', withSwap, idle),
-    ];
-  } finally {
-    swap.remove();
-  }
+  return figuresOf(await idle.sample(), idle);
 }
 
 class Idle {
@@ -69,17 +50,18 @@ class Idle {
     this.#deployed = deployed;
   }
 
-  async sample(swapShare: () => number): Promise<Samples> {
+  async sample(): Promise<Samples> {
     const trims: Sample[] = [];
     const pausesMs: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
       for (const one of this.#deployed) await this.#work(one);
       await frozen(this.#bellows, this.#deployed);
       for (const one of this.#deployed) {
-        const inMemory = (): number => privateBytes(one) + swappedBytes(one) * swapShare();
-        const beforeBytes = inMemory();
+        const beforeBytes = privateBytes(one);
         await reclaim(this.#bellows, one);
-        const afterBytes = inMemory();
+        const afterBytes = privateBytes(one);
+        if (beforeBytes === null || afterBytes === null)
+          throw new Error(`${one.name} was ended while it was looked at: is the machine short of memory?`);
         const nextMs = await this.#call(one, 0);
         trims.push({ kind: one.kind, beforeBytes, afterBytes, nextMs });
         for (let seed = 1; seed < callsPerRound; seed += 1) await this.#call(one, seed);
@@ -118,11 +100,10 @@ class Idle {
 const median = (values: readonly number[]): number => percentile(values, 0.5);
 const factor = ({ beforeBytes, afterBytes }: Sample): number => beforeBytes / afterBytes;
 
-function figuresOf(where: string, { trims, pausesMs }: Samples, idle: Idle): readonly Figure[] {
+function figuresOf({ trims, pausesMs }: Samples, idle: Idle): readonly Figure[] {
   const all = median(trims.map(factor));
   const pause = percentile(pausesMs, 0.99);
   return [
-    { name: `${where}:`, value: '' },
     {
       name: 'private memory of idle instances, before / after, median',
       value: times(all),

@@ -1,7 +1,6 @@
 // Drops what a v1 group's processes can do without: clean cache. Owns the one file that asks the kernel for it.
 import { join } from 'node:path';
-import { hasSwap } from '../../sys/page-out.ts';
-import { hasCode, readNumber, writeText, writeTextOnThread } from './files.ts';
+import { hasCode, readNumber, readTextIfThere, writeText, writeTextOnThread } from './files.ts';
 
 /**
  * To empty a group the kernel also moves what is no cache to swap, where there is one, unless the group's swappiness is 0: then
@@ -30,4 +29,9 @@ async function empty(directory: string): Promise<number> {
     if (!hasCode(error, 'EBUSY', 'EINTR', 'ENOENT', 'ENODEV')) throw error;
   }
   return Math.max(0, beforeBytes - readNumber(usage));
+}
+
+/** The list's first line is its heading. */
+function hasSwap(): boolean {
+  return (readTextIfThere('/proc/swaps') ?? '').split('\n').length > 1;
 }

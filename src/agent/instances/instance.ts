@@ -10,7 +10,6 @@ import { hostUnitId, type InstanceId } from '../../base/ids.ts';
 import type { Bytes } from '../../base/quantity.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType } from '../../protocol/instance.ts';
-import { hasSwap, pageOut } from '../../sys/page-out.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { GrantBook, GrantPhase } from '../grants.ts';
 import type { Cell } from './cells.ts';
@@ -205,10 +204,7 @@ export class Instance {
     if (wasFrozen) this.#changed();
   }
 
-  /**
-   * Collects garbage inside and drops clean cache. A frozen instance runs for that, and stands still again after it. What it
-   * really needs then goes to the machine's swap, where there is one, until it is called.
-   */
+  /** Collects garbage inside and drops clean cache. A frozen instance runs for that, and stands still again after it. */
   async trim(): Promise<{ beforeBytes: number; afterBytes: number }> {
     const { cgroup } = this.#options;
     const { group, link } = this.cell;
@@ -224,8 +220,6 @@ export class Instance {
       this.#trims -= 1;
       await this.#converge();
     }
-    const isStill = (): boolean => this.#frozen && this.#wantFrozen;
-    if (isStill() && hasSwap()) for (const pid of cgroup.processes(group)) await pageOut(pid, isStill);
     return { beforeBytes, afterBytes: cgroup.usage(group).memoryBytes };
   }
 
