@@ -14,6 +14,8 @@ import { watchUrgent } from '../sys/poll.ts';
  * The kernel looks ten times in each, while there are stalls, and not at all otherwise.
  */
 const trigger = 'some 50000 500000';
+/** The same part of two seconds: the shortest that the kernel takes of who has no right to its resources (CAP_SYS_RESOURCE). */
+const triggerWithoutRight = 'some 200000 2000000';
 /** No signal for so long: the next is another episode's. The kernel gives one in half a second at most. */
 const quietMs = 3000;
 /** An episode that goes on for so long is told again: whoever was told may have been replaced. */
@@ -57,8 +59,7 @@ export class Pressure {
   open(): void {
     const fd = openSync(memoryPressureFile, 'r+');
     try {
-      // With the NUL that the kernel cuts off.
-      writeSync(fd, `${trigger}\0`);
+      writeTrigger(fd);
       this.#totalMicros = someTotalMicros(readFileSync(memoryPressureFile, 'latin1'));
       const unwatch = watchUrgent(fd, () => this.signal('tasks stall for memory'));
       this.#stop = () => {
@@ -84,5 +85,15 @@ export class Pressure {
 
   close(): void {
     this.#stop?.();
+  }
+}
+
+function writeTrigger(fd: number): void {
+  // With the NUL that the kernel cuts off.
+  try {
+    writeSync(fd, `${trigger}\0`);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EINVAL')) throw error;
+    writeSync(fd, `${triggerWithoutRight}\0`);
   }
 }

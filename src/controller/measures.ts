@@ -24,6 +24,7 @@ export class Measures {
   /** The sample that rates are taken against: at least a window older than the latest. */
   #base: Sample | undefined;
   #underWay: Promise<Sample> | undefined;
+  readonly #listeners: ((sample: Sample) => void)[] = [];
 
   constructor(agent: () => Caller<AgentProtocol>, clock: Clock) {
     this.#agent = agent;
@@ -38,6 +39,11 @@ export class Measures {
       this.#underWay = undefined;
     });
     return this.#underWay;
+  }
+
+  /** Is told each sample once, whoever asked for it: not all are whole (`limits`). */
+  onSample(listener: (sample: Sample) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** The last sample, however old. */
@@ -88,6 +94,7 @@ export class Measures {
     }
     this.#latest = { sample, atMonotonicMs: this.#clock.monotonicMs() };
     this.#byId = new Map(sample.instances.map((instance) => [instance.id, instance]));
+    for (const listener of this.#listeners) listener(sample);
     return sample;
   }
 }

@@ -156,7 +156,7 @@ export async function startController(
     clock,
     log,
     tuning,
-    roomWanted: (bytes, why) => void reclaimLoop.roomWanted(bytes, why),
+    roomWanted: (bytes, why, how) => reclaimLoop.roomWanted(bytes, why, how),
     ownUrl: ownUrl(config),
   });
   const resizer = new Resizer({
@@ -237,6 +237,7 @@ export async function startController(
       take: (tenant, resource, held) => resizer.takeHeldLimit(tenant, resource, held),
     },
   });
+  measures.onSample((sample) => ledgerCheck.check(sample));
   const sizes = new WorkloadSizes({ desired, actual, reconciler, resizer, publisher, audit, clock });
   const workloads = new Workloads({
     desired,
@@ -310,7 +311,6 @@ export async function startController(
     measures
       .sample(tuning.tickMs)
       .then((sample) => {
-        ledgerCheck.check(sample);
         demands.onSample(sample);
         rebalancer.tick();
         reclaimLoop.tick(sample);

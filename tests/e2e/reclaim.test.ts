@@ -15,8 +15,8 @@ let first: SharingTenant;
 let second: SharingTenant;
 
 beforeAll(async () => {
-  bellows = await Bellows.start({ args: ['--no-examples', '--pool', '0', '--memory', '512MiB'] });
-  const sizes = { app: '192MiB', functionMib: 160, timeoutSeconds: 60 };
+  bellows = await Bellows.start({ args: ['--no-examples', '--pool', '0', '--memory', '448MiB'] });
+  const sizes = { app: '128MiB', functionMib: 160, timeoutSeconds: 60 };
   first = await SharingTenant.settle(bellows, 'first', sizes);
   second = await SharingTenant.settle(bellows, 'second', sizes);
 });
@@ -102,6 +102,19 @@ test('the command line plans and does the same', async () => {
   const done = await bellows.cli('reclaim', '--from', 'second');
   expect(done.stdout).toMatch(/Freed .* claimed/);
   expect(done.stdout).toMatch(new RegExp(`${id} +app +trim`));
+});
+
+test('M-B4: a call that finds no room has idle functions trimmed, which then lend: it is served, and nobody is ended or killed', async () => {
+  const apps = [await first.app(), await second.app()];
+  expect(await first.work({ holdMib: 96 })).toMatchObject({ heldMib: 96 });
+  const idle = await first.worker();
+  await first.work({ holdMib: 0 });
+  expect(await second.work({ holdMib: 48 })).toMatchObject({ heldMib: 48 });
+  expect((await first.worker()).pid).toBe(idle.pid);
+  const taken = (await events('reclaim.taken')).map(({ message }) => message);
+  expect(taken.at(-1)).toContain('since second/worker found no room to start');
+  for (const { pid } of [...apps, idle]) expect(oomKillsOf(groupDirectory(pid, 'memory'))).toBe(0);
+  expect([(await first.app()).pid, (await second.app()).pid]).toEqual(apps.map(({ pid }) => pid));
 });
 
 test('M-E2: until here the ledger and the kernel agreed; when somebody else writes a limit the ledger says the kernel’s, and an event tells of it once', async () => {

@@ -1,4 +1,4 @@
-// Compares the ledger with the kernel's own accounting at each tick. The kernel is right: what it holds an instance or a tenant to
+// Compares the ledger with the kernel's own accounting at each measurement. The kernel is right: what it holds an instance or a tenant to
 // is what the ledger says from then on, and one event tells of it. Owns when a difference counts, and what was told.
 // The comparison is ./differences.ts; what is written because of it is the next division's matter.
 //
@@ -18,6 +18,9 @@ import {
   type Entry,
   type Holds,
 } from './differences.ts';
+
+/** Within less, what passes between reading the first instance and the group weighs too much. */
+const cpuWindowMs = 900;
 
 export interface LedgerCheckParts {
   readonly link: Pick<AgentLink, 'hello'>;
@@ -47,12 +50,17 @@ export class LedgerCheck {
     });
   }
 
+  /** Each sample once. */
   check(sample: Sample): void {
     const found = new Map(this.#differences(sample).map((difference) => [keyOf(difference), difference]));
-    this.#before = sample;
+    const looksAtCpu = this.#before === undefined || sample.atMs - this.#before.atMs >= cpuWindowMs;
+    if (looksAtCpu) this.#before = sample;
     const looked = new Set(sample.instances.flatMap(({ id, limits }) => (limits === undefined ? [] : [id])));
-    for (const [key, { instance }] of this.#seen)
-      if (!found.has(key) && (instance === null || looked.has(instance))) this.#seen.delete(key);
+    for (const [key, { of, resource, instance }] of this.#seen) {
+      const isLooked =
+        of === 'use' && resource === 'cpu' ? looksAtCpu : instance === null || looked.has(instance);
+      if (!found.has(key) && isLooked) this.#seen.delete(key);
+    }
     for (const [key, told] of this.#told) {
       const isLooked = told.instance === null || looked.has(told.instance);
       // What was taken over agrees from then on, though the kernel stands where it stood.
@@ -78,7 +86,7 @@ export class LedgerCheck {
     const tenantOf = (id: InstanceId): TenantId | undefined => this.#parts.actual.get(id)?.spec.tenant;
     return [
       ...memoryUseDifferences(sample, tenantOf),
-      ...(this.#before === undefined ? [] : cpuUseDifferences(this.#before, sample, tenantOf)),
+      ...this.#cpuUse(sample, tenantOf),
       ...(virtual
         ? []
         : [
@@ -86,6 +94,12 @@ export class LedgerCheck {
             ...limitDifferences(sample, tenantLimits.of, holds),
           ]),
     ];
+  }
+
+  #cpuUse(sample: Sample, tenantOf: (id: InstanceId) => TenantId | undefined): Difference[] {
+    const before = this.#before;
+    const isLong = before !== undefined && sample.atMs - before.atMs >= cpuWindowMs;
+    return isLong ? cpuUseDifferences(before, sample, tenantOf) : [];
   }
 
   #entryOf(id: InstanceId): Entry | undefined {

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { InstanceId } from '../../base/ids.ts';
 import { gib, mib } from '../../base/quantity.ts';
 import type { Tuning } from '../config.ts';
+import type { AppDeployment, FunctionDeployment } from '../control-plane.ts';
 import { acme, app, defaultSize, eventually, fn, Harness, type TestGateway } from '../testing/harness.ts';
 
 let harness: Harness;
@@ -26,7 +27,11 @@ const leaving = (bytes: number, more: Partial<Tuning> = {}): Partial<Tuning> => 
 });
 
 /** A function's instance that is idle since long, and gives back all but 12 MiB when it is asked. */
-async function idleFunction(name: string, megabytes: number): Promise<InstanceId> {
+async function idleFunction(
+  name: string,
+  megabytes: number,
+  change: Partial<FunctionDeployment> = {},
+): Promise<InstanceId> {
   gateway ??= await harness.gateway();
   const { agent } = harness;
   vi.spyOn(agent.handlers, 'trim').mockImplementation(async ({ id }) => {
@@ -36,7 +41,7 @@ async function idleFunction(name: string, megabytes: number): Promise<InstanceId
     agent.setInUse(id, Math.min(beforeBytes, 12 * mib));
     return { beforeBytes, afterBytes: Math.min(beforeBytes, 12 * mib) };
   });
-  const workload = await harness.control.deploy(acme, fn(name), { mustCreate: true });
+  const workload = await harness.control.deploy(acme, fn(name, change), { mustCreate: true });
   const id = await gateway.acquire(workload);
   await eventually(async () => expect(await harness.running()).toContain(id));
   agent.setInUse(id, megabytes * mib);
@@ -140,4 +145,24 @@ test('M-B4: a start that finds no room has others trimmed at once, and is served
   expect(await harness.running()).toEqual([id, started]);
   const [event] = await harness.events('reclaim.taken');
   expect(event?.message).toContain('since acme/hello found no room to start');
+});
+
+test('M-B4: idle ones are trimmed before any is ended for a start: where that makes room enough, all of them stay', async () => {
+  const size = { ...defaultSize, memory: 400 * mib } as typeof defaultSize;
+  harness = await Harness.start(
+    { tickMs: 50, oversubscription: 1, reclaimIdleMs: 0, hostReserveBytes: 0 },
+    size,
+  );
+  const request = { memory: 160 * mib } as AppDeployment['request'];
+  const idle = [await idleFunction('a', 150, { request }), await idleFunction('b', 150, { request })];
+  await eventually(async () =>
+    expect((await harness.control.instances()).map(({ used }) => used.memory)).toEqual([
+      150 * mib,
+      150 * mib,
+    ]),
+  );
+  const workload = await harness.control.deploy(acme, fn('c', { request }), { mustCreate: true });
+  const started = await gateway!.acquire(workload, 1, Date.now() + 10_000);
+  expect(await harness.running()).toEqual([...idle, started]);
+  expect(trims()).toEqual(idle);
 });

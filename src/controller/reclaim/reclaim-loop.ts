@@ -47,6 +47,9 @@ interface Mandate {
   readonly why: string;
   readonly wantedBytes: number;
   readonly mayDisturb: boolean;
+  readonly mayEnd: boolean;
+  /** Who idles for less is in a pause between two calls, and asked after those who idle. */
+  readonly idleThresholdMs: number;
 }
 
 export class ReclaimLoop {
@@ -94,16 +97,22 @@ export class ReclaimLoop {
    * Somebody waits for this much memory: acts at once, and resolves when it has done what can be done now. Asking again while
    * it is at that joins; soon after it found nothing, it does nothing.
    * @param why a half sentence for the audit log
+   * @param mayEnd whether functions that are idle may be ended for it
    */
-  async roomWanted(bytes: number, why: string): Promise<void> {
+  async roomWanted(bytes: number, why: string, { mayEnd }: { readonly mayEnd: boolean }): Promise<void> {
     const { clock } = this.#parts;
     this.#roomAsked = { bytes: Math.max(bytes, this.#waitingBytes()), atMs: clock.monotonicMs() };
     if (!this.#roomPauses.mayRun(clock.monotonicMs())) return;
     await this.#running;
-    await this.#begin({ why, wantedBytes: bytes, mayDisturb: true }, this.#roomPauses, async () => {
-      // What was given up may be lent now. Where the host itself has too little, lower grants bring nothing.
-      if (!this.#isHostShortOf(bytes)) await this.#parts.rebalancer.makeRoom(bytes, why);
-    });
+    // Who idles at all would be ended otherwise.
+    await this.#begin(
+      { why, wantedBytes: bytes, mayDisturb: true, mayEnd, idleThresholdMs: 0 },
+      this.#roomPauses,
+      async () => {
+        // What was given up may be lent now. Where the host itself has too little, lower grants bring nothing.
+        if (!this.#isHostShortOf(bytes)) await this.#parts.rebalancer.makeRoom(bytes, why);
+      },
+    );
   }
 
   close(): void {
@@ -120,7 +129,13 @@ export class ReclaimLoop {
     }
     const expected = need.because === 'coming demand';
     void this.#begin(
-      { why: wordsOf(need.because), wantedBytes: need.amount, mayDisturb: !expected },
+      {
+        why: wordsOf(need.because),
+        wantedBytes: need.amount,
+        mayDisturb: !expected,
+        mayEnd: !expected,
+        idleThresholdMs: this.#parts.tuning.reclaimIdleMs,
+      },
       this.#pauses,
       async () => undefined,
     );
@@ -165,26 +180,26 @@ export class ReclaimLoop {
   }
 
   async #run(
-    { why, wantedBytes, mayDisturb }: Mandate,
+    { why, wantedBytes, mayDisturb, mayEnd, idleThresholdMs }: Mandate,
     pauses: Pauses,
     afterwards: () => Promise<void>,
   ): Promise<void> {
-    const { reclaimer, clock, log, tuning } = this.#parts;
+    const { reclaimer, clock, log } = this.#parts;
     if (this.#closed) return;
     try {
       const { claimedBytes, missingBytes } = await reclaimer.run({
         wantedBytes,
         from: null,
         policy: {
-          idleThresholdMs: tuning.reclaimIdleMs,
+          idleThresholdMs,
           leastUsedShare: mayDisturb ? defaultVictimPolicy.leastUsedShare : 0,
         },
-        mayEnd: mayDisturb,
+        mayEnd,
         why,
       });
       pauses.ran(claimedBytes >= wantedBytes * ofUseShare, clock.monotonicMs());
       // What is only expected may still turn out otherwise.
-      if (mayDisturb) this.#tellShort(missingBytes, wantedBytes, why);
+      if (mayEnd) this.#tellShort(missingBytes, wantedBytes, why);
       await afterwards();
     } catch (thrown) {
       pauses.ran(false, clock.monotonicMs());

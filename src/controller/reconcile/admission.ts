@@ -19,6 +19,8 @@ import type { Stopper } from './stopper.ts';
 
 /** The host's free memory moves slowly against a start; a younger figure is not worth a round trip before one. */
 const hostFigureMaxAgeMs = 5_000;
+/** A trim takes some ten milliseconds, and there may be several; a start has a caller who waits. */
+const longestTrimMs = 500;
 /** While waiting for room: look again at least so often, for the host's own memory changes without an event. */
 const roomPollMs = 500;
 
@@ -39,12 +41,14 @@ export interface AdmissionParts {
   readonly log: Logger;
   readonly tuning: Tuning;
   /** Memory is wanted for a start that found none: whoever can make room does, at once. */
-  readonly roomWanted: (bytes: number, why: string) => void;
+  readonly roomWanted: (bytes: number, why: string, how: { readonly mayEnd: boolean }) => Promise<void>;
 }
 
 type Answer =
   | { readonly admitted: true }
-  | { readonly admitted: false; readonly error: BellowsError; readonly final: boolean };
+  | { readonly admitted: false; readonly error: BellowsError; readonly final: boolean }
+  /** Idle ones would have to end: before that, what they and others do not need is taken back. */
+  | { readonly admitted: false; readonly trimsBytes: number; readonly why: string };
 
 export class Admission {
   readonly #parts: AdmissionParts;
@@ -61,9 +65,15 @@ export class Admission {
    */
   async waitForRoom(id: InstanceId, deadlineMs: number): Promise<void> {
     const { actual, clock, link } = this.#parts;
-    for (;;) {
-      const answer = await this.#turn.run('room', () => this.#ask(id));
+    for (let mayTrim = true; ;) {
+      const trimsFirst = mayTrim;
+      const answer = await this.#turn.run('room', () => this.#ask(id, trimsFirst));
       if (answer.admitted) return;
+      if ('trimsBytes' in answer) {
+        mayTrim = false;
+        await this.#trim(answer.trimsBytes, answer.why);
+        continue;
+      }
       const leftMs = deadlineMs - clock.nowMs();
       if (answer.final || leftMs <= 0 || link.closed) throw answer.error;
       await actual.nextChange(Math.min(roomPollMs, leftMs));
@@ -84,7 +94,17 @@ export class Admission {
     return verdict.verdict === 'fits' && verdict.grantBytes === request.memory;
   }
 
-  async #ask(id: InstanceId): Promise<Answer> {
+  /** Not in the turn: others may find room meanwhile. And not for long: to end what is idle is quick, too. */
+  async #trim(bytes: number, why: string): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, longestTrimMs);
+    void this.#parts.roomWanted(bytes, why, { mayEnd: false }).finally(resolve);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  /** @param trimsFirst whether memory that is not needed may still be taken back before anybody is ended */
+  async #ask(id: InstanceId, trimsFirst: boolean): Promise<Answer> {
     const { actual, desired, lending } = this.#parts;
     const room = await this.#room(actual.get(id)?.spec.tenant);
     const tracked = actual.get(id);
@@ -110,10 +130,17 @@ export class Admission {
         return { admitted: true };
       }
     }
-    if (verdict.verdict === 'afterEnding') this.#end(verdict.ids);
-    // A tenant's own limit is nobody else's matter.
-    else if (verdict.verdict === 'afterLending' || (verdict.verdict === 'wait' && verdict.code === 'NoRoom'))
-      this.#parts.roomWanted(request.memory, `${spec.workload} found no room to start`);
+    const why = `${spec.workload} found no room to start`;
+    if (verdict.verdict === 'afterEnding') {
+      // A tenant's own limit is nobody else's matter.
+      if (trimsFirst && !isOwnLimit(spec.tenant, request.memory, actual, room))
+        return { admitted: false, trimsBytes: request.memory, why };
+      this.#end(verdict.ids);
+    } else if (
+      verdict.verdict === 'afterLending' ||
+      (verdict.verdict === 'wait' && verdict.code === 'NoRoom')
+    )
+      void this.#parts.roomWanted(request.memory, why, { mayEnd: true });
     return { admitted: false, error: refusal(tracked, verdict), final: verdict.verdict === 'never' };
   }
 
@@ -149,6 +176,17 @@ export class Admission {
       tenantLimitBytes: (tenant === undefined ? undefined : desired.tenant(tenant)?.limits.memory) ?? null,
     };
   }
+}
+
+function isOwnLimit(
+  tenant: TenantId,
+  askedBytes: number,
+  actual: ActualState,
+  { tenantLimitBytes }: Room,
+): boolean {
+  if (tenantLimitBytes === null) return false;
+  const own = actual.ofTenant(tenant).reduce((sum, tracked) => sum + promisedMemory(tracked), 0);
+  return own + askedBytes > tenantLimitBytes;
 }
 
 function unreachable(): BellowsError {

@@ -167,6 +167,8 @@ describe('room', () => {
     );
     const first = await gateway.acquire(one!);
     const second = await gateway.acquire(two!);
+    // Neither lending nor a trim makes room then.
+    for (const id of [first, second]) harness.agent.setInUse(id, mebibytes(190));
     gateway.client.peer?.emit('idle', { id: first, sinceMs: Date.now() - 1_000 });
     gateway.client.peer?.emit('idle', { id: second, sinceMs: Date.now() - 2_000 });
     const third = await gateway.acquire(three!);
