@@ -70,7 +70,7 @@ async function throughout(what: string, body: () => Promise<void>): Promise<Samp
   try {
     const ports = clients.map(({ localPorts }) => localPorts);
     for (const each of clients) each.start(messagesPerSecondEach);
-    samples.start(50);
+    samples.start(20);
     await body();
     const seen = await samples.stop();
     const accounts = await Promise.all(clients.map(async (each) => each.stop()));
@@ -79,7 +79,7 @@ async function throughout(what: string, body: () => Promise<void>): Promise<Samp
       expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
     expect(clients.map(({ localPorts }) => localPorts)).toEqual(ports);
     expect(seen.wrong).toEqual([]);
-    expect(seen.samples).toBeGreaterThan(10);
+    expect(seen.samples).toBeGreaterThan(5);
     const after = await Promise.all(tenants.map(async (tenant) => tenant.app()));
     expect(after.map(({ id, pid }) => ({ id, pid }))).toEqual(before.map(({ id, pid }) => ({ id, pid })));
     expect(await oomKills()).toBe(0);
@@ -96,6 +96,8 @@ test('M-C3 M-C5 M-E2: three tenants’ limits, requests and work change at rando
   const seen: Record<string, number> = { applied: 0, deferred: 0, infeasible: 0 };
   await throughout('M-C3 three tenants', async () => {
     for (let change = 0; change < 90; change += 1) {
+      // So that messages go and samples are taken between changes, however fast these are.
+      await new Promise((resolve) => setTimeout(resolve, 20));
       const tenant = tenants[change % tenants.length]!;
       const kind = random();
       if (kind < 0.2) {
