@@ -1,5 +1,6 @@
 // Room for one more instance: asked for in turn, waited for, made by ending what is idle. Owns the effects of
 // ../capacity.ts. Does not start anything (./starter.ts).
+import { entitlements } from '../../allocator/credits/entitlement.ts';
 import type { Clock } from '../../base/clock.ts';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
@@ -13,6 +14,7 @@ import type { Tuning } from '../config.ts';
 import type { Measures } from '../measures.ts';
 import { memoryRoom } from '../memory-room.ts';
 import { KeyedQueue } from '../serial.ts';
+import { sparing } from '../spared.ts';
 import { promisedMemory, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { Stopper } from './stopper.ts';
@@ -105,7 +107,7 @@ export class Admission {
 
   /** @param trimsFirst whether memory that is not needed may still be taken back before anybody is ended */
   async #ask(id: InstanceId, trimsFirst: boolean): Promise<Answer> {
-    const { actual, desired, lending } = this.#parts;
+    const { actual, desired, lending, clock, tuning } = this.#parts;
     const room = await this.#room(actual.get(id)?.spec.tenant);
     const tracked = actual.get(id);
     if (tracked?.life.phase !== 'waiting') return { admitted: true };
@@ -114,7 +116,14 @@ export class Admission {
     const record = desired.record(spec.workload);
     const workload = record?.candidate?.generation === spec.generation ? record.candidate : record?.current;
     const request = workload?.request ?? spec.grant;
-    const verdict = judgeStart(request.memory, spec.tenant, occupants(actual.all()), room, ({ id: other }) =>
+    const others = sparing(occupants(actual.all()), {
+      tenant: spec.tenant,
+      askedBytes: request.memory,
+      entitled: this.#entitled(spec.tenant, room),
+      nowMs: clock.nowMs(),
+      restMs: tuning.reclaimIdleMs,
+    });
+    const verdict = judgeStart(request.memory, spec.tenant, others, room, ({ id: other }) =>
       lending.keptBytes(other),
     );
     if (verdict.verdict === 'fits') {
@@ -142,6 +151,21 @@ export class Admission {
     )
       void this.#parts.roomWanted(request.memory, why, { mayEnd: true });
     return { admitted: false, error: refusal(tracked, verdict), final: verdict.verdict === 'never' };
+  }
+
+  /** What is whose, among those that have something or ask for it. */
+  #entitled(asking: TenantId, { capacityBytes, oversubscription }: Room): ReadonlyMap<TenantId, number> {
+    const { actual, desired } = this.#parts;
+    const here = new Set([asking, ...actual.all().map(({ spec }) => spec.tenant)]);
+    return entitlements(
+      Math.floor(capacityBytes * oversubscription),
+      [...here].flatMap((id) => {
+        const tenant = desired.tenant(id);
+        return tenant === undefined
+          ? []
+          : [{ tenant: id, weight: tenant.weight, limit: tenant.limits.memory }];
+      }),
+    );
   }
 
   #admit(tracked: Tracked, grant: Resources): void {
