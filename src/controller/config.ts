@@ -91,3 +91,18 @@ export const defaultTuning: Tuning = {
   asyncThrottleLongestMs: 300_000,
   asyncMaxAgeMs: 6 * 3_600_000,
 };
+
+/** What holds in one controller. @param overrides a test's, which win */
+export function tuningOf(
+  { memoryBytes, units, keepAliveMs }: ControllerConfig,
+  overrides: Partial<Tuning> = {},
+): Tuning {
+  return {
+    ...defaultTuning,
+    ...(memoryBytes === undefined ? {} : { grantableBytes: memoryBytes }),
+    ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
+    ...(keepAliveMs === undefined ? {} : { keepAliveMs }),
+    isKeepAliveFixed: keepAliveMs !== undefined || overrides.keepAliveMs !== undefined,
+    ...overrides,
+  };
+}

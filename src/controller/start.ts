@@ -1,22 +1,20 @@
 // Puts the controller together and starts it: store, unit, reconciling, the gateways' socket. Owns the order of
 // starting and stopping. HTTP is src/api's: it is given the control plane.
 import { mkdir } from 'node:fs/promises';
-import { setTimeout as pause } from 'node:timers/promises';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { BellowsError } from '../base/errors.ts';
-import { defaultTenantId, hostUnitId } from '../base/ids.ts';
+import { defaultTenantId } from '../base/ids.ts';
 import { openSqliteStore } from '../store/sqlite/sqlite-store.ts';
 import type { Store } from '../store/port.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
 import type { Logger } from '../sys/log.ts';
 import { HostDriver } from '../units/host/host-driver.ts';
-import { noResources } from '../units/no-resources.ts';
-import type { Unit, UnitDriver, UnitHandle } from '../units/port.ts';
+import type { UnitDriver } from '../units/port.ts';
 import { AgentLink } from './agent-link.ts';
 import { AsyncQueue } from './async/queue.ts';
 import { AuditLog } from './audit.ts';
 import { CodeStore } from './code-store.ts';
-import { defaultTuning, virtualStartTimeoutMs, type ControllerConfig, type Tuning } from './config.ts';
+import { tuningOf, type ControllerConfig, type Tuning } from './config.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { Controller } from './controller.ts';
 import { newAdminToken, readAdminToken } from './credentials.ts';
@@ -24,6 +22,7 @@ import { Accounts } from './credits/accounts.ts';
 import { CallTimes } from './demand/call-times.ts';
 import { Demands } from './demand/demands.ts';
 import { Memories } from './demand/memories.ts';
+import { findUnit } from './find-unit.ts';
 import { LedgerCheck } from './ledger/ledger-check.ts';
 import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
@@ -45,13 +44,10 @@ import { RoutePublisher } from './routes/publisher.ts';
 import { GatewayServer } from './routes/server.ts';
 import { ActualState } from './state/actual.ts';
 import { DesiredState } from './state/desired.ts';
-import { keys } from './state/records.ts';
 import { Tenants } from './tenants.ts';
 import { WarmPool } from './warm-pool.ts';
 import { unitAudit } from './unit-events.ts';
 import { Workloads } from './workloads.ts';
-
-const unitRetryMs = 500;
 
 /** What a test passes instead of the real thing. */
 export interface ControllerOverrides {
@@ -78,14 +74,7 @@ export async function startController(
 ): Promise<StartedController> {
   const layout = layoutOf(config.dataDirectory);
   const clock = overrides.clock ?? systemClock;
-  const tuning = {
-    ...defaultTuning,
-    ...(config.memoryBytes === undefined ? {} : { grantableBytes: config.memoryBytes }),
-    ...(config.units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
-    ...(config.keepAliveMs === undefined ? {} : { keepAliveMs: config.keepAliveMs, isKeepAliveFixed: true }),
-    ...(overrides.tuning?.keepAliveMs === undefined ? {} : { isKeepAliveFixed: true }),
-    ...overrides.tuning,
-  };
+  const tuning = tuningOf(config, overrides.tuning);
   await mkdir(layout.run, { recursive: true, mode: 0o700 });
   const store =
     overrides.store ??
@@ -354,35 +343,6 @@ export async function startController(
       await store.close();
     },
   };
-}
-
-/** The unit of an earlier controller, or a new one. Waits until its agent answers: nothing can be done without. */
-async function findUnit(store: Store, driver: UnitDriver, log: Logger): Promise<Unit> {
-  const key = keys.unit(hostUnitId);
-  for (;;) {
-    try {
-      const known = await store.get<UnitHandle>(key);
-      const unit =
-        known?.value.driver === driver.name
-          ? await adoptOrProvision(driver, known.value)
-          : await driver.provision(hostUnitId, noResources);
-      await store.put(key, unit.handle);
-      return unit;
-    } catch (thrown) {
-      if (!(thrown instanceof BellowsError) || thrown.code !== 'Unavailable') throw thrown;
-      log.warn({ err: thrown }, 'waiting for the agent');
-      await pause(unitRetryMs);
-    }
-  }
-}
-
-async function adoptOrProvision(driver: UnitDriver, handle: UnitHandle): Promise<Unit> {
-  try {
-    return await driver.adopt(handle);
-  } catch (thrown) {
-    if (!(thrown instanceof BellowsError) || thrown.code !== 'NotFound') throw thrown;
-    return driver.provision(handle.id, noResources);
-  }
 }
 
 /** Instances reach Bellows over the machine's loopback device, unless it listens on one address only. */
