@@ -140,6 +140,17 @@ describe('a WebSocket beyond the limit', () => {
     await expect.poll(async () => (await dial()).told).toBe('open');
   });
 
+  test('as many at once as the limit allows are all let in, whatever the order of what happens to each', async () => {
+    await startEchoApp();
+    await limit({ connectionLimit: 12 });
+    for (let round = 0; round < 5; round += 1) {
+      const all = await Promise.all(Array.from({ length: 12 }, () => dial()));
+      expect(all.map((each) => each.told)).toEqual(Array.from({ length: 12 }, () => 'open'));
+      for (const { socket } of all) socket.terminate();
+      await expect.poll(inUse).toMatchObject({ connections: 0 });
+    }
+  });
+
   test('many at once are let in up to the limit and not one more', async () => {
     await startEchoApp();
     await limit({ connectionLimit: 7 });

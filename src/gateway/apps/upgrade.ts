@@ -47,13 +47,9 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
     refuse(exchange);
     return;
   }
-  // Also when it was handed over: our copy of it closes then, and the instance's count has it already.
   socket.once('close', connections.leave);
   const passed = await passToOne(exchange);
-  if (passed === 'passed') {
-    // A tunnel is counted where it ends; a handed-over socket leaves our count here.
-    return;
-  }
+  if (passed === 'passed') return;
   if (passed === 'clientGone') {
     socket.destroy();
     return;
@@ -92,6 +88,7 @@ async function passToOne({
   prefix,
   pool,
   meter,
+  connections,
 }: UpgradeExchange): Promise<Passed> {
   const origin = { sourceIp: sourceIpOf(socket), host: request.headers.host, prefix };
   const chunks = [upgradeHead(request.method ?? 'GET', url, request.rawHeaders, origin)];
@@ -108,9 +105,12 @@ async function passToOne({
     try {
       passed = await (instance.handover === undefined
         ? tunnel(instance, socket, chunks, (connection) => meter.countConnection(pool.route.key, connection))
-        : handOver(instance, instance.handover, socket, chunks, () =>
-            meter.countConnection(pool.route.key, socket),
-          ));
+        : handOver(instance, instance.handover, socket, chunks, () => {
+            meter.countConnection(pool.route.key, socket);
+            // At once, not when our copy is closed: counted by us and as the instance's, it would keep another out.
+            socket.off('close', connections.leave);
+            connections.leave();
+          }));
     } finally {
       pool.requestEnded(instance);
     }
