@@ -70,13 +70,20 @@ const steps = ({ from }: Reclaimed): string[] => from.map(({ instance, how }) =>
 test('M-A4 M-B6 M-E3: what is planned is what is done: garbage of a running app is the host’s, and its clients notice nothing', async () => {
   const clients = await NumberedSockets.open(first.socketUrl, 5);
   clients.start(20);
-  await leaveGarbage(first, 80);
   const app = await first.app();
-  const before = chargedTo(app);
   const body = { memory: '32MiB', from: 'first/app' };
-  const planned = (await bellows.v1<Reclaimed>('POST', '/reclaim?plan=true', body)).body;
+  const plan = async (): Promise<{ planned: Reclaimed; before: number; after: number }> => {
+    await leaveGarbage(first, 80);
+    const before = chargedTo(app);
+    const { body: planned } = await bellows.v1<Reclaimed>('POST', '/reclaim?plan=true', body);
+    return { planned, before, after: chargedTo(app) };
+  };
+  let { planned, before, after } = await plan();
+  // V8 may collect of itself in that moment: a plan that took anything would do so each time.
+  for (let again = 0; again < 3 && after <= before - 8 * mib; again += 1)
+    ({ planned, before, after } = await plan());
   expect(planned).toMatchObject({ planned: true, connections: { open: 5, kept: 5 } });
-  expect(chargedTo(await first.app())).toBeGreaterThan(before - 8 * mib);
+  expect(after).toBeGreaterThan(before - 8 * mib);
 
   const done = (await bellows.v1<Reclaimed>('POST', '/reclaim', body)).body;
   expect(steps(done)).toEqual(steps(planned));
@@ -119,6 +126,9 @@ test('M-B4: a call that finds no room has idle functions trimmed, which then len
 
 test('M-E2: until here the ledger and the kernel agreed; when somebody else writes a limit the ledger says the kernel’s, and an event tells of it once', async () => {
   expect(await events('ledger.discrepancy')).toEqual([]);
+  // With room for all nothing is divided anew, which would write the limit again before anybody has seen it.
+  for (const { name } of [first, second]) await bellows.v1('DELETE', `/workloads/${name}/worker`);
+  await eventually(async () => (await second.app()).memory.grant === '128MiB');
   const app = await second.app();
   const group = groupDirectory(app.pid, 'memory');
   const other = memoryLimitOf(group) + 32 * mib;
