@@ -1,8 +1,7 @@
 // Four kinds of tests: `unit` beside the code (seconds), `integration` against the real kernel (root), `e2e` through
-// the real port with clients that nobody here wrote; those two run one file at a time: they measure one machine.
-// `machines` is both of them in virtual machines, two files at a time, since much of their time is spent on waiting for deadlines.
+// the real port with clients that nobody here wrote; those run one file at a time: they measure one machine.
+// `machines` is both of the last in virtual machines. Two of its files at a time take as long, emulated on two processors.
 import { defineConfig } from 'vitest/config';
-import { LongestFirst } from './tests/support/longest-first.ts';
 
 const execArgv = ['--disable-warning=ExperimentalWarning'];
 const inMachines = [
@@ -17,7 +16,6 @@ export default defineConfig({
     teardownTimeout: 30_000,
     passWithNoTests: false,
     allowOnly: !process.env['CI'],
-    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -63,7 +61,8 @@ export default defineConfig({
           include: inMachines,
           pool: 'forks',
           execArgv,
-          maxWorkers: 2,
+          maxWorkers: 1,
+          fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 4 },
