@@ -116,16 +116,21 @@ export class Admission {
     const record = desired.record(spec.workload);
     const workload = record?.candidate?.generation === spec.generation ? record.candidate : record?.current;
     const request = workload?.request ?? spec.grant;
-    const others = sparing(occupants(actual.all()), {
-      tenant: spec.tenant,
-      askedBytes: request.memory,
-      entitled: this.#entitled(spec.tenant, room),
-      nowMs: clock.nowMs(),
-      restMs: tuning.reclaimIdleMs,
-    });
-    const verdict = judgeStart(request.memory, spec.tenant, others, room, ({ id: other }) =>
-      lending.keptBytes(other),
-    );
+    const judge = (others: readonly Occupant[]): Verdict =>
+      judgeStart(request.memory, spec.tenant, others, room, ({ id: other }) => lending.keptBytes(other));
+    const others = occupants(actual.all());
+    let verdict = judge(others);
+    // Whom to spare matters only where somebody would be ended: most starts find room.
+    if (verdict.verdict === 'afterEnding') {
+      const start = {
+        tenant: spec.tenant,
+        askedBytes: request.memory,
+        entitled: this.#entitled(spec.tenant, room),
+        nowMs: clock.nowMs(),
+        restMs: tuning.reclaimIdleMs,
+      };
+      verdict = judge(sparing(others, start));
+    }
     if (verdict.verdict === 'fits') {
       this.#admit(tracked, { ...request, memory: verdict.grantBytes as Bytes });
       return { admitted: true };
