@@ -10,7 +10,7 @@ import type { Bellows } from '../../tests/support/bellows.ts';
 import { randomFrom } from '../../tests/support/random.ts';
 import { ms, percent, percentile, times, type Figure } from '../figure.ts';
 import { call, deploy, privateBytes, reclaim, type Deployed } from './deployed.ts';
-import { kinds, type Kind } from './suite.ts';
+import { functionsOf, type Kind } from './suite.ts';
 
 export const memoryMib = 256;
 const budgetBytes = 1_024 * mib;
@@ -36,9 +36,7 @@ export async function heldFigures(
   bellows: Bellows,
   archives: ReadonlyMap<Kind, Buffer>,
 ): Promise<readonly Figure[]> {
-  const functions = Array.from({ length: copies }, (_, copy) =>
-    kinds.map((kind) => ({ kind, name: `${kind}-${copy}` })),
-  ).flat();
+  const functions = functionsOf(copies);
   const reserved = await deploy(bellows, 'reserved', functions, archives);
   const held = (await deploy(bellows, 'reclaimed', functions, archives)).map((deployed): Held => ({
     deployed,

@@ -3,7 +3,7 @@ import { ms, percentile, times, type Figure } from '../figure.ts';
 import type { Bellows } from '../../tests/support/bellows.ts';
 import { mib } from '../../src/base/quantity.ts';
 import { call, deploy, frozen, privateBytes, reclaim, type Deployed } from './deployed.ts';
-import { kinds, type Kind } from './suite.ts';
+import { functionsOf, kinds, type Kind } from './suite.ts';
 
 const copies = 2;
 const rounds = 5;
@@ -30,9 +30,7 @@ export async function idleFigures(
   bellows: Bellows,
   archives: ReadonlyMap<Kind, Buffer>,
 ): Promise<readonly Figure[]> {
-  const functions = Array.from({ length: copies }, (_, copy) =>
-    kinds.map((kind) => ({ kind, name: `${kind}-${copy}` })),
-  ).flat();
+  const functions = functionsOf(copies);
   const idle = new Idle(bellows, await deploy(bellows, 'idle', functions, archives));
   return figuresOf(await idle.sample(), idle);
 }

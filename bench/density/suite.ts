@@ -52,3 +52,10 @@ async function bundled(kind: Kind): Promise<string> {
   await bundle.close();
   return output[0].code;
 }
+
+/** So many functions of each kind, each with a name of its own. */
+export function functionsOf(copies: number): { readonly kind: Kind; readonly name: string }[] {
+  return Array.from({ length: copies }, (_, copy) =>
+    kinds.map((kind) => ({ kind, name: `${kind}-${copy}` })),
+  ).flat();
+}
