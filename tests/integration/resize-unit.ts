@@ -19,6 +19,8 @@ import { mib, type Bytes, type Millicores } from '../../src/base/quantity.ts';
 import type { Resources } from '../../src/model/resources.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
 import type { ResizeResult, TenantSpec } from '../../src/protocol/agent.ts';
+import { nodeRuntime } from '../../src/runtime/node-runtime.ts';
+import { raiseOwnPriority } from '../../src/sys/priority.ts';
 
 export const tenant = parseTenantId('acme');
 const workload = workloadKey(tenant, parseWorkloadName('app'));
@@ -60,6 +62,14 @@ const program = `
   console.log('ready');
 `;
 
+/** As instances have it: with its own ideas, glibc keeps what V8 has freed. */
+const pooled = nodeRuntime.pooled({
+  node: process.execPath,
+  runtimeDirectory: '',
+  runDirectory: '',
+  ceilingBytes: 0,
+});
+
 export interface Process {
   readonly id: InstanceId;
   readonly child: ChildProcess;
@@ -78,6 +88,8 @@ export function tenantOf(memoryMib: number | null, cpuMillicores: number | null 
 }
 
 export function makeUnit() {
+  // As the agent does.
+  raiseOwnPriority();
   const { cgroup } = detectCgroup(`bellows-test-${randomBytes(4).toString('hex')}`);
   const processes = new Map<InstanceId, Process>();
   const notices: { id: InstanceId; memory: number; phase: string }[] = [];
@@ -123,17 +135,20 @@ export function makeUnit() {
     await cgroup.setLimits(group, { memoryBytes: grant.memory, cpuMillicores: grant.cpu });
     // In the group from its first page on, as an instance is.
     const command = ['-c', 'read go; exec "$0" --expose-gc -e "$1"', process.execPath, program];
-    const child = spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const env = { ...process.env, ...pooled?.env };
+    const child = spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'], env });
     if (child.pid === undefined) throw new Error('the process did not start');
     cgroup.attach(group, child.pid);
+    // Whoever tells a process that has ended hears it from `tell`.
+    child.stdin.on('error', () => undefined);
     child.stdin.write('go\n');
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     await lines.next();
     let turn: Promise<unknown> = Promise.resolve();
     const tell = async (line: string): Promise<void> => {
-      turn = turn.then(() => {
+      turn = turn.then(async () => {
         child.stdin.write(`${line}\n`);
-        return lines.next();
+        if ((await lines.next()).done === true) throw new Error(`the process ended before it did: ${line}`);
       });
       await turn;
     };

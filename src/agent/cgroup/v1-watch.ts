@@ -1,6 +1,8 @@
 // How cgroup v1 tells that a group's memory has come near its limit: through an eventfd, when the charge passes a threshold,
-// and when a process stands still because out-of-memory is held. Owns registering both; closing the eventfd ends both.
-// Documented in the kernel's Documentation/admin-guide/cgroup-v1/memory.rst, "Memory thresholds" and "OOM Control".
+// while cache has to make room at the limit, and when a process stands still because out-of-memory is held. Owns registering
+// them; closing the eventfd ends them all.
+// Documented in the kernel's Documentation/admin-guide/cgroup-v1/memory.rst, "Memory thresholds", "OOM Control" and "Memory
+// Pressure".
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { openKernelSignal } from '../../sys/kernel-signals.ts';
@@ -42,6 +44,7 @@ async function register(
   const control = join(directory, 'cgroup.event_control');
   withFile(join(directory, 'memory.oom_control'), (fd) => writeText(control, `${eventFd} ${fd}`));
   if (nearBytes === null) return true;
+  tellOfPressure(directory, eventFd);
   const earlier = lastThreshold;
   const registered = earlier.then(async () => {
     if (isStopped()) return;
@@ -56,6 +59,21 @@ async function register(
   lastThreshold = registered.catch(() => undefined);
   await registered;
   return true;
+}
+
+/**
+ * Once cache fills the group up to its limit, no threshold is passed any more. Reclaim is told of about every 4 MiB that are
+ * charged then: time enough to see whether what comes is cache again, or can not be dropped.
+ */
+function tellOfPressure(directory: string, eventFd: number): void {
+  try {
+    withFile(join(directory, 'memory.pressure_level'), (fd) =>
+      writeText(join(directory, 'cgroup.event_control'), `${eventFd} ${fd} low`),
+    );
+  } catch (error) {
+    // Kernels are built without it; then it is looked at now and then.
+    if (!hasCode(error, 'ENOENT', 'ENODEV', 'EINVAL', 'EOPNOTSUPP')) throw error;
+  }
 }
 
 function withFile(path: string, use: (fd: number) => void): void {

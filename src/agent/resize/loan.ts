@@ -1,9 +1,9 @@
 // Lent grants: what of a request is lent, when that is safe, and when it is needed back. Pure: no I/O, no clock.
-import { humanBytes, type Bytes } from '../../base/quantity.ts';
+import { humanBytes, mib, type Bytes } from '../../base/quantity.ts';
 import type { InstanceUsage } from '../../model/instance.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { ResizeRequest } from '../../protocol/agent.ts';
-import { headroomBytes, judgeShrink, type Verdict } from './plan.ts';
+import { headroomBytes, judgeFit, type Verdict } from './plan.ts';
 
 export interface Wish {
   /** What the kernel is to enforce. */
@@ -26,13 +26,24 @@ export function wishOf(
   return { grant, promisedBytes: promised.memory, unlendable: false };
 }
 
+/**
+ * A running instance is charged up to 1.7 GB/s here while it reads a large file: between being told of that and standing at the
+ * limit, where on cgroup v1 its system calls would fail, there are 10 ms with this.
+ */
+const reactionBytes = 16 * mib;
+
+/** What must be left between a running instance's working set and a limit that it is lent down to. */
+export function lentHeadroomBytes(wantedBytes: number): number {
+  return reactionBytes + headroomBytes(wantedBytes);
+}
+
 /** Whether a lent limit of `wantedBytes` can be written. Who stands still allocates nothing, so that it needs no headroom. */
 export function judgeLoan(
   usage: Pick<InstanceUsage, 'memoryBytes' | 'workingSetBytes'>,
   wantedBytes: number,
   standsStill: boolean,
 ): Verdict {
-  if (!standsStill) return judgeShrink(usage, wantedBytes);
+  if (!standsStill) return judgeFit(usage, wantedBytes, lentHeadroomBytes(wantedBytes));
   if (usage.workingSetBytes <= wantedBytes)
     return { safe: true, cacheInTheWay: usage.memoryBytes > wantedBytes };
   return {
@@ -42,9 +53,9 @@ export function judgeLoan(
 }
 
 /**
- * From here on a running instance is near its lent limit. Half of what must be left when it is lent: so it is not given back
- * for what was there already, and whoever allocates fast is noticed some milliseconds before it must wait.
+ * From here on a running instance is near its lent limit. So it is not given back for what was there when it was lent, and whoever
+ * allocates fast is noticed before it must wait.
  */
 export function strainEdgeBytes(limitBytes: number): number {
-  return limitBytes - headroomBytes(limitBytes) / 2;
+  return limitBytes - reactionBytes;
 }

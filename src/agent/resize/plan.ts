@@ -96,7 +96,15 @@ export function judgeShrink(
   usage: Pick<InstanceUsage, 'memoryBytes' | 'workingSetBytes'>,
   wantedBytes: number,
 ): Verdict {
-  const headroom = headroomBytes(wantedBytes);
+  return judgeFit(usage, wantedBytes, headroomBytes(wantedBytes));
+}
+
+/** Whether the working set and `headroom` bytes more fit below `wantedBytes`. */
+export function judgeFit(
+  usage: Pick<InstanceUsage, 'memoryBytes' | 'workingSetBytes'>,
+  wantedBytes: number,
+  headroom: number,
+): Verdict {
   if (usage.workingSetBytes + headroom <= wantedBytes) {
     return { safe: true, cacheInTheWay: usage.memoryBytes + headroom > wantedBytes };
   }

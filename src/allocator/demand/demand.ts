@@ -32,15 +32,18 @@ export function measuredUse(before: UsageSample, after: UsageSample): Readonly<R
   };
 }
 
-/** What the agent wants free above a working set before it writes a limit: see headroomBytes in src/agent/resize/plan.ts. */
-const memoryHeadroom = { least: 8 * mib, share: 0.06 } as const;
+/**
+ * A little more than the agent wants free above a running instance's working set before it lends the rest: see lentHeadroomBytes
+ * in src/agent/resize/loan.ts, which counts its share from the limit.
+ */
+const memoryHeadroom = { always: 17 * mib, least: 8 * mib, share: 0.07 } as const;
 /** Where more than is used is only slower to be had, a tenth more is enough to see that more is wanted. */
-const otherHeadroom = { least: 0, share: 0.1 } as const;
+const otherHeadroom = { always: 0, least: 0, share: 0.1 } as const;
 
 /** What is to be free above what is used, so that growth is seen before it is stopped. */
 export function headroomOf(resource: ResourceKind, used: number): number {
-  const { least, share } = resource === 'memory' ? memoryHeadroom : otherHeadroom;
-  return Math.max(least, Math.ceil(used * share));
+  const { always, least, share } = resource === 'memory' ? memoryHeadroom : otherHeadroom;
+  return always + Math.max(least, Math.ceil(used * share));
 }
 
 /** `frozen` stands still until it is thawed; `idle` runs, but no code of a call; `active` runs code, or is about to. */

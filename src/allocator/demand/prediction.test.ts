@@ -128,7 +128,7 @@ describe('demand', () => {
       floor: 32 * mib,
     } as const;
     expect(demandOf({ ...input, activity: 'frozen' })).toBe(50 * mib);
-    expect(demandOf({ ...input, activity: 'idle' })).toBe(58 * mib);
+    expect(demandOf({ ...input, activity: 'idle' })).toBe(75 * mib);
     expect(demandOf({ ...input, activity: 'active' })).toBe(120 * mib);
   });
 

@@ -82,7 +82,7 @@ describe('demand of an instance', () => {
     sampled({ one: { memory: 60 * mib, storage: 5 * mib } });
     expect(demands.demandOf(tracked('function', 'idle', false))).toEqual(request);
     const idle = demands.demandOf(tracked('function', 'idle', true));
-    expect(idle).toMatchObject({ memory: 68 * mib, cpu: 0, bandwidth: 0 });
+    expect(idle).toMatchObject({ memory: 85 * mib, cpu: 0, bandwidth: 0 });
     expect(idle.storage).toBeGreaterThanOrEqual(5 * mib);
     expect(idle.storage).toBeLessThan(6 * mib);
     expect(demands.demandOf(tracked('function', 'frozen', true))).toEqual(
@@ -118,7 +118,7 @@ describe('demand of an instance', () => {
     passes(5, 1_000);
     expect(demands.demandOf(app)).toEqual(request);
     passes(10, 1_000);
-    expect(demands.demandOf(app).memory).toBe(68 * mib);
+    expect(demands.demandOf(app).memory).toBe(85 * mib);
     passes(1, 300_000);
     expect(demands.demandOf(app)).toEqual(request);
     passes(11, 1_000);

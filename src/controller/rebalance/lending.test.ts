@@ -159,7 +159,7 @@ describe('where room is short', () => {
     const [large] = await idleFunction('large', mebibytes(400));
     await eventually(() => expect([granted(small), granted(large)]).toEqual([256, 256]));
     harness.agent.setInUse(large, mebibytes(250));
-    await eventually(() => expect([granted(small), granted(large)]).toEqual([240, 272]));
+    await eventually(() => expect([granted(small), granted(large)]).toEqual([224, 288]));
     expect(promised(small)).toBe(256);
   });
 
