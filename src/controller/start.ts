@@ -270,6 +270,7 @@ export async function startController(
     publisher,
     log,
     acquire: (need) => onDemand.acquire(need),
+    onSpare: (workload, waiting) => onDemand.spare(workload, waiting),
     discard: (id, reason) => stopper.stop(id, reason, 0),
     enqueue: async ({ workload, requestId, event, clientContext }) => {
       const found = desired.workload(workload);

@@ -73,6 +73,8 @@ export interface InvokeTuning {
   readonly sweepMs: number;
   /** How long the controller has for one more instance: longer than it lets any start take, so that its answer says why. */
   readonly acquireTimeoutMs: number;
+  /** What a start is taken to take before one was measured. */
+  readonly firstStartMs: number;
   /** Pause after the controller could not start an instance: it freed nothing within a few milliseconds, as a rule. */
   readonly acquirePauseMs: number;
 }
@@ -88,6 +90,8 @@ export const defaultInvokeTuning: InvokeTuning = {
   recheckMs: 20,
   sweepMs: 500,
   acquireTimeoutMs: 70_000,
+  // From the warm pool.
+  firstStartMs: 50,
   acquirePauseMs: 200,
 };
 
@@ -100,6 +104,8 @@ export const virtualInvokeTuning: InvokeTuning = {
   maxWaitMs: 120_000,
   deathReasonMs: 10_000,
   acquireTimeoutMs: 190_000,
+  // Where a start takes less the first one says so; where it takes a minute, a guess of little starts a machine for each that waits.
+  firstStartMs: 10_000,
 };
 
 export const appLimits = {

@@ -62,6 +62,7 @@ export class Gateway {
         clock: systemClock,
         openLink: (id, endpoint, handlers) => new InstanceLink(id, endpoint, handlers),
         acquire: (workload, generation, waiting) => this.#controller.acquire(workload, generation, waiting),
+        spare: (workload, waiting) => this.#controller.reportSpare(workload, waiting),
         discard,
         freeze: (id) => this.#agent.freeze(id),
         thaw: (id) => this.#agent.thaw(id),

@@ -84,7 +84,8 @@ export const controllerProtocol = {
     /** Announces a gateway; the answer is the whole route table, and changes follow as events. */
     hello: method(z.object({ pid: z.number() }), routeTable),
     /**
-     * Requests wait and no instance is free: start one more. Answers when it is usable (its route was sent before).
+     * Requests wait and no instance is free: start one more. Answers when it is usable (its route was sent before), with null
+     * when it was given up because nobody waited for it any more, see the event `spare`.
      * Fails with LimitReached, NoRoom, NotFound, or StartFailed (then the message is JSON of Lambda's error payload).
      */
     acquire: method(
@@ -94,7 +95,7 @@ export const controllerProtocol = {
         waiting: z.number(),
         deadlineMs: z.number(),
       }),
-      z.object({ id: instanceId }),
+      z.object({ id: instanceId.nullable() }),
     ),
     /** The instance is of no further use (timed out, closed its socket, spoke nonsense): kill and forget it. */
     discard: method(z.object({ id: instanceId, reason: z.string() }), nothing),
@@ -157,6 +158,8 @@ export const gatewayProtocol = {
         calls: callTrace.optional(),
       }),
     ),
+    /** Of a function: so many requests wait, fewer than instances were asked for. Starts that have not begun may be given up. */
+    spare: z.object({ workload: workloadKey, waiting: z.number().int().nonnegative() }),
     /** An instance has been idle since then, for scaling in and for people; null: it is in use again. */
     idle: z.object({ id: instanceId, sinceMs: z.number().nullable() }),
   },

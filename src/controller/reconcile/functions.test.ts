@@ -194,6 +194,24 @@ describe('room', () => {
     expect(await harness.running()).toEqual([await waiting]);
   });
 
+  test('starts that found no room yet are given up when fewer wait than were asked for, and those needed go on', async () => {
+    await begin({ oversubscription: 1, hostReserveBytes: 0 }, small);
+    const request = { request: { memory: mebibytes(500) } };
+    const one = await harness.control.deploy(acme, fn('one', request), { mustCreate: true });
+    const two = await harness.control.deploy(acme, fn('two', request), { mustCreate: true });
+    const first = await gateway.acquire(one);
+    const acquired = [1, 2, 3].map((waiting) =>
+      gateway.acquire(two, waiting, Date.now() + 30_000).catch(() => 'given up'),
+    );
+    gateway.client.peer?.emit('spare', { workload: two.key, waiting: 1 });
+    // The youngest: who waits longest has the best hope of room.
+    expect(await Promise.all(acquired.slice(1))).toEqual(['given up', 'given up']);
+    await gateway.client.call('discard', { id: first, reason: 'done' });
+    expect(await harness.running()).toEqual([await acquired[0]]);
+    expect(harness.starts).toBe(2);
+    expect(await harness.events('instance.startFailed')).toEqual([]);
+  });
+
   test("under its tenant's limit an instance starts with what the limit leaves", async () => {
     await begin();
     const one = await harness.control.deploy(acme, fn('one', { request: { memory: mebibytes(256) } }), {

@@ -29,8 +29,8 @@ export class OnDemand {
   readonly #actual: ActualState;
   readonly #starter: Starter;
   readonly #clock: Clock;
-  /** Starts under way per workload and generation. */
-  readonly #starts = new Map<string, Set<Promise<InstanceId>>>();
+  /** Starts under way per workload and generation, oldest first. */
+  readonly #starts = new Map<string, Map<InstanceId, Promise<InstanceId>>>();
 
   constructor(parts: {
     readonly desired: DesiredState;
@@ -44,8 +44,11 @@ export class OnDemand {
     this.#clock = parts.clock;
   }
 
-  /** @throws BellowsError NotFound, Conflict (another generation), LimitReached, NoRoom, StartFailed, TimedOut */
-  async acquire(need: Need): Promise<InstanceId> {
+  /**
+   * Null when the start was given up or stopped: who still waits asks again.
+   * @throws BellowsError NotFound, Conflict (another generation), LimitReached, NoRoom, StartFailed, TimedOut
+   */
+  async acquire(need: Need): Promise<InstanceId | null> {
     const workload = this.#desired.workload(need.workload);
     if (workload?.kind !== 'function')
       throw new BellowsError('NotFound', `There is no function ${need.workload}.`);
@@ -60,12 +63,24 @@ export class OnDemand {
     if (this.#mayStart(workload, need.waiting, starts.size)) {
       return this.#before(need.deadlineMs, this.#start(workload, need.deadlineMs), workload);
     }
-    if (starts.size > 0) return this.#before(need.deadlineMs, Promise.race(starts), workload);
+    if (starts.size > 0) return this.#before(need.deadlineMs, Promise.race(starts.values()), workload);
     throw new BellowsError(
       'LimitReached',
       `${workload.key} runs as many instances as its concurrency allows: ${this.#limitOf(workload)}.`,
       "Raise its reserved concurrency or the tenant's concurrency limit, or call it less often.",
     );
+  }
+
+  /** So many requests wait, fewer than starts are under way: the youngest of those that have found no room are given up. */
+  spare(key: WorkloadKey, waiting: number): void {
+    const workload = this.#desired.workload(key);
+    if (workload?.kind !== 'function') return;
+    const starts = [...this.#startsOf(workload).keys()];
+    let spare = starts.length - waiting;
+    for (const id of starts.reverse()) {
+      if (spare <= 0) return;
+      if (this.#starter.giveUp(id, 'nobody waits for it any more')) spare -= 1;
+    }
   }
 
   /**
@@ -81,18 +96,18 @@ export class OnDemand {
     return this.#start(workload, this.#clock.nowMs());
   }
 
-  #startsOf({ key, generation }: FunctionWorkload): ReadonlySet<Promise<InstanceId>> {
-    return this.#starts.get(`${key} ${generation}`) ?? new Set();
+  #startsOf({ key, generation }: FunctionWorkload): ReadonlyMap<InstanceId, Promise<InstanceId>> {
+    return this.#starts.get(`${key} ${generation}`) ?? new Map<InstanceId, Promise<InstanceId>>();
   }
 
   #start(workload: FunctionWorkload, deadlineMs: number): Promise<InstanceId> {
     const name = `${workload.key} ${workload.generation}`;
-    const starts = this.#starts.get(name) ?? new Set();
+    const starts = this.#starts.get(name) ?? new Map<InstanceId, Promise<InstanceId>>();
     this.#starts.set(name, starts);
-    const { usable } = this.#starter.start(workload, deadlineMs - tellMs);
-    starts.add(usable);
+    const { id, usable } = this.#starter.start(workload, deadlineMs - tellMs);
+    starts.set(id, usable);
     const ended = (): void => {
-      starts.delete(usable);
+      starts.delete(id);
       if (starts.size === 0 && this.#starts.get(name) === starts) this.#starts.delete(name);
     };
     usable.then(ended, ended);
@@ -142,13 +157,23 @@ export class OnDemand {
     );
   }
 
-  #before(deadlineMs: number, usable: Promise<InstanceId>, workload: FunctionWorkload): Promise<InstanceId> {
+  #before(
+    deadlineMs: number,
+    usable: Promise<InstanceId>,
+    workload: FunctionWorkload,
+  ): Promise<InstanceId | null> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
         () => reject(new BellowsError('TimedOut', `No instance of ${workload.key} was ready in time.`)),
         Math.max(0, deadlineMs - this.#clock.nowMs()),
       );
-      usable.then(resolve, reject).finally(() => clearTimeout(timer));
+      usable
+        .catch((thrown: unknown) => {
+          if (thrown instanceof BellowsError && thrown.code === 'Conflict') return null;
+          throw thrown;
+        })
+        .then(resolve, reject)
+        .finally(() => clearTimeout(timer));
     });
   }
 }

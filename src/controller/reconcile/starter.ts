@@ -60,6 +60,14 @@ export class Starter {
     return { id: spec.id, usable };
   }
 
+  /** Gives up a start that has found no room yet; `usable` rejects with Conflict. @returns false when it has begun, or is over */
+  giveUp(id: InstanceId, why: string): boolean {
+    const { actual } = this.#parts;
+    if (actual.get(id)?.life.phase !== 'waiting') return false;
+    actual.remove(id, why);
+    return true;
+  }
+
   async #run(id: InstanceId, roomDeadlineMs: number): Promise<InstanceId> {
     const { actual, clock } = this.#parts;
     try {
@@ -68,6 +76,8 @@ export class Starter {
       actual.remove(id, 'it found no room');
       throw thrown;
     }
+    if (actual.get(id) === undefined)
+      throw new BellowsError('Conflict', 'The start was given up before it began.');
     const tracked = this.#present(id);
     await this.#callAgent(tracked);
     const started = await this.#untilUsable(id);

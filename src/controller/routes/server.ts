@@ -28,7 +28,9 @@ export interface GatewayServerParts {
     generation: string;
     waiting: number;
     deadlineMs: number;
-  }) => Promise<InstanceId>;
+  }) => Promise<InstanceId | null>;
+  /** A gateway says that fewer requests wait than it has asked instances for. */
+  readonly onSpare: (workload: WorkloadKey, waiting: number) => void;
   readonly discard: (id: InstanceId, reason: string) => Promise<void>;
   readonly enqueue: (event: {
     workload: WorkloadKey;
@@ -80,8 +82,16 @@ export class GatewayServer {
           },
         },
         onEvent: (event) => {
-          if (event.event === 'traffic') parts.onTraffic(event.data);
-          else parts.onIdle(event.data.id, event.data.sinceMs);
+          switch (event.event) {
+            case 'traffic':
+              parts.onTraffic(event.data);
+              return;
+            case 'idle':
+              parts.onIdle(event.data.id, event.data.sinceMs);
+              return;
+            case 'spare':
+              parts.onSpare(event.data.workload, event.data.waiting);
+          }
         },
         onClose: () => {
           this.#links.delete(peer);

@@ -243,12 +243,16 @@ export class TestGateway {
     return this.client.call('hello', { pid: process.pid });
   }
 
+  /** @throws Error when the start was given up */
   acquire(
     workload: { readonly key: string; readonly generation: string },
     waiting = 1,
     deadlineMs = Date.now() + 5_000,
   ): Promise<InstanceId> {
     const need = { workload: workload.key as never, generation: workload.generation, waiting, deadlineMs };
-    return this.client.call('acquire', need).then(({ id }) => id);
+    return this.client.call('acquire', need).then(({ id }) => {
+      if (id === null) throw new Error(`the start of ${workload.key} was given up`);
+      return id;
+    });
   }
 }

@@ -5,8 +5,10 @@ import type { BrokenInvocation } from '../../protocol/agent.ts';
 
 export interface PoolEffects {
   readonly clock: Clock;
-  /** Asks for one more instance; its slot is there when it resolves. @throws BellowsError */
-  acquire(generation: string, waiting: number): Promise<unknown>;
+  /** Asks for one more instance; its slot is there when it resolves, unless it was given up: null. @throws BellowsError */
+  acquire(generation: string, waiting: number): Promise<InstanceId | null>;
+  /** So many wait, which is fewer than instances were asked for. */
+  spare(waiting: number): void;
   discard(id: InstanceId, reason: string): void;
   /** @throws BellowsError NotSupportedHere when instances can not be frozen here. */
   freeze(id: InstanceId): Promise<void>;

@@ -43,7 +43,7 @@ class Bench {
   readonly waiting: string[] = [];
   /** What was to be logged for instances that could not themselves. */
   readonly broken: string[] = [];
-  acquire: () => Promise<unknown> = () => new Promise(() => {});
+  acquire: () => Promise<InstanceId | null> = () => new Promise(() => {});
   readonly pool: FunctionPool;
   readonly tenant = new TenantConcurrency(route.tenant);
 
@@ -59,6 +59,7 @@ class Bench {
           this.calls.push('acquire');
           return this.acquire();
         },
+        spare: (waiting) => void this.calls.push(`spare ${waiting}`),
         discard: (id) => void this.discarded.push(id),
         freeze: async (id) => {
           this.calls.push(`freeze ${id}`);
@@ -384,6 +385,51 @@ describe('instances', () => {
     expect(bench.calls.filter((call) => call === 'acquire').length).toBeGreaterThanOrEqual(3);
   });
 
+  test('are not started for all that waited while the first start took long, when those that serve now clear the queue sooner', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 }, { firstStartMs: 10_000, maxWaitMs: 120_000 });
+    const started = Promise.withResolvers<InstanceId>();
+    bench.acquire = () => started.promise;
+    for (let n = 0; n < 10; n += 1) bench.submit(String(n));
+    await vi.advanceTimersByTimeAsync(60_000);
+    // An earlier controller's: nobody has measured how long it took.
+    bench.add('a');
+    await vi.advanceTimersByTimeAsync(300);
+    bench.answer('a');
+    await vi.advanceTimersByTimeAsync(100);
+    expect(bench.calls.filter((call) => call === 'acquire')).toEqual(['acquire']);
+    bench.add('b');
+    started.resolve('b' as InstanceId);
+    await vi.advanceTimersByTimeAsync(200);
+    bench.answer('a');
+    await vi.advanceTimersByTimeAsync(100);
+    bench.answer('b');
+    await vi.advanceTimersByTimeAsync(100);
+    expect(bench.calls.filter((call) => call === 'acquire')).toEqual(['acquire']);
+  });
+
+  test('that were asked for and are not needed any more are said to be spare, and asked for again when they are', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    const starts: PromiseWithResolvers<InstanceId | null>[] = [];
+    bench.acquire = () => {
+      const start = Promise.withResolvers<InstanceId | null>();
+      starts.push(start);
+      return start.promise;
+    };
+    bench.add('a');
+    bench.submit('0');
+    await vi.advanceTimersByTimeAsync(1_000);
+    for (const name of ['1', '2', '3']) bench.submit(name);
+    expect(bench.calls.splice(0)).toEqual(['acquire', 'acquire', 'acquire']);
+    bench.answer('a');
+    await vi.advanceTimersByTimeAsync(100);
+    expect(bench.calls.splice(0)).toEqual(['spare 2']);
+    starts.at(-1)?.resolve(null);
+    await vi.advanceTimersByTimeAsync(1);
+    for (const name of ['4', '5']) bench.submit(name);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.calls.filter((call) => call === 'acquire')).toEqual(['acquire', 'acquire']);
+  });
+
   test('that answer what was not asked are nonsense', () => {
     const bench = new Bench();
     bench.add('a');
@@ -478,7 +524,7 @@ describe('an instance that starts', () => {
 
   test('and does not come to serve gives the error of its start to all who wait', async () => {
     const bench = new Bench();
-    const { promise, reject } = Promise.withResolvers<unknown>();
+    const { promise, reject } = Promise.withResolvers<InstanceId>();
     bench.acquire = () => promise;
     for (const name of ['1', '2']) bench.submit(name);
     bench.add('a', { starting: true });

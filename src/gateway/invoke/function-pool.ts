@@ -240,6 +240,11 @@ export class FunctionPool {
     return this.#times.fitInto(this.#tuning.aheadMaxMs, this.#tuning.pipelineDepth);
   }
 
+  /** Those that wait for an instance, also within one that starts. */
+  get #waitingForStarts(): number {
+    return this.#queue.size + this.#slots.sentAhead;
+  }
+
   #dispatch(): void {
     while (this.#queue.size > 0) {
       const slot = this.#slots.pick(this.#mostAhead()) ?? this.#slots.pickStarting();
@@ -252,7 +257,7 @@ export class FunctionPool {
     if (oldest === undefined) return;
     this.#reserve.help(this.#slots.usable(), {
       generation: this.#route.generation,
-      waiting: this.#queue.size + this.#slots.sentAhead,
+      waiting: this.#waitingForStarts,
       oldestWaitMs: this.#effects.clock.monotonicMs() - oldest.queuedAtMs,
       averageMs: this.#times.averageMs ?? null,
       cap: this.#concurrency.cap,
@@ -272,6 +277,7 @@ export class FunctionPool {
       );
     }
     this.#dispatch();
+    this.#reserve.settle(this.#waitingForStarts);
   }
 
   #send(slot: Slot, invocation: Invocation): void {

@@ -14,7 +14,8 @@ import type { SlotLink } from './slot.ts';
 export interface FunctionsEffects {
   readonly clock: Clock;
   openLink(id: InstanceId, endpoint: Endpoint, handlers: InstanceLinkHandlers): SlotLink;
-  acquire(workload: WorkloadKey, generation: string, waiting: number): Promise<unknown>;
+  acquire(workload: WorkloadKey, generation: string, waiting: number): Promise<InstanceId | null>;
+  spare(workload: WorkloadKey, waiting: number): void;
   discard(id: InstanceId, reason: string): void;
   freeze(id: InstanceId): Promise<void>;
   thaw(id: InstanceId): Promise<void>;
@@ -106,6 +107,7 @@ export class Functions {
     const effects = {
       ...this.#effects,
       acquire: (generation: string, waiting: number) => this.#effects.acquire(route.key, generation, waiting),
+      spare: (waiting: number) => this.#effects.spare(route.key, waiting),
     };
     this.#pools.set(
       route.key,

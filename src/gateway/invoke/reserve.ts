@@ -27,6 +27,8 @@ export class Reserve {
   readonly #tuning: InvokeTuning;
   readonly #onChange: () => void;
   readonly #starter: Starter;
+  /** Monotonic: since when somebody serves, as far as it was looked at; undefined while nobody does. */
+  #servesSinceMs: number | undefined;
 
   constructor(effects: PoolEffects, tuning: InvokeTuning, handlers: ReserveHandlers) {
     this.#effects = effects;
@@ -72,6 +74,11 @@ export class Reserve {
     this.#effects.idle(slot.id, this.#effects.clock.nowMs() - idleMs);
   }
 
+  /** Starts that were asked for more than so many who wait now may be given up. */
+  settle(waiting: number): void {
+    this.#starter.settle(waiting);
+  }
+
   /** Thaws and starts what is worth it for those who wait. @param usable the slots that may be sent to */
   help(usable: Iterable<Slot>, waiting: Waiting): void {
     let running = 0;
@@ -88,6 +95,8 @@ export class Reserve {
       // One that starts is counted by who asked for it.
       else if (slot.state !== 'ended' && slot.serves) coming += 1;
     }
+    if (running === 0) this.#servesSinceMs = undefined;
+    else this.#servesSinceMs ??= nowMs;
     // Thawing takes a millisecond: always sooner than a start.
     frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);
     for (const slot of frozen) {
@@ -95,7 +104,9 @@ export class Reserve {
       this.#thaw(slot);
       coming += 1;
     }
-    this.#starter.consider({ ...waiting, running, coming, longestRunningMs });
+    // That one waited while nobody served says nothing of how soon those who serve now take it up.
+    const oldestWaitMs = Math.min(waiting.oldestWaitMs, nowMs - (this.#servesSinceMs ?? nowMs));
+    this.#starter.consider({ ...waiting, oldestWaitMs, running, coming, longestRunningMs });
   }
 
   #freeze(slot: Slot): void {

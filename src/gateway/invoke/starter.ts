@@ -8,8 +8,6 @@ import type { PoolEffects } from './effects.ts';
 import type { Failure } from './invocation.ts';
 import { startBudget } from './start-budget.ts';
 
-/** Before the first start was measured: a start from the warm pool. */
-const firstGuessMs = 50;
 /** Weight of a newly measured start. */
 const smoothing = 0.2;
 
@@ -19,6 +17,7 @@ export interface Demand {
   /** Connecting or thawing: there soon without a start. */
   readonly coming: number;
   readonly waiting: number;
+  /** How long the first of them has waited while an instance served. */
   readonly oldestWaitMs: number;
   /** Usual time of an invocation; null when none has ended yet. */
   readonly averageMs: number | null;
@@ -35,16 +34,19 @@ export interface StarterHandlers {
 }
 
 export class Starter {
-  readonly #effects: Pick<PoolEffects, 'clock' | 'acquire'>;
+  readonly #effects: Pick<PoolEffects, 'clock' | 'acquire' | 'spare'>;
   readonly #tuning: InvokeTuning;
   readonly #handlers: StarterHandlers;
   #underWay = 0;
-  #startMs = firstGuessMs;
+  /** How many of them the controller was told are not needed. */
+  #spared = 0;
+  /** Of the starts that ended; undefined before the first. */
+  #averageMs: number | undefined;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #whyNone: Failure | undefined;
 
   constructor(
-    effects: Pick<PoolEffects, 'clock' | 'acquire'>,
+    effects: Pick<PoolEffects, 'clock' | 'acquire' | 'spare'>,
     tuning: InvokeTuning,
     handlers: StarterHandlers,
   ) {
@@ -64,7 +66,7 @@ export class Starter {
     if (clock.monotonicMs() < this.#pausedUntilMs) return;
     const { running, waiting, oldestWaitMs, averageMs, longestRunningMs } = demand;
     const starting = this.#underWay + demand.coming;
-    const startMs = this.#startMs;
+    const startMs = this.#averageMs ?? this.#tuning.firstStartMs;
     // One that hangs says more of the present than the average of the past; a young one says nothing.
     const known = averageMs !== null || longestRunningMs >= startMs;
     const serviceMs = known ? Math.max(averageMs ?? 0, longestRunningMs) : null;
@@ -76,13 +78,23 @@ export class Starter {
     for (let started = 0; started < more; started += 1) void this.#start(demand.generation, waiting);
   }
 
+  /** Says that fewer wait than starts are under way, once for each that is not needed any more. */
+  settle(waiting: number): void {
+    const spare = Math.max(0, this.#underWay - waiting);
+    if (spare > this.#spared) this.#effects.spare(waiting);
+    this.#spared = spare;
+  }
+
   async #start(generation: string, waiting: number): Promise<void> {
     const { clock } = this.#effects;
     const beganMs = clock.monotonicMs();
     this.#underWay += 1;
     try {
-      await this.#effects.acquire(generation, waiting);
-      this.#startMs += smoothing * (clock.monotonicMs() - beganMs - this.#startMs);
+      const acquired = await this.#effects.acquire(generation, waiting);
+      if (acquired === null) return;
+      const tookMs = clock.monotonicMs() - beganMs;
+      const before = this.#averageMs ?? tookMs;
+      this.#averageMs = before + smoothing * (tookMs - before);
       this.#whyNone = undefined;
     } catch (thrown) {
       this.#pausedUntilMs = clock.monotonicMs() + this.#tuning.acquirePauseMs;

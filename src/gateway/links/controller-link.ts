@@ -74,8 +74,8 @@ export class ControllerLink {
     return this.#client.connected;
   }
 
-  /** Resolves when one more instance is usable. @throws BellowsError as the protocol says */
-  async acquire(workload: WorkloadKey, generation: string, waiting: number): Promise<InstanceId> {
+  /** Resolves when one more instance is usable, with null when it was given up. @throws BellowsError as the protocol says */
+  async acquire(workload: WorkloadKey, generation: string, waiting: number): Promise<InstanceId | null> {
     const timeoutMs = this.#options.acquireTimeoutMs;
     const deadlineMs = Date.now() + timeoutMs;
     const { id } = await this.#client.call(
@@ -115,6 +115,10 @@ export class ControllerLink {
   /** Reports are worth nothing later: without a link they are dropped. */
   reportTraffic(lines: TrafficLine[]): void {
     this.#client.peer?.emit('traffic', lines);
+  }
+
+  reportSpare(workload: WorkloadKey, waiting: number): void {
+    this.#client.peer?.emit('spare', { workload, waiting });
   }
 
   reportIdle(id: InstanceId, sinceMs: number | null): void {
