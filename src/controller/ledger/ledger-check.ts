@@ -2,7 +2,7 @@
 // is what the ledger says from then on, and one event tells of it. Owns when a difference counts, and what was told.
 // The comparison is ./differences.ts; what is written because of it is the next division's matter.
 //
-//   agrees ──differs──▶ seen once ──differs alike──▶ told, and taken over ──agrees, or differs otherwise──▶ agrees
+//   agrees ──differs──▶ seen ──still differs alike, some time later──▶ told, and taken over ──agrees, or differs otherwise──▶ agrees
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import { formatResource, type ResourceKind, type Resources } from '../../model/resources.ts';
 import type { AgentLink } from '../agent-link.ts';
@@ -21,6 +21,16 @@ import {
 
 /** Within less, what passes between reading the first instance and the group weighs too much. */
 const cpuWindowMs = 900;
+/** A change takes a few milliseconds on both sides, also on a busy machine; two readings may be nearer to each other than that. */
+const sureAfterMs = 300;
+/** What an instance was charged stays with its tenant's group while the kernel takes its memory apart: a GiB takes some 100 ms. */
+const settlesMs = 2_000;
+
+interface Seen {
+  readonly difference: Difference;
+  /** By the samples' clock: the first of those that differed alike without a break. */
+  readonly sinceMs: number;
+}
 
 export interface LedgerCheckParts {
   readonly link: Pick<AgentLink, 'hello'>;
@@ -38,15 +48,21 @@ export interface LedgerCheckParts {
 
 export class LedgerCheck {
   readonly #parts: LedgerCheckParts;
-  /** A change under way looks like a difference until both ends have heard of it: only what is so twice counts. */
-  readonly #seen = new Map<string, Difference>();
+  /** A change under way looks like a difference until both ends have heard of it: only what stays so counts. */
+  readonly #seen = new Map<string, Seen>();
   readonly #told = new Map<string, Difference>();
   #before: Sample | undefined;
+  /** Tenants of which an instance is gone since the last sample. */
+  readonly #left = new Set<TenantId>();
+  /** Until when a tenant's use may still hold that of an instance that is gone, by the samples' clock. */
+  readonly #settledAtMs = new Map<TenantId, number>();
 
   constructor(parts: LedgerCheckParts) {
     this.#parts = parts;
     parts.actual.onChange((change) => {
-      if (change.type === 'gone') this.#forget(change.tracked.spec.id);
+      if (change.type !== 'gone') return;
+      this.#forget(change.tracked.spec.id);
+      this.#left.add(change.tracked.spec.tenant);
     });
   }
 
@@ -56,7 +72,8 @@ export class LedgerCheck {
     const looksAtCpu = this.#before === undefined || sample.atMs - this.#before.atMs >= cpuWindowMs;
     if (looksAtCpu) this.#before = sample;
     const looked = new Set(sample.instances.flatMap(({ id, limits }) => (limits === undefined ? [] : [id])));
-    for (const [key, { of, resource, instance }] of this.#seen) {
+    for (const [key, { difference }] of this.#seen) {
+      const { of, resource, instance } = difference;
       const isLooked =
         of === 'use' && resource === 'cpu' ? looksAtCpu : instance === null || looked.has(instance);
       if (!found.has(key) && isLooked) this.#seen.delete(key);
@@ -67,9 +84,11 @@ export class LedgerCheck {
       if (isLooked && !found.has(key) && !this.#isStillHeld(told)) this.#told.delete(key);
     }
     for (const [key, difference] of found) {
-      const isSure = isAlike(this.#seen.get(key), difference);
-      this.#seen.set(key, difference);
-      if (!isSure) continue;
+      const before = this.#seen.get(key);
+      const isAgain = before !== undefined && isAlike(before.difference, difference);
+      const sinceMs = isAgain ? before.sinceMs : sample.atMs;
+      this.#seen.set(key, { difference, sinceMs });
+      if (sample.atMs - sinceMs < sureAfterMs) continue;
       if (this.#told.get(key)?.kernel !== difference.kernel || difference.of === 'use')
         this.#tell(key, difference);
       if (difference.of === 'limit') this.#take(difference);
@@ -84,9 +103,10 @@ export class LedgerCheck {
       cpu: capabilities?.cpuLimit ?? false,
     };
     const tenantOf = (id: InstanceId): TenantId | undefined => this.#parts.actual.get(id)?.spec.tenant;
+    const moving = this.#moving(sample.atMs);
+    const use = [...memoryUseDifferences(sample, tenantOf), ...this.#cpuUse(sample, tenantOf)];
     return [
-      ...memoryUseDifferences(sample, tenantOf),
-      ...this.#cpuUse(sample, tenantOf),
+      ...use.filter(({ tenant }) => !moving.has(tenant)),
       ...(virtual
         ? []
         : [
@@ -94,6 +114,18 @@ export class LedgerCheck {
             ...limitDifferences(sample, tenantLimits.of, holds),
           ]),
     ];
+  }
+
+  /** Whose use says nothing now: what starts or ends is in the tenant's group already or still, and not among its instances. */
+  #moving(atMs: number): ReadonlySet<TenantId> {
+    for (const tenant of this.#left) this.#settledAtMs.set(tenant, atMs + settlesMs);
+    this.#left.clear();
+    for (const [tenant, settledAtMs] of this.#settledAtMs)
+      if (settledAtMs <= atMs) this.#settledAtMs.delete(tenant);
+    const moving = new Set(this.#settledAtMs.keys());
+    for (const { spec, life } of this.#parts.actual.all())
+      if (life.phase !== 'serving' && life.phase !== 'waiting') moving.add(spec.tenant);
+    return moving;
   }
 
   #cpuUse(sample: Sample, tenantOf: (id: InstanceId) => TenantId | undefined): Difference[] {
@@ -152,8 +184,8 @@ export class LedgerCheck {
   }
 
   #forget(id: InstanceId): void {
-    for (const notes of [this.#seen, this.#told])
-      for (const [key, { instance }] of notes) if (instance === id) notes.delete(key);
+    for (const [key, { difference }] of this.#seen) if (difference.instance === id) this.#seen.delete(key);
+    for (const [key, { instance }] of this.#told) if (instance === id) this.#told.delete(key);
   }
 }
 
@@ -162,8 +194,7 @@ function keyOf({ of, resource, tenant, instance }: Difference): string {
 }
 
 /** Use moves all the time: that it differs twice is enough. */
-function isAlike(before: Difference | undefined, now: Difference): boolean {
-  if (before === undefined) return false;
+function isAlike(before: Difference, now: Difference): boolean {
   return now.of === 'use' || (before.kernel === now.kernel && before.ledger === now.ledger);
 }
 
