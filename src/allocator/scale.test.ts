@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { concurrencyCap, instancesToStart, type FunctionLoad } from './scale.ts';
+import { concurrencyCap, instancesToStart, leastUnreserved, type FunctionLoad } from './scale.ts';
 
 const runs = { numRuns: 2_000 };
 const quiet: FunctionLoad = {
@@ -98,4 +98,14 @@ describe('concurrency', () => {
   ])('%s', (_, limits, expected) => {
     expect(concurrencyCap(limits)).toBe(expected);
   });
+});
+
+test.each([
+  [1_000, 100],
+  [20, 2],
+  [5, 1],
+  [1, 1],
+  [0, 0],
+])('of %i, %i can not be reserved', (limit, least) => {
+  expect(leastUnreserved(limit)).toBe(least);
 });

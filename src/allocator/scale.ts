@@ -3,6 +3,8 @@
 
 /** Lambda's account default. */
 export const defaultTenantConcurrency = 1_000;
+/** Lambda keeps 100 of an account's 1,000 from being reserved. */
+const unreservedShare = 0.1;
 /** Long enough to bridge a person's pauses; what is idle longer costs a cold start from the warm pool at most. */
 export const defaultKeepAliveMs = 10 * 60 * 1_000;
 
@@ -43,6 +45,14 @@ export function concurrencyCap({
   const tenantLimit = tenant ?? defaultTenantConcurrency;
   if (reserved !== null) return Math.max(0, Math.min(reserved, tenantLimit));
   return Math.max(0, tenantLimit - reservedByOthers - unreservedInUse);
+}
+
+/**
+ * What reservations must leave of a tenant's limit, so that functions that have reserved nothing can run: Lambda's share, but
+ * at least one, for a tenth of a small limit is none.
+ */
+export function leastUnreserved(tenantLimit: number): number {
+  return Math.ceil(tenantLimit * unreservedShare);
 }
 
 /**

@@ -237,6 +237,7 @@ export interface ControlPlane {
     options: { readonly mustCreate: boolean },
   ): Promise<Workload>;
   updateFunction(tenant: TenantId, name: WorkloadName, update: FunctionUpdate): Promise<FunctionWorkload>;
+  /** @throws BellowsError Infeasible when it would leave the tenant's other functions less than a tenth of its limit */
   setReservedConcurrency(
     tenant: TenantId,
     name: WorkloadName,

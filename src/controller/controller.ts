@@ -29,6 +29,7 @@ import type {
 import type { Observer } from './observe.ts';
 import type { Reclaimer } from './reclaim/reclaimer.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
+import type { Reservations } from './reservations.ts';
 import type { WorkloadSizes } from './resize/workload-sizes.ts';
 import type { Gateways } from './routes/gateways.ts';
 import type { DesiredState } from './state/desired.ts';
@@ -45,6 +46,7 @@ export interface ControllerParts {
   readonly tenants: Tenants;
   readonly accounts: Accounts;
   readonly workloads: Workloads;
+  readonly reservations: Reservations;
   readonly sizes: WorkloadSizes;
   readonly code: CodeStore;
   readonly observer: Observer;
@@ -122,14 +124,9 @@ export class Controller implements ControlPlane {
     name: WorkloadName,
     reserved: number | null,
   ): Promise<FunctionWorkload> {
-    this.#parts.workloads.requireFunction(tenant, name);
-    await this.#known(
-      this.#parts.workloads.change(tenant, name, (present) =>
-        present.kind === 'function' ? { ...present, reservedConcurrency: reserved } : present,
-      ),
-    );
+    const changed = await this.#known(this.#parts.reservations.set(tenant, name, reserved));
     this.#parts.queue.retryThrottled(tenant);
-    return this.#parts.workloads.requireFunction(tenant, name);
+    return changed;
   }
 
   setTags(tenant: TenantId, name: WorkloadName, tags: Readonly<Record<string, string>>): Promise<Workload> {

@@ -39,6 +39,7 @@ import { Starter } from './reconcile/starter.ts';
 import { Stopper } from './reconcile/stopper.ts';
 import { Resizer } from './resize/resizer.ts';
 import { WorkloadSizes } from './resize/workload-sizes.ts';
+import { Reservations } from './reservations.ts';
 import { Gateways } from './routes/gateways.ts';
 import { RoutePublisher } from './routes/publisher.ts';
 import { GatewayServer } from './routes/server.ts';
@@ -315,6 +316,7 @@ export async function startController(
       accounts,
       tenants,
       workloads,
+      reservations: new Reservations({ desired, workloads }),
       sizes,
       code,
       observer,

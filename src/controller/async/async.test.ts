@@ -109,7 +109,7 @@ test('no more are tried at once than the tenant may run, and the rest follow wit
 
 test.each([
   ["a raised limit of the tenant's", () => harness.control.setLimits(acme, { concurrency: 1 }, now)],
-  ['reserved concurrency', () => harness.control.setReservedConcurrency(acme, hello.name, 1)],
+  ['a reservation that is given up', () => harness.control.setReservedConcurrency(acme, hello.name, null)],
 ])('%s ends the pause of what was throttled', async (_what, change) => {
   let isRaised = false;
   await begin(() => (isRaised ? 'ok' : 'throttled'), {

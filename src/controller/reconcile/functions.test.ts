@@ -104,6 +104,29 @@ describe('acquire', () => {
     });
   });
 
+  test('reservations leave a tenth of the tenant’s limit to functions that have none', async () => {
+    await begin();
+    for (const name of ['one', 'two']) await harness.control.deploy(acme, fn(name), { mustCreate: true });
+    const [one, two] = [parseWorkloadName('one'), parseWorkloadName('two')];
+    const reserve = (name: typeof one, count: number | null) =>
+      harness.control.setReservedConcurrency(acme, name, count);
+    const tooMuch = {
+      code: 'Infeasible',
+      message: expect.stringMatching(/UnreservedConcurrentExecution below its minimum value of \[2\]\.$/),
+    };
+    await harness.control.setLimits(acme, { concurrency: 20 }, { plan: false, waitMs: 0 });
+    await expect(reserve(one, 19)).rejects.toMatchObject(tooMuch);
+    // At the same time: only one of them fits.
+    const both = await Promise.allSettled([reserve(one, 10), reserve(two, 10)]);
+    expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(await reserve(two, 8)).toMatchObject({ reservedConcurrency: 8 });
+    // A limit may be lowered below what is reserved, and reservations with it, one after the other.
+    await harness.control.setLimits(acme, { concurrency: 10 }, { plan: false, waitMs: 0 });
+    expect(await reserve(one, 9)).toMatchObject({ reservedConcurrency: 9 });
+    await expect(reserve(one, 10)).rejects.toMatchObject({ code: 'Infeasible' });
+    expect(await reserve(two, null)).toMatchObject({ reservedConcurrency: null });
+  });
+
   test("a function that fails to start answers with Lambda's payload", async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });

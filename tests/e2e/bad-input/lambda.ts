@@ -148,6 +148,12 @@ export const sdkCases: readonly SdkCase[] = [
     'ValidationException',
     /reservedConcurrentExecutions/,
   ],
+  [
+    'more concurrency than the account has to reserve',
+    () => new aws.PutFunctionConcurrencyCommand({ FunctionName: 'hello', ReservedConcurrentExecutions: 901 }),
+    'InvalidParameterValueException',
+    /^Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of \[100\]\./,
+  ],
 ];
 
 type SignedCase = readonly [
