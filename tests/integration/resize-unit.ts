@@ -99,6 +99,8 @@ export function makeUnit() {
   const groupOfTenant = (name: string): GroupPath => ['tenants', name];
   const groupOfInstance = (id: InstanceId): GroupPath => ['tenants', tenant, id];
   let trims = 0;
+  /** Who does not come to collect its garbage. */
+  const stuck = new Set<InstanceId>();
   const control: InstanceControl = {
     describe: (id) => {
       const grant = grants.get(id);
@@ -111,6 +113,7 @@ export function makeUnit() {
     givenBack: (id, { grant }, why) => void givenBack.push({ id, memory: grant.memory, why }),
     trim: async (id) => {
       trims += 1;
+      if (stuck.has(id)) await new Promise(() => undefined);
       await processes.get(id)?.tell('gc');
     },
     storageBytes: () => null,
@@ -165,5 +168,5 @@ export function makeUnit() {
   }
 
   const told = { notices, later, givenBack };
-  return { cgroup, resizer, start, close, ...told, groupOfTenant, trims: () => trims, grants };
+  return { cgroup, resizer, start, close, ...told, groupOfTenant, trims: () => trims, stuck, grants };
 }

@@ -251,6 +251,39 @@ describe('a tenant and its instances', () => {
     expect(unit.cgroup.limits(to.group).cpuMillicores).toBe(1500);
   });
 
+  test('who is done is told so, while another that is to shrink in the same request does not come to collect', async () => {
+    const small = await unit.start(grantOf(128));
+    const idle = await unit.start(grantOf(256));
+    const large = await unit.start(grantOf(300));
+    await large.tell('hold 200');
+    unit.stuck.add(large.id);
+    let isAnswered = false;
+    const answer = unit.resizer
+      .apply({
+        tenants: [],
+        instances: [
+          { id: small.id, grant: grantOf(192) },
+          { id: idle.id, grant: grantOf(128) },
+          { id: large.id, grant: grantOf(128) },
+        ],
+        waitMs: 0,
+      })
+      .finally(() => (isAnswered = true));
+    const current = (): unknown[] => unit.notices.filter(({ phase }) => phase === 'current');
+    await expect.poll(current, { timeout: 5_000, interval: 5 }).toHaveLength(2);
+    expect(isAnswered).toBe(false);
+    expect(current()).toEqual(
+      expect.arrayContaining([
+        { id: small.id, memory: 192 * mib, phase: 'current' },
+        { id: idle.id, memory: 128 * mib, phase: 'current' },
+      ]),
+    );
+    expect([kernelLimit(small.group), kernelLimit(idle.group)]).toEqual([192 * mib, 128 * mib]);
+    const { instances } = await answer;
+    expect(instances.map(({ changes }) => changes[0]?.status)).toEqual(['applied', 'applied', 'deferred']);
+    for (const app of [small, idle, large]) expectAlive(app);
+  });
+
   test('CPU above the tenant limit waits for that limit to rise', async (context) => {
     needsCpu(context);
     const app = await unit.start(grantOf(128, 1000));

@@ -17,6 +17,7 @@ import type { Cgroup } from '../cgroup/port.ts';
 import { resizeAnswer, type Parts } from './answer.ts';
 import type { InstanceControl } from './control.ts';
 import { Deferrals, type Deferral } from './deferrals.ts';
+import { EarlyWord } from './early-word.ts';
 import { endHolds } from './holds.ts';
 import { Lending, neededMeanwhile, type WhyGivenBack } from './lending.ts';
 import { wishOf } from './loan.ts';
@@ -122,8 +123,14 @@ export class Resizer {
       ({ id, asked, instance }) => asked !== null && this.#spaces.differs(id, instance.grant, asked),
     );
     await this.#notices.announce(phases.flat(), elsewhere, (key) => progress.get(key)?.owner);
-    for (const phase of phases)
-      await Promise.all(phase.map((step) => this.#perform(step, progress, startedMs)));
+    const early = new EarlyWord(phases.flat(), (key) => this.#tellEarly(progress.get(key)));
+    for (const phase of phases) {
+      const performed = phase.map(async (step) => {
+        await this.#perform(step, progress, startedMs);
+        early.done(step.key);
+      });
+      await Promise.all(performed);
+    }
     const changed = new Map<InstanceId, Space>();
     for (const { id, asked, instance } of elsewhere)
       if (asked !== null) changed.set(id, this.#spaces.begin(id, instance.grant, asked));
@@ -132,9 +139,8 @@ export class Resizer {
       this.#awaitDeferred(progress, startedMs, request.waitMs),
       this.#spaces.wait([...changed.values()], leftMs),
     ]);
-    for (const owner of concerned.instances)
-      if (owner.asked !== null && this.#owners.get(owner.key) === owner)
-        this.#settleLoan(owner, progress.get(owner.key)?.memory ?? null);
+    early.close();
+    for (const owner of concerned.instances) this.#settleLoan(owner, progress.get(owner.key)?.memory ?? null);
     this.#deferrals.wake();
     const elsewhereOf = (id: InstanceId): ResourceChange[] => {
       const space = changed.get(id);
@@ -245,8 +251,18 @@ export class Resizer {
     return obstacle;
   }
 
+  /** All its steps were done, and the request waits for others. What is deferred stands as before: the answer tells of it. */
+  #tellEarly(state: Progress | undefined): void {
+    if (state?.owner.kind !== 'instance' || state.memory?.status === 'deferred') return;
+    const { owner, memory } = state;
+    this.#settleLoan(owner, memory);
+    this.#notices.tellCurrent(owner.id, this.#options.cgroup.limits(owner.group));
+  }
+
   /** Brings the loan to what the request came to. One that is to end and could not yet goes on as it was. */
-  #settleLoan({ id, group, promisedBytes }: InstanceOwner, memory: Part | null): void {
+  #settleLoan(owner: InstanceOwner, memory: Part | null): void {
+    const { id, group, promisedBytes } = owner;
+    if (owner.asked === null || this.#owners.get(owner.key) !== owner) return;
     const limitBytes = this.#options.cgroup.limits(group).memoryBytes;
     if (promisedBytes !== null && limitBytes !== null && limitBytes < promisedBytes)
       this.#lending.keep(id, group, limitBytes, promisedBytes);
