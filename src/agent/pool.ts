@@ -84,10 +84,16 @@ export class Pool {
 
   /** An unbound process that the pool does not keep, for whoever found it empty. It is still starting. */
   start(group: GroupPath, network: NetworkMode, storageBytes: number, furnish: Furnish): Promise<Cell> {
-    return (
-      this.#spare?.take(group, network, furnish) ??
-      this.#options.cells.startRuntime(unboundPlan, () => group, network, storageBytes, furnish)
-    );
+    const { cells, log } = this.#options;
+    const startAnew = (): Promise<Cell> =>
+      cells.startRuntime(unboundPlan, () => group, network, storageBytes, furnish);
+    const spare = this.#spare?.take(group, network, furnish);
+    if (spare === undefined) return startAnew();
+    return spare.catch((error: unknown) => {
+      // It had ended, and nobody knew yet: no program of anybody's ran in it.
+      log.warn({ err: error }, 'the sandbox that stood ready could not be used; another is made');
+      return startAnew();
+    });
   }
 
   /** Ends every process that waits. */

@@ -1,6 +1,7 @@
 // Lent grants by a real agent: a function that stands still has everything before it runs, an application hears nothing of it,
 // and an agent that is killed leaves nothing lent.
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { headroomOf } from '../../src/allocator/demand/demand.ts';
 import type { InstanceId } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import { defaultRequest } from '../../src/model/workload.ts';
@@ -41,15 +42,21 @@ async function startFunction(unit: TestUnit, code: string) {
   const { id, pid } = started.instance;
   onTestFinished(() => stop(unit, id));
   const directory = groupDirectory(pid, 'memory');
+  const usedBytes = async (): Promise<number> => {
+    const { instances } = await unit.caller.call('measure', {});
+    return instances.find((each) => each.id === id)?.usage.workingSetBytes ?? 0;
+  };
   return {
     id,
     pid,
     run: (js: string) => run(started.endpoint, js),
     limitMib: () => memoryLimitOf(directory) / mib,
     info: async () => (await unit.caller.call('list', {})).instances.find(({ info }) => info.id === id)?.info,
-    usedMib: async () => {
-      const { instances } = await unit.caller.call('measure', {});
-      return (instances.find((each) => each.id === id)?.usage.workingSetBytes ?? 0) / mib;
+    usedMib: async () => (await usedBytes()) / mib,
+    /** What must be left to it while it runs, and what it allocates in passing. */
+    lowestMib: async () => {
+      const used = await usedBytes();
+      return Math.ceil((used + headroomOf('memory', used)) / mib) + 3;
     },
     givenBack: () =>
       unit.events.flatMap((event) =>
@@ -110,7 +117,7 @@ suiteNeeding('agent that lends', isRoot ? undefined : 'root is needed for groups
 
   test('M-B4: an idle one that gets an event and needs 250 MiB at once lives, and the file never told it of less', async () => {
     const app = await startFunction(unit, code);
-    await lend(unit, app.id, Math.ceil(await app.usedMib()) + 12);
+    await lend(unit, app.id, await app.lowestMib());
     expect(app.limitMib()).toBeLessThan(150);
     const told = await app.run(`JSON.parse(fs.readFileSync(process.env.BELLOWS_GRANT_FILE)).memory`);
     expect(told).toEqual({ value: `${promisedMib}MiB` });
@@ -124,7 +131,7 @@ suiteNeeding('agent that lends', isRoot ? undefined : 'root is needed for groups
   test('M-B4: the agent is killed while it lends: who needs more meanwhile waits, and the next agent gives everything back', async () => {
     const [busy, still] = [await startFunction(unit, code), await startFunction(unit, code)];
     await unit.caller.call('freeze', { id: still.id });
-    await lend(unit, busy.id, Math.ceil(await busy.usedMib()) + 12);
+    await lend(unit, busy.id, await busy.lowestMib());
     await lend(unit, still.id, Math.ceil(await still.usedMib()));
     await kill(unit.agent);
     const served = busy.run(hold(250));
@@ -143,7 +150,7 @@ suiteNeeding('agent that lends', isRoot ? undefined : 'root is needed for groups
     const other = await startFunction(unit, code);
     await unit.caller.call('freeze', { id: app.id });
     await lend(unit, app.id, Math.ceil(await app.usedMib()));
-    await lend(unit, other.id, Math.ceil(await other.usedMib()) + 12);
+    await lend(unit, other.id, await other.lowestMib());
     await stop(unit, app.id, 500);
     process.kill(other.pid, 'SIGKILL');
     await eventually(async () => (await unit.caller.call('list', {})).instances.length === 0);
