@@ -1,9 +1,10 @@
 // What becomes of grants while not everybody can have what it asks for: who idles lends, and has it back when it needs it.
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Bytes } from '../../base/quantity.ts';
 import type { FunctionWorkload } from '../../model/workload.ts';
 import type { ResizeRequest } from '../../protocol/agent.ts';
+import type { Tuning } from '../config.ts';
 import {
   acme,
   app,
@@ -23,9 +24,9 @@ afterEach(async () => {
 });
 
 /** A unit whose memory is granted once. */
-async function unitOf(memory: Bytes): Promise<void> {
+async function unitOf(memory: Bytes, tuning: Partial<Tuning> = {}): Promise<void> {
   harness = await Harness.start(
-    { oversubscription: 1, hostReserveBytes: 0, keepAliveMs: 600_000 },
+    { oversubscription: 1, hostReserveBytes: 0, keepAliveMs: 600_000, ...tuning },
     { ...defaultSize, memory },
   );
   gateway = await harness.gateway();
@@ -177,6 +178,31 @@ describe('where room is short', () => {
       .filter((method) => /resize|start/.test(method));
     expect(order.slice(-2)).toEqual(['resize', 'start']);
     expect(await harness.running()).toContain(idle);
+  });
+
+  test('M-E1: where what others lend takes its time to come, as in a virtual machine, nobody is ended for the start meanwhile', async () => {
+    await unitOf(mebibytes(512), { reclaimIdleMs: 0 });
+    const [idle] = await idleFunction('worker', mebibytes(400));
+    const { resize } = harness.agent.handlers;
+    const lending = Promise.withResolvers<ResizeRequest>();
+    vi.spyOn(harness.agent.handlers, 'resize').mockImplementation(async (request) => {
+      if (request.instances.length === 0) return resize(request);
+      lending.resolve(request);
+      return { tenants: [], instances: [] };
+    });
+    const workload = await harness.control.deploy(acme, fn('next', { request: { memory: mebibytes(256) } }), {
+      mustCreate: true,
+    });
+    const starting = gateway.acquire(workload);
+    const asked = await lending.promise;
+    // As long as it takes to look again, and to end what idles if that were what is done.
+    const looks = (): number => harness.agent.calls.filter(({ method }) => method === 'measure').length;
+    const before = looks();
+    await eventually(() => expect(looks()).toBeGreaterThan(before + 5));
+    await resize(asked);
+    expect(granted(await starting)).toBe(256);
+    expect(await harness.running()).toContain(idle);
+    expect(granted(idle)).toBe(256);
   });
 
   test('a start that finds no room waits for it, up to its deadline', async () => {

@@ -150,10 +150,11 @@ export class Admission {
       if (trimsFirst && !isOwnLimit(spec.tenant, request.memory, actual, room))
         return { admitted: false, trimsBytes: request.memory, why };
       this.#end(verdict.ids);
-    } else if (
-      verdict.verdict === 'afterLending' ||
-      (verdict.verdict === 'wait' && verdict.code === 'NoRoom')
-    )
+    } else if (verdict.verdict === 'afterLending') {
+      // What is lent is on its way, or needs garbage to go first. Who would be ended for it lends enough while it lives; where it
+      // turns out to need more than was measured, the next verdict says so.
+      void this.#parts.roomWanted(request.memory, why, { mayEnd: false });
+    } else if (verdict.verdict === 'wait' && verdict.code === 'NoRoom')
       void this.#parts.roomWanted(request.memory, why, { mayEnd: true });
     return { admitted: false, error: refusal(tracked, verdict), final: verdict.verdict === 'never' };
   }
