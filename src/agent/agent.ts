@@ -1,12 +1,12 @@
 // The agent of one unit: puts its parts together and serves AgentProtocol with them. Owns the order of starting and of
-// stopping, and tenants' groups. What each call does is in the parts.
+// stopping. What each call does is in the parts.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../base/errors.ts';
 import type { Clock } from '../base/clock.ts';
-import type { InstanceId, TenantId } from '../base/ids.ts';
+import type { TenantId } from '../base/ids.ts';
 import { defaultStorage } from '../model/workload.ts';
-import { agentProtocolVersion, type AgentProtocol, type TenantSpec } from '../protocol/agent.ts';
+import { agentProtocolVersion, type AgentProtocol } from '../protocol/agent.ts';
 import type { EventOf, Handlers } from '../protocol/rpc.ts';
 import { keepDescriptorsFromChildren } from '../sys/descriptors.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
@@ -20,18 +20,19 @@ import { adoptAll } from './instances/adopt.ts';
 import { Cells } from './instances/cells.ts';
 import { Handles } from './instances/handle.ts';
 import { Instances, type Exit } from './instances/instances.ts';
+import { instanceControl } from './instances/resize-control.ts';
 import type { LendingSide } from './instances/instance.ts';
 import { Starter } from './instances/starter.ts';
 import { LogStore } from './logs/log-store.ts';
 import { measure } from './measure.ts';
 import { MoveWarmth } from './move-warmth.ts';
 import { Pool } from './pool.ts';
-import type { InstanceControl } from './resize/control.ts';
 import { wishOf } from './resize/loan.ts';
 import { Resizer } from './resize/transaction.ts';
 import { detectSandbox, type DetectedSandbox } from './sandbox/detect.ts';
 import { removeStaleRuntimes, stageRuntime } from './stage-runtime.ts';
 import { StorageSweep } from './storage-sweep.ts';
+import { ensureTenantGroup } from './tenant-group.ts';
 
 export type AgentEvent = EventOf<AgentProtocol>;
 
@@ -144,7 +145,11 @@ export class Agent {
       cgroup,
       clock,
       log,
-      control: this.#control(),
+      control: instanceControl({
+        find: (id) => this.#instances.find(id),
+        sandbox: this.#sandboxes.sandbox,
+        onGivenBack: (data) => emit({ event: 'givenBack', data }),
+      }),
       groupOfTenant,
       groupOfInstance: (id) => groupOfInstance(this.#instances.get(id).spec.tenant, id),
       onApplied: (data) => emit({ event: 'applied', data }),
@@ -226,7 +231,7 @@ export class Agent {
         };
       },
       ensureTenant: async (spec) => {
-        await this.#ensureTenant(spec);
+        await ensureTenantGroup(cgroup, spec);
         return done;
       },
       removeTenant: async ({ tenant }) => {
@@ -301,72 +306,9 @@ export class Agent {
     };
   }
 
-  /** What a resize asks of instances. */
-  #control(): InstanceControl {
-    const find = (id: InstanceId) => this.#instances.find(id);
-    return {
-      describe: (id) => {
-        const instance = find(id);
-        return (
-          instance && {
-            tenant: instance.spec.tenant,
-            workload: instance.spec.workload,
-            grant: instance.told,
-          }
-        );
-      },
-      announce: async (id, grant) => find(id)?.announce(grant),
-      enforced: (id, grant, promisedBytes) => find(id)?.granted(grant, promisedBytes),
-      givenBack: (id, { grant, desired }, why) => {
-        find(id)?.givenBack(grant, desired);
-        this.#options.emit({ event: 'givenBack', data: { id, grant, why } });
-      },
-      trim: async (id) => {
-        await find(id)?.trim();
-      },
-      storageBytes: (id) => {
-        const instance = find(id);
-        return instance === undefined ? null : this.#sandboxes.sandbox.storageBytes(instance.cell.slot);
-      },
-      resizeStorage: (id, storageBytes) => {
-        const instance = find(id);
-        return instance === undefined
-          ? { is: 'applied' }
-          : this.#sandboxes.sandbox.resizeStorage(instance.cell.slot, storageBytes);
-      },
-      connections: (id) => find(id)?.connections ?? { open: 0, closedByClient: 0, closedByServer: 0 },
-    };
-  }
-
-  async #ensureTenant(spec: TenantSpec): Promise<void> {
-    const { cgroup } = this.#cgroups;
-    const group = groupOfTenant(spec.tenant);
-    cgroup.create(group);
-    const { memoryBytes, cpuMillicores } = cgroup.limits(group);
-    // A new agent or controller repeats what holds. Less than that may be in use: lowering is a resize.
-    await cgroup.setLimits(group, {
-      cpuWeight: spec.weight,
-      ...(isLess(memoryBytes, spec.memoryBytes) || isUnused(cgroup, spec.tenant)
-        ? { memoryBytes: spec.memoryBytes }
-        : {}),
-      ...(isLess(cpuMillicores, spec.cpuMillicores) || isUnused(cgroup, spec.tenant)
-        ? { cpuMillicores: spec.cpuMillicores }
-        : {}),
-    });
-  }
-
   #tellUntold(): void {
     const untold = this.#untold;
     this.#untold = [];
     for (const data of untold) this.#options.emit({ event: 'exited', data });
   }
-}
-
-/** Whether limit `a` allows less than limit `b`; null allows anything. */
-function isLess(a: number | null, b: number | null): boolean {
-  return (a ?? Number.POSITIVE_INFINITY) < (b ?? Number.POSITIVE_INFINITY);
-}
-
-function isUnused(cgroup: Cgroup, tenant: TenantId): boolean {
-  return cgroup.children(groupOfTenant(tenant)).length === 0;
 }
