@@ -5,8 +5,6 @@
 export const defaultTenantConcurrency = 1_000;
 /** Lambda keeps 100 of an account's 1,000 from being reserved. */
 const unreservedShare = 0.1;
-/** Long enough to bridge a person's pauses; what is idle longer costs a cold start from the warm pool at most. */
-export const defaultKeepAliveMs = 10 * 60 * 1_000;
 
 export interface FunctionLoad {
   readonly busy: number;

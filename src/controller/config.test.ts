@@ -1,9 +1,27 @@
 // What two processes must agree on although each has its own configuration.
 import { expect, test } from 'vitest';
+import { hostKeepAlive, virtualKeepAlive } from '../allocator/arrivals/keeping.ts';
 import { defaultInvokeTuning, virtualInvokeTuning } from '../gateway/config.ts';
-import { defaultTuning, virtualStartTimeoutMs } from './config.ts';
+import { controllerConfig, defaultTuning, tuningOf, virtualStartTimeoutMs } from './config.ts';
 
 test('the gateway waits for a start longer than one may take, as a process and in a virtual machine', () => {
   expect(defaultInvokeTuning.acquireTimeoutMs).toBeGreaterThan(defaultTuning.startTimeoutMs);
   expect(virtualInvokeTuning.acquireTimeoutMs).toBeGreaterThan(virtualStartTimeoutMs);
+});
+
+test('idle instances stay as somebody named it, else for less long in virtual machines, which cost something while they idle', () => {
+  const config = controllerConfig.parse({
+    dataDirectory: '/data',
+    port: 0,
+    host: '127.0.0.1',
+    network: 'host',
+    cgroupRoot: '/groups',
+  });
+  expect(tuningOf(config).keepAlive).toEqual(hostKeepAlive);
+  expect(tuningOf({ ...config, units: {} }).keepAlive).toEqual(virtualKeepAlive);
+  for (const units of [undefined, {}])
+    expect(tuningOf({ ...config, units, keepAliveMs: 5_000 }).keepAlive).toEqual({
+      type: 'fixed',
+      keptMs: 5_000,
+    });
 });

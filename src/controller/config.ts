@@ -1,6 +1,7 @@
 // The controller's configuration: what the supervisor passes, validated, and the constants of its policies with
 // their reasons. Owns no behaviour.
 import { z } from 'zod';
+import { hostKeepAlive, virtualKeepAlive, type KeepAlive } from '../allocator/arrivals/keeping.ts';
 import { defaultVictimPolicy } from '../allocator/reclaim/victims.ts';
 import { mib } from '../base/quantity.ts';
 
@@ -16,7 +17,7 @@ export const controllerConfig = z.object({
   poolMaximum: z.number().int().nonnegative().optional(),
   /** The most memory that may be granted in all, if the operator said so. */
   memoryBytes: z.number().int().positive().optional(),
-  /** Instead of the usual {@link Tuning.keepAliveMs}, and of what is learned. */
+  /** How long functions' idle instances stay, instead of what is learned. */
   keepAliveMs: z.number().int().positive().optional(),
 });
 export type ControllerConfig = z.infer<typeof controllerConfig>;
@@ -37,13 +38,8 @@ export interface Tuning {
   readonly restartLongestMs: number;
   /** An app that ran this long was well: its next crash starts the back-off anew. Ten times the first pause. */
   readonly restartForgetMs: number;
-  /**
-   * A function instance that served nothing for so long is ended, while little is known of the function's calls; Lambda
-   * keeps them 5 to 15 minutes.
-   */
-  readonly keepAliveMs: number;
-  /** Whether that holds whatever is known of them: who named a time is to get it. */
-  readonly isKeepAliveFixed: boolean;
+  /** How long a function's instance that serves nothing stays: as its calls come, or as somebody named it. */
+  readonly keepAlive: KeepAlive;
   /** Reclaim asks those first that served nothing for so long, and ends no function that idles for less. */
   readonly reclaimIdleMs: number;
   /** How long a change waits for a gateway to tell, where none is connected: it connects again within half a second. */
@@ -78,8 +74,7 @@ export const defaultTuning: Tuning = {
   restartFirstMs: 1_000,
   restartLongestMs: 60_000,
   restartForgetMs: 10_000,
-  keepAliveMs: 600_000,
-  isKeepAliveFixed: false,
+  keepAlive: hostKeepAlive,
   reclaimIdleMs: defaultVictimPolicy.idleThresholdMs,
   gatewayArrivalMs: 1_000,
   tickMs: 1_000,
@@ -100,9 +95,8 @@ export function tuningOf(
   return {
     ...defaultTuning,
     ...(memoryBytes === undefined ? {} : { grantableBytes: memoryBytes }),
-    ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
-    ...(keepAliveMs === undefined ? {} : { keepAliveMs }),
-    isKeepAliveFixed: keepAliveMs !== undefined || overrides.keepAliveMs !== undefined,
+    ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs, keepAlive: virtualKeepAlive }),
+    ...(keepAliveMs === undefined ? {} : { keepAlive: { type: 'fixed', keptMs: keepAliveMs } }),
     ...overrides,
   };
 }

@@ -84,9 +84,9 @@ test('M-B1: an instance is there before the call that is expected, and goes when
   await withStore(async (store) => {
     expect((await store.get(memoryOf('hold')))?.value).toMatchObject({ version: 1 });
   });
-  // Calls every two and a half minutes: an instance is due from about 98 s after one, and until 198 s after it.
+  // Calls every two and a half minutes: an instance is due from about 98 s after one, and until 360 s after it.
   await pretend('punctual', 95_000);
-  await pretend('missed', 155_000);
+  await pretend('missed', 300_000);
   bellows = await Bellows.start({ dataDirectory: bellows.dataDirectory, port: bellows.port });
 
   await eventually(async () => (await instancesOf('missed')).length === 1, { timeoutMs: 20_000 });

@@ -24,7 +24,7 @@ describe('arrivals of a function', () => {
     expect(first).toMatchObject({ prewarmAfterMs: 27 * binMs, from: 'histogram' });
     const second = arrivals.windows(2, nowMs);
     expect(second).toMatchObject({ prewarmAfterMs: 0, from: 'histogram' });
-    expect(second.keepAliveMs).toBeCloseTo(34.1 * binMs);
+    expect(second.keepAliveMs).toBeCloseTo(62 * binMs);
   });
 
   test('of a concurrency that never was, nothing is known', () => {

@@ -27,8 +27,10 @@ export interface WindowPolicy {
   /** The part of idle times that is shorter than the window, and the part that is not longer than it; the study's. */
   readonly head: number;
   readonly tail: number;
-  /** The window is widened by this part at both ends; the study's. */
-  readonly margin: number;
+  /** The window opens sooner by this part than the shortest usual idle time; the study's. */
+  readonly headMargin: number;
+  /** And closes later by this part than the longest usual one. */
+  readonly tailMargin: number;
   /** When nothing is known well enough. */
   readonly fixedKeepAliveMs: number;
   /** Idle times beyond the range are alike when they deviate less than this part from their mean. */
@@ -41,7 +43,10 @@ export const defaultWindowPolicy: WindowPolicy = {
   leastVariation: 2,
   head: 0.05,
   tail: 0.99,
-  margin: 0.1,
+  headMargin: 0.1,
+  // The study's is 0.1. Where calls come often one in a hundred comes later than that, which is most of all starts; and who is kept
+  // for longer is frozen and trimmed meanwhile: a third of the starts for a twentieth more memory-time, in the simulator.
+  tailMargin: 1,
   // The study keeps for the histogram's range then. What is trimmed while it idles costs little, and goes first under pressure.
   fixedKeepAliveMs: rangeMs,
   mostDeviation: 0.15,
@@ -57,8 +62,8 @@ export function windowsOf(
   if (history.totalAt(nowMs) < policy.leastSamples) return fixed;
   const { within } = history;
   if (within.coefficientOfVariation() < policy.leastVariation) return fixed;
-  const headMs = (within.quantileStart(policy.head) ?? 0) * (1 - policy.margin);
-  const tailMs = (within.quantile(policy.tail) ?? rangeMs) * (1 + policy.margin);
+  const headMs = (within.quantileStart(policy.head) ?? 0) * (1 - policy.headMargin);
+  const tailMs = (within.quantile(policy.tail) ?? rangeMs) * (1 + policy.tailMargin);
   // To end an instance for less than a bin's time is not worth a start.
   const prewarmAfterMs = headMs < binMs ? 0 : headMs;
   return { prewarmAfterMs, keepAliveMs: tailMs - prewarmAfterMs, from: 'histogram' };

@@ -17,6 +17,8 @@ export interface FunctionState {
   serviceMs: number | null;
   /** Calls so far: a pre-warming that was planned before the last one is void. */
   called: number;
+  /** When it was called first. */
+  knownSinceMs: number | null;
 }
 
 /**
@@ -35,8 +37,6 @@ export interface InstanceState {
   grantBytes: number;
   usedBytes: number;
   idleSinceMs: number;
-  /** Not ended before: it was started ahead of a call. */
-  keepUntilMs: number;
   /** When it is looked at next, idle or not; Infinity when that is not planned. */
   lookAtMs: number;
 }
@@ -52,12 +52,7 @@ export type SimulatedEvent =
       readonly usedBytes: number;
     }
   | { readonly type: 'look'; readonly instance: InstanceState }
-  | {
-      readonly type: 'prewarm';
-      readonly of: FunctionState;
-      readonly called: number;
-      readonly keepAliveMs: number;
-    };
+  | { readonly type: 'prewarm'; readonly of: FunctionState; readonly called: number };
 
 export function newFunction(of: SimulatedFunction, seed: number): FunctionState {
   return {
@@ -71,5 +66,6 @@ export function newFunction(of: SimulatedFunction, seed: number): FunctionState 
     waiting: [],
     serviceMs: null,
     called: 0,
+    knownSinceMs: null,
   };
 }

@@ -1,12 +1,11 @@
 // What is compared: policies as data. Pure.
-import { defaultKeepAliveMs } from '../scale.ts';
 import { defaultVictimPolicy } from '../reclaim/victims.ts';
-import { defaultWindowPolicy, windowsOf } from '../arrivals/windows.ts';
+import { hostKeepAlive, usualKeepAliveMs, virtualKeepAlive, type KeepAlive } from '../arrivals/keeping.ts';
 
 export interface SimulatedPolicy {
   readonly name: string;
   /** How long an idle instance stays, and when one is there again. */
-  readonly windows: typeof windowsOf;
+  readonly keepAlive: KeepAlive;
   /** Idle for so long, an instance is granted what it uses until it is thawed, and is trimmed; null never does that. */
   readonly rest: { readonly freezeAfterMs: number; readonly trimAfterMs: number } | null;
   /** Whether an instance is granted what it is expected to need, or what was asked for it. */
@@ -16,14 +15,14 @@ export interface SimulatedPolicy {
 /** As most platforms do it: ten minutes, untouched, with all that was asked for. */
 export const fixedKeepAlive: SimulatedPolicy = {
   name: 'fixed ten-minute keep-alive',
-  windows: () => ({ prewarmAfterMs: 0, keepAliveMs: defaultKeepAliveMs, from: 'fixed' }),
+  keepAlive: { type: 'fixed', keptMs: usualKeepAliveMs },
   rest: null,
   grants: 'request',
 };
 
 export const bellows: SimulatedPolicy = {
   name: 'Bellows',
-  windows: windowsOf,
+  keepAlive: hostKeepAlive,
   // The gateway's own time until it freezes: src/gateway/config.ts.
   rest: { freezeAfterMs: 2_000, trimAfterMs: defaultVictimPolicy.idleThresholdMs },
   grants: 'demand',
@@ -33,15 +32,14 @@ export const bellows: SimulatedPolicy = {
 export const live = (keepAliveMs: number): SimulatedPolicy => ({
   ...fixedKeepAlive,
   name: 'the live controller',
-  windows: () => ({ prewarmAfterMs: 0, keepAliveMs, from: 'fixed' }),
+  keepAlive: { type: 'fixed', keptMs: keepAliveMs },
 });
 
-/** What it does where little is known of a function's calls: whether to keep it for four hours then, or for ten minutes. */
+/** As in virtual machines: ten minutes, and not four hours, where little is known of a function's calls. */
 export const forgetsSooner: SimulatedPolicy = {
   ...bellows,
   name: 'Bellows, ten minutes while little is known',
-  windows: (history, nowMs) =>
-    windowsOf(history, nowMs, { ...defaultWindowPolicy, fixedKeepAliveMs: defaultKeepAliveMs }),
+  keepAlive: virtualKeepAlive,
 };
 
 /** One part of it alone, to see what it is that helps. */
@@ -54,5 +52,5 @@ export const trimsAlone: SimulatedPolicy = {
 export const windowsAlone: SimulatedPolicy = {
   ...fixedKeepAlive,
   name: 'hybrid windows, nothing trimmed',
-  windows: windowsOf,
+  keepAlive: bellows.keepAlive,
 };

@@ -38,6 +38,11 @@ export class Room {
     this.#instances.delete(idOf(instance));
   }
 
+  /** Whether there is room for so many bytes more without anything being taken back. */
+  isFree(bytes: number): boolean {
+    return this.#capacityBytes - this.#tally.grantedBytes >= bytes;
+  }
+
   /**
    * Makes room for so many bytes more. How long that takes, in milliseconds, or null when there is too little to take back.
    * `asking` is about to run, so it gives nothing.

@@ -1,6 +1,6 @@
 // A day on one machine, in virtual time: calls come, instances start, serve, idle, are trimmed and go. It decides nothing: how
 // many to start, how long to keep them, what to grant and what to take back is asked of the same functions as in the live loop.
-import type { Windows } from '../arrivals/windows.ts';
+import { dueAtMs, mayEndAtMs, type Expectation } from '../arrivals/keeping.ts';
 import { instancesToStart } from '../scale.ts';
 import { dayMs, type Call, type SimulatedFunction } from './azure-day.ts';
 import { costs, trimmedBytes } from './costs.ts';
@@ -25,6 +25,8 @@ export interface SimulationOptions {
 
 /** A function may have so many instances: Lambda's default concurrency. */
 const mostInstances = 1_000;
+/** Started ahead in vain, for want of room: tried again so soon, as at the controller's tick. */
+const prewarmRetryMs = 1_000;
 /** How much the last call counts in a function's usual duration. */
 const smoothing = 0.2;
 
@@ -68,6 +70,7 @@ class Simulation {
       case 'call':
         this.#tally.count('calls');
         this.#expectCall(event.of);
+        event.of.knownSinceMs ??= this.#nowMs;
         event.of.arrivals.called(event.of.busy, this.#nowMs);
         event.of.called += 1;
         event.of.waiting.push(event.call);
@@ -87,7 +90,7 @@ class Simulation {
         this.#look(event.instance);
         return;
       case 'prewarm':
-        this.#prewarm(event.of, event.called, event.keepAliveMs);
+        this.#prewarm(event.of, event.called);
         return;
     }
   }
@@ -116,7 +119,7 @@ class Simulation {
     };
     const wanted = of.idle.length > 0 ? 0 : instancesToStart(load, mostInstances);
     for (let count = 0; count < wanted; count += 1) {
-      if (!this.#start(of, 0)) return this.#block(of);
+      if (!this.#start(of)) return this.#block(of);
       this.#tally.count('coldStarts');
     }
   }
@@ -128,7 +131,7 @@ class Simulation {
   }
 
   /** False when there is no room for it. */
-  #start(of: FunctionState, keepUntilMs: number): boolean {
+  #start(of: FunctionState): boolean {
     const usedBytes = trimmedBytes(of.of.peakBytes);
     const instance: InstanceState = {
       id: this.#made,
@@ -137,7 +140,6 @@ class Simulation {
       grantBytes: 0,
       usedBytes: 0,
       idleSinceMs: this.#nowMs,
-      keepUntilMs,
       lookAtMs: Number.POSITIVE_INFINITY,
     };
     const grantBytes = this.#grantOf(instance);
@@ -215,22 +217,10 @@ class Simulation {
 
   /** At an idle instance: is it to rest, to go, or to be looked at again? */
   #look(instance: InstanceState): void {
-    const { function: of, phase, idleSinceMs, keepUntilMs } = instance;
-    if (phase === 'busy' || phase === 'gone') return;
+    if (instance.phase === 'busy' || instance.phase === 'gone') return;
     this.#rest(instance);
-    const { prewarmAfterMs, keepAliveMs } = this.#windowsOf(instance);
-    const isLast = of.idle.length + of.busy + of.starting === 1;
-    const prewarmAtMs = idleSinceMs + prewarmAfterMs - this.#startMs;
     if (this.#nowMs >= this.#goesAt(instance)) this.#end(instance);
-    else if (
-      isLast &&
-      prewarmAtMs > this.#nowMs &&
-      this.#nowMs >= keepUntilMs &&
-      instance.phase === 'trimmed'
-    ) {
-      this.#end(instance);
-      this.#events.add(prewarmAtMs, { type: 'prewarm', of, called: of.called, keepAliveMs });
-    } else this.#watch(instance);
+    else this.#watch(instance);
     this.#unblock();
   }
 
@@ -249,15 +239,25 @@ class Simulation {
     }
   }
 
-  #windowsOf({ function: of, idleSinceMs }: InstanceState): Windows {
+  #goesAt({ function: of, idleSinceMs }: InstanceState): number {
     // Those that idle for less are used before it.
     const sooner = of.idle.filter((other) => other.idleSinceMs > idleSinceMs).length;
-    return of.arrivals.windows(of.busy + sooner + 1, this.#nowMs, this.#policy.windows);
+    const depth = of.busy + sooner + 1;
+    const isOnly = of.idle.length + of.busy + of.starting === 1;
+    return mayEndAtMs(
+      { idleSinceMs, depth, isOnly },
+      this.#expectationOf(of, depth),
+      this.#policy.keepAlive,
+      this.#nowMs,
+    );
   }
 
-  #goesAt(instance: InstanceState): number {
-    const { prewarmAfterMs, keepAliveMs } = this.#windowsOf(instance);
-    return Math.max(instance.idleSinceMs + prewarmAfterMs + keepAliveMs, instance.keepUntilMs);
+  #expectationOf({ arrivals, knownSinceMs }: FunctionState, depth: number): Expectation {
+    return {
+      windows: arrivals.windows(depth, this.#nowMs),
+      lastEndedMs: arrivals.lastEndedMs,
+      knownSinceMs: knownSinceMs ?? this.#nowMs,
+    };
   }
 
   #watch(instance: InstanceState): void {
@@ -273,19 +273,37 @@ class Simulation {
     this.#events.add(atMs, { type: 'look', instance });
   }
 
-  #prewarm(of: FunctionState, called: number, keepAliveMs: number): void {
-    const isThere = of.idle.length + of.busy + of.starting > 0;
-    if (of.called !== called || isThere) return;
-    if (this.#start(of, this.#nowMs + this.#startMs + keepAliveMs)) this.#tally.count('prewarms');
+  #dueAtMs(of: FunctionState): number | null {
+    return dueAtMs(this.#expectationOf(of, 1), this.#policy.keepAlive, this.#nowMs);
+  }
+
+  /** When nothing is there any more: is the next call expected, and when? */
+  #expectStart(of: FunctionState): void {
+    if (isThere(of)) return;
+    const dueMs = this.#dueAtMs(of);
+    if (dueMs !== null) this.#events.add(dueMs, { type: 'prewarm', of, called: of.called });
+  }
+
+  /** Where nobody has to give room for it; it is tried again while the call is expected. */
+  #prewarm(of: FunctionState, called: number): void {
+    if (of.called !== called || isThere(of)) return;
+    const dueMs = this.#dueAtMs(of);
+    if (dueMs === null) return;
+    const isDue = dueMs <= this.#nowMs;
+    if (isDue && this.#room.isFree(of.of.requestBytes) && this.#start(of)) this.#tally.count('prewarms');
+    else this.#events.add(isDue ? this.#nowMs + prewarmRetryMs : dueMs, { type: 'prewarm', of, called });
   }
 
   #end(instance: InstanceState): void {
-    const { idle } = instance.function;
-    idle.splice(idle.indexOf(instance), 1);
+    const { function: of } = instance;
+    of.idle.splice(of.idle.indexOf(instance), 1);
     instance.phase = 'gone';
     this.#room.remove(instance);
     this.#tally.instances(this.#nowMs, -1);
     this.#set(instance, 0, 0);
+    // Whoever was used after it is used sooner now.
+    for (const other of of.idle) this.#watch(other);
+    this.#expectStart(of);
   }
 
   #grantOf(instance: InstanceState): number {
@@ -299,4 +317,8 @@ class Simulation {
     instance.grantBytes = grantBytes;
     instance.usedBytes = usedBytes;
   }
+}
+
+function isThere({ idle, busy, starting }: FunctionState): boolean {
+  return idle.length + busy + starting > 0;
 }

@@ -52,7 +52,7 @@ export const up = command({
     {
       flags: '--keep-alive <seconds>',
       description:
-        "a function's instance that served nothing for so long is ended (default: as its calls come; 600 while little is known)",
+        "a function's instance that served nothing for so long is ended (default: as its calls come)",
     },
     {
       flags: '--memory <size>',

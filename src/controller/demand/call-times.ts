@@ -1,20 +1,11 @@
 // When each function is called, from the gateways' reports: how long to keep its idle instances, and when to have one ready.
 // Owns how many of its instances work, by the last report. What was learned is ./memories.ts, the rule
 // src/allocator/arrivals.
-import type { Windows } from '../../allocator/arrivals/windows.ts';
+import type { Expectation } from '../../allocator/arrivals/keeping.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { WorkloadKey } from '../../base/ids.ts';
 import type { Traffic } from '../routes/server.ts';
 import type { Memories } from './memories.ts';
-
-/** What is known of when one instance of a function is needed next. */
-export interface Expectation {
-  readonly windows: Windows;
-  /** When a call last ended on the instance that is used next; null when none is known. */
-  readonly lastEndedMs: number | null;
-  /** Since when the function is watched. */
-  readonly knownSinceMs: number;
-}
 
 export class CallTimes {
   readonly #memories: Memories;

@@ -26,7 +26,7 @@ afterEach(async () => {
 /** A unit whose memory is granted once. */
 async function unitOf(memory: Bytes, tuning: Partial<Tuning> = {}): Promise<void> {
   harness = await Harness.start(
-    { oversubscription: 1, hostReserveBytes: 0, keepAliveMs: 600_000, ...tuning },
+    { oversubscription: 1, hostReserveBytes: 0, keepAlive: { type: 'fixed', keptMs: 600_000 }, ...tuning },
     { ...defaultSize, memory },
   );
   gateway = await harness.gateway();

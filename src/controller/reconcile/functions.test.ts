@@ -248,7 +248,7 @@ describe('room', () => {
 
 describe('what is not needed any more', () => {
   test('an instance that was idle for the keep-alive is retired, then stopped', async () => {
-    await begin({ keepAliveMs: 200 });
+    await begin({ keepAlive: { type: 'fixed', keptMs: 200 } });
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
     const id = await gateway.acquire(hello);
     gateway.client.peer?.emit('idle', { id, sinceMs: Date.now() });
@@ -257,7 +257,7 @@ describe('what is not needed any more', () => {
   });
 
   test('one that is in use is kept, however long ago it was idle', async () => {
-    await begin({ keepAliveMs: 30 });
+    await begin({ keepAlive: { type: 'fixed', keptMs: 30 } });
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
     const id = await gateway.acquire(hello);
     const traffic = {

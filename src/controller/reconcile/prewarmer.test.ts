@@ -85,7 +85,7 @@ test('M-B1: one that is called every half an hour goes meanwhile, is there befor
   await heard();
   await severalTicks();
   expect(await harness.running()).toEqual([id]);
-  aheadMs += 7 * minute;
+  aheadMs += 35 * minute;
   await eventually(async () => expect(await harness.running()).toEqual([]));
   await severalTicks();
   expect(harness.starts).toBe(starts + 1);
@@ -135,7 +135,7 @@ test('nobody gives up room for one that is started ahead; it starts when there i
 });
 
 test('a keep-alive that somebody named holds for everybody, and nobody is started ahead', async () => {
-  await begin({ keepAliveMs: 40 * minute });
+  await begin({ keepAlive: { type: 'fixed', keptMs: 40 * minute } });
   await rhythmic('reports');
   const running = await harness.running();
   aheadMs += 39 * minute;

@@ -1,5 +1,6 @@
 // Starts an instance of a function ahead of the call that is expected, where there is room that nobody has to give. Owns which
-// expected call was started for. When it is time is ./keeping.ts; that it ends when no call comes is ./scale-in.ts.
+// expected call was started for. When it is time is src/allocator/arrivals/keeping.ts; that it ends when no call comes is ./scale-in.ts.
+import { dueAtMs } from '../../allocator/arrivals/keeping.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { WorkloadKey } from '../../base/ids.ts';
 import type { FunctionWorkload } from '../../model/workload.ts';
@@ -8,7 +9,6 @@ import type { Tuning } from '../config.ts';
 import type { CallTimes } from '../demand/call-times.ts';
 import { isLive, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { isDue } from './keeping.ts';
 import type { OnDemand } from './on-demand.ts';
 
 /** Nobody waits for them yet: they are not to be in the way of starts that somebody waits for. */
@@ -36,12 +36,8 @@ export class Prewarmer {
 
   tick(): void {
     const { desired, actual, callTimes, clock, tuning } = this.#parts;
-    const policy = {
-      nowMs: clock.nowMs(),
-      keepAliveMs: tuning.keepAliveMs,
-      isFixed: tuning.isKeepAliveFixed,
-    };
-    if (policy.isFixed) return;
+    if (tuning.keepAlive.type === 'fixed') return;
+    const nowMs = clock.nowMs();
     for (const key of this.#startedFor.keys())
       if (desired.workload(key) === undefined) this.#startedFor.delete(key);
     const present = new Set(
@@ -56,7 +52,9 @@ export class Prewarmer {
       if (workload.kind !== 'function' || present.has(key) || this.#underWay.has(key)) continue;
       const expectation = callTimes.expectation(key, 1);
       const endedMs = expectation?.lastEndedMs ?? null;
-      if (endedMs === null || this.#startedFor.get(key) === endedMs || !isDue(expectation, policy)) continue;
+      if (endedMs === null || this.#startedFor.get(key) === endedMs) continue;
+      const dueMs = dueAtMs(expectation, tuning.keepAlive, nowMs);
+      if (dueMs === null || dueMs > nowMs) continue;
       this.#start(workload, endedMs);
     }
   }

@@ -1,14 +1,14 @@
 // Ends functions' instances that nothing has used for long. Owns what is known of their use, from the gateways' reports;
-// for how long is ./keeping.ts.
+// for how long is src/allocator/arrivals/keeping.ts.
+import { mayEndAtMs } from '../../allocator/arrivals/keeping.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Tuning } from '../config.ts';
 import type { CallTimes } from '../demand/call-times.ts';
 import type { Traffic } from '../routes/server.ts';
-import type { ActualState, Tracked } from '../state/actual.ts';
+import { isLive, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
-import { mayEnd } from './keeping.ts';
 import type { Stopper } from './stopper.ts';
 
 /** Gateways report traffic every second while there is any: an older report says nothing of now. */
@@ -71,7 +71,7 @@ export class ScaleIn {
   }
 
   #endIdle(key: WorkloadKey, serving: readonly Tracked[]): void {
-    const { callTimes, clock, tuning } = this.#parts;
+    const { actual, callTimes, clock, tuning } = this.#parts;
     const nowMs = clock.nowMs();
     // Who was used last is used next.
     const idle = serving
@@ -80,13 +80,14 @@ export class ScaleIn {
     const report = this.#busy.get(key);
     const reported = report !== undefined && nowMs - report.atMs <= trafficFreshMs ? report.instances : 0;
     const busy = Math.max(reported, serving.length - idle.length);
-    const policy = { nowMs, keepAliveMs: tuning.keepAliveMs, isFixed: tuning.isKeepAliveFixed };
+    const isOnly = actual.ofWorkload(key).filter(isLive).length === 1;
     // Some that are noted as idle may be in use again: the most recently used ones.
     const maybeIdle = idle.length + busy - serving.length;
     for (const [at, { spec, lastUsedMs }] of idle.slice(maybeIdle).entries()) {
       const depth = busy + at + 1;
       const expectation = callTimes.expectation(key, depth);
-      if (mayEnd({ idleSinceMs: lastUsedMs, depth }, expectation, policy)) this.#end(spec.id);
+      const instance = { idleSinceMs: lastUsedMs, depth, isOnly };
+      if (mayEndAtMs(instance, expectation, tuning.keepAlive, nowMs) <= nowMs) this.#end(spec.id);
     }
   }
 
