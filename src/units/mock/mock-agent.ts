@@ -3,37 +3,30 @@
 //
 // What would not be safe is deferred as by a real agent: `setInUse` says how much memory an instance can not give up.
 import { BellowsError } from '../../base/errors.ts';
-import { hostUnitId, type InstanceId, type TenantId } from '../../base/ids.ts';
+import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { ResourceChange } from '../../model/change.ts';
 import type { ConnectionCounts, InstanceInfo } from '../../model/instance.ts';
-import { formatResource, resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
-import {
-  agentProtocolVersion,
-  type AgentProtocol,
-  type Endpoint,
-  type InstanceSpec,
-  type TenantSpec,
-} from '../../protocol/agent.ts';
+import { resourceKinds, type Resources } from '../../model/resources.ts';
+import type { AgentProtocol, InstanceSpec, TenantSpec } from '../../protocol/agent.ts';
 import type { EventOf, Handlers, Params, ResultOf } from '../../protocol/rpc.ts';
+import {
+  change,
+  firstPid,
+  helloOf,
+  inUseOf,
+  madeOf,
+  measured,
+  type HeldLimits,
+  type MockInstance,
+} from './answers.ts';
 import { Script, type AgentMethod } from './script.ts';
 
 type Methods = AgentProtocol['methods'];
 type AgentEvent = EventOf<AgentProtocol>;
-type HeldLimits = NonNullable<ResultOf<Methods['measure']>['instances'][number]['limits']>;
 type ResizeResult = ResultOf<Methods['resize']>;
-
-interface MockInstance {
-  readonly spec: InstanceSpec;
-  readonly endpoint: Endpoint;
-  info: InstanceInfo;
-  /** What it was last asked to be lent of. */
-  promised: InstanceInfo['promised'];
-  inUseBytes: number;
-}
 
 /** What any file-less, process-less instance costs, so that usage is never zero. */
 const initialInUseBytes = 20 * 1024 * 1024;
-const firstPid = 100_001;
 
 export class MockAgent {
   readonly script = new Script();
@@ -55,7 +48,7 @@ export class MockAgent {
     this.#capacity = capacity;
     this.#nowMs = nowMs;
     this.handlers = this.#scripted({
-      hello: async () => this.#hello(),
+      hello: async () => helloOf(this.#capacity),
       ensureTenant: async (spec) => {
         this.#tenants.set(spec.tenant, spec);
         return {};
@@ -89,7 +82,15 @@ export class MockAgent {
         })),
         poolReady: this.#poolSize,
       }),
-      measure: async () => this.#measure(),
+      measure: async () =>
+        measured({
+          atMs: this.#nowMs(),
+          capacity: this.#capacity,
+          instances: [...this.#instances.values()],
+          tenants: [...this.#tenants.values()],
+          heldLimits: this.#heldLimits,
+          poolSize: this.#poolSize,
+        }),
       readLogs: async ({ cursor }) => ({ entries: [], cursor: cursor ?? '0' }),
       logBroken: async () => ({ tail: '' }),
       tunnels: async () => ({}),
@@ -188,24 +189,6 @@ export class MockAgent {
     return Object.fromEntries((Object.keys(handlers) as AgentMethod[]).map(wrap)) as Handlers<AgentProtocol>;
   }
 
-  #hello(): ResultOf<Methods['hello']> {
-    return {
-      protocolVersion: agentProtocolVersion,
-      pid: firstPid - 1,
-      capacity: this.#capacity,
-      capabilities: {
-        cgroup: 'v2',
-        sandbox: 'none',
-        memoryLimit: true,
-        cpuLimit: true,
-        freeze: true,
-        separateUsers: true,
-        warmPool: true,
-        notEnforced: [],
-      },
-    };
-  }
-
   #removeTenant(tenant: TenantId): Record<string, never> {
     if ([...this.#instances.values()].some(({ spec }) => spec.tenant === tenant)) {
       throw new BellowsError('Conflict', `Tenant ${tenant} still has instances.`);
@@ -232,25 +215,8 @@ export class MockAgent {
     return { outcome: 'started', instance: info, pooled: false, durationMs: 0, endpoint };
   }
 
-  #madeOf(
-    spec: InstanceSpec,
-    state: InstanceInfo['state'],
-  ): { readonly info: InstanceInfo; readonly endpoint: Endpoint } {
-    const info: InstanceInfo = {
-      id: spec.id,
-      tenant: spec.tenant,
-      workload: spec.workload,
-      generation: spec.generation,
-      kind: spec.kind,
-      unit: hostUnitId,
-      state,
-      pid: this.#lastPid,
-      startedAtMs: this.#nowMs(),
-      grant: spec.grant,
-      desired: spec.grant,
-      connections: { open: 0, closedByClient: 0, closedByServer: 0 },
-    };
-    return { info, endpoint: { runDirectory: `/mock/run/i/${spec.id}`, mode: 'frames', port: null } };
+  #madeOf(spec: InstanceSpec, state: InstanceInfo['state']): Pick<MockInstance, 'info' | 'endpoint'> {
+    return madeOf(spec, state, this.#lastPid, this.#nowMs());
   }
 
   #setState(id: InstanceId, state: InstanceInfo['state']): Record<string, never> {
@@ -305,49 +271,8 @@ export class MockAgent {
     return { tenant: spec.tenant, changes };
   }
 
-  #measure(): ResultOf<Methods['measure']> {
-    const instances = [...this.#instances.values()].map(({ info, inUseBytes }) => ({
-      id: info.id,
-      limits: this.#heldLimits.get(info.id) ?? limitsOf(info.grant),
-      usage: {
-        memoryBytes: inUseBytes,
-        workingSetBytes: inUseBytes,
-        memoryPeakBytes: inUseBytes,
-        cpuUsageMicros: 0,
-        cpuThrottledMicros: 0,
-        pids: 1,
-        ioReadBytes: 0,
-        ioWriteBytes: 0,
-        oomKills: 0,
-      },
-    }));
-    const tenants = [...this.#tenants.values()].map(({ tenant, memoryBytes, cpuMillicores }) => ({
-      tenant,
-      memoryBytes: this.#inUseOf(tenant),
-      memoryLimitBytes: memoryBytes,
-      cpuLimitMillicores: cpuMillicores,
-      cpuUsageMicros: 0,
-    }));
-    const usedBytes = instances.reduce((sum, { usage }) => sum + usage.memoryBytes, 0);
-    return {
-      atMs: this.#nowMs(),
-      instances,
-      tenants,
-      pool: { ready: this.#poolSize, memoryBytes: 0 },
-      units: [],
-      host: {
-        memoryAvailableBytes: Math.max(0, this.#capacity.memory - usedBytes),
-        memoryTotalBytes: this.#capacity.memory,
-        memoryPressurePercent: 0,
-      },
-    };
-  }
-
   #inUseOf(tenant: TenantId): number {
-    let sum = 0;
-    for (const { spec, inUseBytes } of this.#instances.values())
-      if (spec.tenant === tenant) sum += inUseBytes;
-    return sum;
+    return inUseOf([...this.#instances.values()], tenant);
   }
 
   #instance(id: InstanceId): MockInstance {
@@ -360,20 +285,4 @@ export class MockAgent {
     instance.info = { ...instance.info, ...change };
     this.emit({ event: 'instance', data: instance.info });
   }
-}
-
-function limitsOf({ memory, cpu, storage }: Resources): HeldLimits {
-  return { memoryBytes: memory, cpuMillicores: cpu, storageBytes: storage };
-}
-
-function change(
-  resource: ResourceKind,
-  before: number | null,
-  after: number | null,
-  wanted: number | null,
-  inUse: number,
-): ResourceChange {
-  const applied = after === wanted;
-  const reason = applied ? '' : `${formatResource(resource, inUse)} of ${resource} is in use.`;
-  return { resource, before, after, wanted, status: applied ? 'applied' : 'deferred', reason, durationMs: 0 };
 }
