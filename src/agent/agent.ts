@@ -149,6 +149,7 @@ export class Agent {
         find: (id) => this.#instances.find(id),
         sandbox: this.#sandboxes.sandbox,
         onGivenBack: (data) => emit({ event: 'givenBack', data }),
+        onStrained: (data) => emit({ event: 'strained', data }),
       }),
       groupOfTenant,
       groupOfInstance: (id) => groupOfInstance(this.#instances.get(id).spec.tenant, id),
@@ -246,7 +247,11 @@ export class Agent {
         this.#pool.setSize(size);
         return done;
       },
-      start: (spec) => instances.start(spec),
+      start: async (spec) => {
+        const started = await instances.start(spec);
+        if (spec.requested !== undefined) this.#resizer.started(spec.id, spec.requested.memory);
+        return started;
+      },
       stop: async ({ id, graceMs, reason }) => {
         await instances.stop(id, graceMs, reason);
         return done;

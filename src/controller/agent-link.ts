@@ -46,6 +46,7 @@ export interface AgentLinkParts {
   readonly onApplied: (result: DataOf<'applied'>) => void;
   /** A lent grant was given back: what is known of the instance says so already. */
   readonly onGivenBack: (given: DataOf<'givenBack'>) => void;
+  readonly onStrained: (strained: DataOf<'strained'>) => void;
 }
 
 export class AgentLink {
@@ -199,6 +200,9 @@ export class AgentLink {
         return;
       case 'givenBack':
         this.#parts.onGivenBack(event.data);
+        return;
+      case 'strained':
+        this.#parts.onStrained(event.data);
         return;
       case 'unit':
         this.#parts.onUnit(event.data);

@@ -89,8 +89,19 @@ export interface InstanceView extends InstanceInfo {
   readonly used: Resources;
   /** Taken back by a reclaim out of what it was provisioned with. */
   readonly claimed: Resources;
+  /** It has less memory than was asked for it, and that troubles it; absent otherwise. */
+  readonly strain?: StrainView;
   /** The host's number of its virtual machine's process; null where it runs on this machine itself. */
   readonly unitPid: number | null;
+}
+
+/** How an instance gets on that has less memory than was asked for it. */
+export interface StrainView {
+  /** It has come near its limit, or stands at it and waits for more. */
+  readonly is: 'near' | 'waiting';
+  readonly requestedBytes: number;
+  /** Why it has no more, as a sentence. */
+  readonly reason: string;
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Demands } from './demand/demands.ts';
 import { ledgerOf } from './ledger/ledger.ts';
 import type { Measures } from './measures.ts';
 import { memoryRoom } from './memory-room.ts';
+import type { Strains } from './rebalance/strains.ts';
 import type { Reclaimer } from './reclaim/reclaimer.ts';
 import { knownOf, type ActualState } from './state/actual.ts';
 import type { DesiredState } from './state/desired.ts';
@@ -22,6 +23,7 @@ export interface ObserverParts {
   readonly measures: Measures;
   readonly demands: Demands;
   readonly reclaimer: Reclaimer;
+  readonly strains: Pick<Strains, 'of'>;
   readonly tuning: Tuning;
   /** Whether instances run in virtual machines, and this machine is no unit itself. */
   readonly virtual: boolean;
@@ -35,7 +37,7 @@ export class Observer {
   }
 
   async instances(): Promise<InstanceView[]> {
-    const { actual, measures, demands, reclaimer } = this.#parts;
+    const { actual, measures, demands, reclaimer, strains } = this.#parts;
     await this.#sample();
     const figures = {
       usage: measures.usageOf.bind(measures),
@@ -43,6 +45,7 @@ export class Observer {
       storageBytes: (id: InstanceId) => measures.storageOf(id) ?? 0,
       demand: demands.demandOf.bind(demands),
       claimedBytes: reclaimer.claimedBytes.bind(reclaimer),
+      strain: strains.of.bind(strains),
       unitPid: (id: UnitId) => measures.last?.units.find((unit) => unit.id === id)?.pid ?? null,
     };
     return actual.all().flatMap((tracked) => instanceView(tracked, figures) ?? []);

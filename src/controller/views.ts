@@ -3,7 +3,7 @@ import type { InstanceId, UnitId } from '../base/ids.ts';
 import type { Bytes, BytesPerSecond, Millicores } from '../base/quantity.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { Resources } from '../model/resources.ts';
-import type { InstanceView } from './control-plane.ts';
+import type { InstanceView, StrainView } from './control-plane.ts';
 import { seenOf, type Tracked } from './state/actual.ts';
 
 export interface Figures {
@@ -14,6 +14,7 @@ export interface Figures {
   readonly demand: (tracked: Tracked) => Resources;
   /** Bytes taken back by a reclaim and not used again since. */
   readonly claimedBytes: (id: InstanceId) => number;
+  readonly strain: (id: InstanceId) => StrainView | undefined;
   /** Null for this machine. */
   readonly unitPid: (id: UnitId) => number | null;
 }
@@ -46,6 +47,7 @@ export function instanceView(tracked: Tracked, figures: Figures): InstanceView |
   const usage = figures.usage(info.id) ?? noUsage;
   const cpu = figures.cpuRate(info.id);
   const storage = figures.storageBytes(info.id);
+  const strain = figures.strain(info.id);
   return {
     ...withPhase(info, tracked),
     usage,
@@ -53,6 +55,7 @@ export function instanceView(tracked: Tracked, figures: Figures): InstanceView |
     used: resourcesOf(usage.memoryBytes, cpu, storage),
     claimed: resourcesOf(figures.claimedBytes(info.id), 0),
     unitPid: figures.unitPid(info.unit),
+    ...(strain === undefined ? {} : { strain }),
   };
 }
 

@@ -23,6 +23,7 @@ import { Reclaimer } from './reclaim/reclaimer.ts';
 import { RecentUse } from './reclaim/recent-use.ts';
 import { ReclaimLoop } from './reclaim/reclaim-loop.ts';
 import { Rebalancer } from './rebalance/rebalancer.ts';
+import { Strains } from './rebalance/strains.ts';
 import { SteadyDemands } from './rebalance/steady-demand.ts';
 import { OnDemand } from './reconcile/on-demand.ts';
 import { Prewarmer } from './reconcile/prewarmer.ts';
@@ -81,6 +82,7 @@ export function wire(ground: Ground) {
     },
     onApplied: (outcome) => resizer.onApplied(outcome),
     onGivenBack: ({ id, why }) => rebalancer.givenBack(id, why),
+    onStrained: (strained) => strains.onStrained(strained),
     onUnit: (event) => audit.note(unitAudit(event)),
     onHostPressure: (shortage) => reclaimLoop.onPressure(shortage),
   });
@@ -173,6 +175,15 @@ export function wire(ground: Ground) {
     log,
     tuning,
   });
+  const strains = new Strains({
+    rebalancer,
+    actual,
+    desired,
+    audit,
+    clock,
+    log,
+    growthWaits: (bytes, why) => reclaimLoop.growthWaits(bytes, why),
+  });
   const observer = new Observer({
     link,
     desired,
@@ -180,6 +191,7 @@ export function wire(ground: Ground) {
     measures,
     demands,
     reclaimer,
+    strains,
     tuning,
     virtual: config.units !== undefined,
   });

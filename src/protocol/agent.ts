@@ -68,6 +68,8 @@ export const instanceSpec = z.object({
   env: z.record(z.string(), z.string()),
   network: z.enum(['host', 'none']),
   grant: resources,
+  /** How much memory was asked for it, where that is more than it starts with: see `resize`. */
+  requested: promisedResources.optional(),
   function: z
     .object({
       name: z.string(),
@@ -127,6 +129,11 @@ export const resizeRequest = z.object({
        * agent gives it back by itself before it is missed: see `givenBack`. Absent, or not more: nothing is lent.
        */
       promised: promisedResources.optional(),
+      /**
+       * More memory than `grant` was asked for it, which there is no room for: as long as the kernel's limit is lower it is not
+       * killed for running into it but waits, and that is told: see `strained`. Absent, or not more: it has what was asked for.
+       */
+      requested: promisedResources.optional(),
     }),
   ),
   /** How long to keep trying before what does not fit is answered as deferred; it is retried afterwards all the same. */
@@ -206,6 +213,14 @@ export const shortage = z.object({
   why: z.string(),
 });
 export type Shortage = z.infer<typeof shortage>;
+
+export const strained = z.object({
+  id: instanceId,
+  strain: z.enum(['easy', 'near', 'waiting']),
+  /** What the kernel holds it to. */
+  limitBytes: z.number().nonnegative(),
+  requestedBytes: z.number().nonnegative(),
+});
 
 export const logEntry = z.object({ timeMs: z.number(), instance: z.string(), line: z.string() });
 
@@ -345,6 +360,11 @@ export const agentProtocol = {
      * having stood still, or came near the lent limit. `grant` is what the kernel enforces now; an `instance` event precedes it.
      */
     givenBack: z.object({ id: instanceId, grant: resources, why: z.enum(['thaw', 'strain']) }),
+    /**
+     * How an instance gets on that has less memory than was asked for it: `near` its limit, `waiting` at it, or `easy` again.
+     * Told when that changes, and again each second while it is not easy.
+     */
+    strained,
     poolChanged: z.object({ ready: z.number() }),
     unit: unitEvent,
     /** Memory has become short on the host: told when that begins, and again while it goes on. */

@@ -210,19 +210,37 @@ test('M-B4 M-C2: where two tenants grow at once beyond all there is, the third k
     };
     const before = await callTimes(cedar, forAWhile());
     let isOver = false;
+    const strained = new Map<string, InstanceAnswer['memory']>();
     const growth = Promise.all(growing.map(async (tenant) => tenant.work({ holdMib: 560 }))).finally(() => {
       isOver = true;
     });
+    const looking = (async () => {
+      while (!isOver) {
+        for (const { tenant, memory } of await bellows.instances())
+          if (memory.strain === 'waiting') strained.set(tenant, memory);
+        expect(await oomKills()).toBe(0);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    })();
     const meanwhile = await callTimes(cedar, () => isOver);
     const answers = await growth;
+    await looking;
     const quiet = [...before, ...(await callTimes(cedar, forAWhile()))];
     console.log(
       `M-B4: a call of the third took ${at(quiet, 0.5).toFixed(1)} ms (p99 ${at(quiet, 0.99).toFixed(1)}) before and after, and ${at(meanwhile, 0.5).toFixed(1)} ms (p99 ${at(meanwhile, 0.99).toFixed(1)}) while the others grew; ${quiet.length} and ${meanwhile.length} calls; the others: ${JSON.stringify(answers)}`,
     );
-    // Not both can have come to it; whoever did not is told why, in Lambda's own words.
+    // Not both can have come to it. Nobody is killed for what it was asked to have: it waits, which is shown and told, until
+    // its call's time is over, and its caller is told that in Lambda's own words.
     expect(answers.filter((each) => 'heldMib' in each).length).toBeLessThan(2);
-    for (const answer of answers)
-      if ('error' in answer) expect(answer.error).toMatch(/Runtime\.OutOfMemory|Sandbox\.Timedout/);
+    const { stdout } = await bellows.cli('events', '--json');
+    for (const [index, answer] of answers.entries()) {
+      if (!('error' in answer)) continue;
+      expect(answer.error).toMatch(/Sandbox\.Timedout/);
+      const { name } = growing[index]!;
+      expect(strained.get(name)).toMatchObject({ requested: '640MiB', strain: 'waiting' });
+      expect(strained.get(name)?.reason).toContain('nobody else can spare more now');
+      expect(stdout).toMatch(new RegExp(`"type":"memory.waiting","tenant":"${name}"`));
+    }
     // It may wait for a processor; it never waits for memory, nor for another process to start, which would be tenths of a second.
     expect(at(meanwhile, 0.5)).toBeLessThan(5 * at(quiet, 0.5));
   });

@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { detectCgroup } from '../../src/agent/cgroup/detect.ts';
 import type { GroupPath } from '../../src/agent/cgroup/port.ts';
 import type { InstanceControl } from '../../src/agent/resize/control.ts';
+import type { Strained } from '../../src/agent/resize/strain.ts';
 import { Resizer } from '../../src/agent/resize/transaction.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import {
@@ -95,6 +96,7 @@ export function makeUnit() {
   const notices: { id: InstanceId; memory: number; phase: string }[] = [];
   const later: ResizeResult[] = [];
   const givenBack: { id: InstanceId; memory: number; why: string }[] = [];
+  const strains: ({ id: InstanceId } & Strained)[] = [];
   const grants = new Map<InstanceId, Resources>();
   const groupOfTenant = (name: string): GroupPath => ['tenants', name];
   const groupOfInstance = (id: InstanceId): GroupPath => ['tenants', tenant, id];
@@ -111,6 +113,7 @@ export function makeUnit() {
       notices.push({ id, memory: promisedBytes ?? grant.memory, phase: 'current' });
     },
     givenBack: (id, { grant }, why) => void givenBack.push({ id, memory: grant.memory, why }),
+    strained: (id, strained) => void strains.push({ id, ...strained }),
     trim: async (id) => {
       trims += 1;
       if (stuck.has(id)) await new Promise(() => undefined);
@@ -167,6 +170,6 @@ export function makeUnit() {
     await cgroup.remove([]);
   }
 
-  const told = { notices, later, givenBack };
+  const told = { notices, later, givenBack, strains };
   return { cgroup, resizer, start, close, ...told, groupOfTenant, trims: () => trims, stuck, grants };
 }

@@ -240,6 +240,9 @@ export interface InstanceAnswer {
     readonly claimed: string;
     /** While a part of it is lent. */
     readonly promised?: string;
+    readonly requested?: string;
+    readonly strain?: string;
+    readonly reason?: string;
   };
   readonly cpu: {
     readonly demand: string;

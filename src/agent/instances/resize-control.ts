@@ -9,10 +9,14 @@ import type { Instance } from './instance.ts';
 interface ControlParts {
   readonly find: (id: InstanceId) => Instance | undefined;
   readonly sandbox: Sandbox;
-  readonly onGivenBack: (told: Extract<EventOf<AgentProtocol>, { event: 'givenBack' }>['data']) => void;
+  readonly onGivenBack: (told: DataOf<'givenBack'>) => void;
+  readonly onStrained: (told: DataOf<'strained'>) => void;
 }
 
-export function instanceControl({ find, sandbox, onGivenBack }: ControlParts): InstanceControl {
+type AgentEvent = EventOf<AgentProtocol>;
+type DataOf<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>['data'];
+
+export function instanceControl({ find, sandbox, onGivenBack, onStrained }: ControlParts): InstanceControl {
   return {
     describe: (id) => {
       const instance = find(id);
@@ -26,6 +30,7 @@ export function instanceControl({ find, sandbox, onGivenBack }: ControlParts): I
       find(id)?.givenBack(grant, desired);
       onGivenBack({ id, grant, why });
     },
+    strained: (id, strained) => onStrained({ id, ...strained }),
     trim: async (id) => {
       await find(id)?.trim();
     },

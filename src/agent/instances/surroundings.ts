@@ -65,6 +65,9 @@ export class Surroundings {
         cpuMillicores: tenantCpu === null ? spec.grant.cpu : Math.min(spec.grant.cpu, tenantCpu),
         pids: instancePids,
       });
+      // Looked after when it has started; until then its start's own time is the bound.
+      if (spec.requested !== undefined && spec.requested.memory > spec.grant.memory)
+        cgroup.holdOutOfMemory(group, true);
     } catch (thrown) {
       await cgroup.remove(group);
       throw thrown;

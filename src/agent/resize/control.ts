@@ -5,6 +5,7 @@ import type { Resources } from '../../model/resources.ts';
 import type { Bytes } from '../../base/quantity.ts';
 import type { StorageOutcome } from '../sandbox/port.ts';
 import type { WhyGivenBack } from './lending.ts';
+import type { Strained } from './strain.ts';
 
 export interface ResizableInstance {
   readonly tenant: TenantId;
@@ -31,6 +32,8 @@ export interface InstanceControl {
    * last asked to be.
    */
   givenBack(id: InstanceId, amounts: { grant: Resources; desired: Resources }, why: WhyGivenBack): void;
+  /** It has less memory than was asked for it, and this is how it gets on with that: told when that changes, and while it is hard. */
+  strained(id: InstanceId, strained: Strained): void;
   /** Collects garbage inside. A frozen instance is thawed for that, and frozen again unless it was needed meanwhile. */
   trim(id: InstanceId): Promise<void>;
   /** What its scratch space may hold, by the kernel's word; null where nothing limits it. */

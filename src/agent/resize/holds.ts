@@ -1,4 +1,4 @@
-// What an agent that died while it lowered limits, or while grants were lent, left behind: groups whose out-of-memory is held, and nobody who watches.
+// What an agent that died while it lowered limits, or while some were lower than was promised or asked for, left behind: groups whose out-of-memory is held, and nobody who watches.
 // Owns ending that once, when a new agent takes over. Holding and watching are watch.ts.
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
@@ -24,7 +24,8 @@ export async function endHolds(
   for (const tenant of tenants) await endHold(cgroup, groupOfTenant(tenant), 0);
 }
 
-async function endHold(cgroup: Cgroup, group: GroupPath, grantedBytes: number): Promise<void> {
+/** @param grantedBytes what it may have in any case */
+export async function endHold(cgroup: Cgroup, group: GroupPath, grantedBytes: number): Promise<void> {
   const { held, memoryBytes, limitBytes } = cgroup.memoryStrain(group);
   if (!held) return;
   if (limitBytes !== null) {

@@ -6,6 +6,7 @@ import type { InstanceId } from '../../base/ids.ts';
 import { mib } from '../../base/quantity.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import { Lending, neededMeanwhile } from './lending.ts';
+import { MemoryHolds } from './memory-holds.ts';
 
 const id = 'i-one' as InstanceId;
 const group = ['tenants', 'acme', id];
@@ -58,8 +59,8 @@ function makeLending(kernel: ReturnType<typeof makeKernel>) {
   const lending = new Lending({
     cgroup: kernel.cgroup,
     log: pino({ level: 'silent' }),
-    takeHold: () => undefined,
-    isHeldOtherwise: () => false,
+    holds: new MemoryHolds(kernel.cgroup),
+    takeOver: () => undefined,
     onGivenBack: (_, why) => givenBack.push(why),
   });
   return { lending, givenBack };

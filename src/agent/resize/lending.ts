@@ -15,6 +15,7 @@ import type { Logger } from '../../sys/log.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
 import { LentWatch } from './lent-watch.ts';
 import { judgeLoan } from './loan.ts';
+import type { MemoryHolds } from './memory-holds.ts';
 
 export type WhyGivenBack = 'thaw' | 'strain';
 
@@ -24,10 +25,9 @@ export const neededMeanwhile = 'it needed what was to be lent';
 export interface LendingOptions {
   readonly cgroup: Cgroup;
   readonly log: Logger;
-  /** A hold that somebody else began goes over to the loan. */
-  readonly takeHold: (id: InstanceId) => void;
-  /** Whether somebody else's hold goes on when a loan ends. */
-  readonly isHeldOtherwise: (id: InstanceId) => boolean;
+  readonly holds: MemoryHolds;
+  /** Whoever looks after its limit for having been lowered need not do so any more. */
+  readonly takeOver: (id: InstanceId) => void;
   /** Its limit is as promised again; nobody has been told. */
   readonly onGivenBack: (id: InstanceId, why: WhyGivenBack) => void;
 }
@@ -112,13 +112,14 @@ export class Lending {
     const loan = this.#loans.get(id);
     if (loan === undefined || this.#givingBack.has(id)) return;
     this.forget(id);
-    if (!this.#options.isHeldOtherwise(id)) this.#options.cgroup.holdOutOfMemory(loan.group, false);
   }
 
   /** The instance is gone. */
   forget(id: InstanceId): void {
+    const loan = this.#loans.get(id);
     this.#watch.end(id);
     this.#loans.delete(id);
+    if (loan !== undefined) this.#options.holds.release(loan.group, 'loan');
   }
 
   /**
@@ -130,20 +131,19 @@ export class Lending {
     if (loan === undefined) return;
     if (why === 'thaw') return this.#giveBack(id, 'thaw');
     if (loan.suspended) return;
-    const { cgroup } = this.#options;
     loan.suspended = true;
     await loan.lowering;
     await this.#raise(id, loan);
     // Nobody looks after it now, and with what was promised nobody needs to.
-    if (this.#loans.get(id) === loan) cgroup.holdOutOfMemory(loan.group, false);
+    if (this.#loans.get(id) === loan) this.#options.holds.release(loan.group, 'loan');
   }
 
   /** It stands still again: what was lent before it ran for a trim is lent again, where it fits. */
   async stoodStill(id: InstanceId): Promise<void> {
     const loan = this.#loans.get(id);
     if (loan?.suspended !== true) return;
-    const { cgroup } = this.#options;
-    cgroup.holdOutOfMemory(loan.group, true);
+    const { cgroup, holds } = this.#options;
+    holds.hold(loan.group, 'loan');
     const { safe } = judgeLoan(cgroup.usage(loan.group), loan.limitBytes, true);
     if (!safe || !(await this.#write(loan, loan.limitBytes))) return this.#giveBack(id, 'strain');
     loan.suspended = false;
@@ -169,13 +169,13 @@ export class Lending {
 
   /** The limit rises before the hold ends: the other way round the kernel would kill who waits. */
   async #giveBackOnce(id: InstanceId, loan: Loan, why: WhyGivenBack): Promise<void> {
-    const { cgroup, onGivenBack } = this.#options;
+    const { holds, onGivenBack } = this.#options;
     this.#watch.end(id);
     await loan.lowering;
     await this.#raise(id, loan);
     if (this.#loans.get(id) !== loan) return;
     this.#loans.delete(id);
-    cgroup.holdOutOfMemory(loan.group, false);
+    holds.release(loan.group, 'loan');
     onGivenBack(id, why);
   }
 
@@ -203,7 +203,7 @@ export class Lending {
 
   /** In this order: the other hold ends only when this one has begun. */
   #hold(id: InstanceId, group: GroupPath): void {
-    this.#options.cgroup.holdOutOfMemory(group, true);
-    this.#options.takeHold(id);
+    this.#options.holds.hold(group, 'loan');
+    this.#options.takeOver(id);
   }
 }

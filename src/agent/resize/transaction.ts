@@ -5,7 +5,7 @@
 //                                       └▶ deferred ──tried again: fits──▶ applied, told through onApplied
 //
 // Owns the order of effects and the answer. plan.ts decides, watch.ts looks after lowered limits, lending.ts after those that
-// are below what was promised, deferrals.ts retries, spaces.ts changes what no resource group enforces.
+// are below what was promised, shortfalls.ts after those that are below what was asked for, deferrals.ts retries, spaces.ts changes what no resource group enforces.
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
@@ -21,6 +21,7 @@ import { EarlyWord } from './early-word.ts';
 import { endHolds } from './holds.ts';
 import { Lending, neededMeanwhile, type WhyGivenBack } from './lending.ts';
 import { wishOf } from './loan.ts';
+import { MemoryHolds } from './memory-holds.ts';
 import { Notices } from './notices.ts';
 import { type Part } from './outcome.ts';
 import {
@@ -33,6 +34,7 @@ import {
 } from './owners.ts';
 import { planSteps, type Step } from './plan.ts';
 import { Reports } from './reports.ts';
+import { Shortfalls } from './shortfalls.ts';
 import { Spaces, type Space } from './spaces.ts';
 import { Steps } from './steps.ts';
 import { Turns } from './turns.ts';
@@ -61,6 +63,7 @@ export class Resizer {
   readonly #steps: Steps;
   readonly #notices: Notices;
   readonly #lending: Lending;
+  readonly #shortfalls: Shortfalls;
   readonly #spaces: Spaces;
   /** What each instance was last asked to be. */
   readonly #desired = new Map<InstanceId, Resources>();
@@ -73,14 +76,20 @@ export class Resizer {
   constructor(options: ResizerOptions) {
     this.#options = options;
     const { cgroup, clock, log } = options;
-    this.#watch = new ShrinkWatch({ cgroup, clock, log, onStrained: (key) => this.#takenBack(key) });
+    const holds = new MemoryHolds(cgroup);
+    this.#watch = new ShrinkWatch({ cgroup, holds, clock, log, onStrained: (key) => this.#takenBack(key) });
     this.#steps = new Steps(options, this.#watch);
     this.#lending = new Lending({
       cgroup,
+      holds,
       log,
-      takeHold: (id) => this.#watch.handOver(instanceKey(id)),
-      isHeldOtherwise: (id) => this.#watch.isWatching(instanceKey(id)),
+      takeOver: (id) => this.#watch.end(instanceKey(id)),
       onGivenBack: (id, why) => this.#givenBack(id, why),
+    });
+    this.#shortfalls = new Shortfalls({
+      ...options,
+      holds,
+      isLent: (id) => this.#lending.promisedBytes(id) !== null,
     });
     this.#notices = new Notices({
       ...options,
@@ -98,8 +107,11 @@ export class Resizer {
     const startedMs = clock.monotonicMs();
     const { memoryLimit } = cgroup.capabilities;
     for (const part of request.instances)
-      if (control.describe(part.id) !== undefined)
-        this.#desired.set(part.id, wishOf(part, memoryLimit).grant);
+      if (control.describe(part.id) !== undefined) {
+        const { grant } = wishOf(part, memoryLimit);
+        this.#desired.set(part.id, grant);
+        this.#shortfalls.request(part.id, Math.max(grant.memory, part.requested?.memory ?? 0), grant.memory);
+      }
     const concerned = concernedBy(request, {
       ...this.#options,
       desired: (id) => this.#desired.get(id),
@@ -169,6 +181,7 @@ export class Resizer {
     this.#spaces.forget(id);
     this.#lending.forget(id);
     this.#drop(instanceKey(id));
+    this.#shortfalls.forget(id);
     this.#deferrals.wake();
   }
 
@@ -179,6 +192,11 @@ export class Resizer {
   /** Before anything else: see {@link endHolds}. */
   adopt(ids: readonly InstanceId[], tenants: readonly TenantId[]): Promise<void> {
     return endHolds(ids, tenants, this.#options);
+  }
+
+  /** See {@link Shortfalls.started}. */
+  started(id: InstanceId, requestedBytes: number): void {
+    this.#shortfalls.started(id, requestedBytes);
   }
 
   /** Before an instance that stands still runs: see {@link Lending.beforeRun}. */
@@ -197,6 +215,7 @@ export class Resizer {
     this.#deferrals.close();
     this.#watch.close();
     this.#lending.close();
+    this.#shortfalls.close();
   }
 
   #drop(key: string): void {
@@ -236,6 +255,7 @@ export class Resizer {
         if (obstacle !== '' && obstacle !== neededMeanwhile)
           this.#deferrals.put(step.key, memoryBytes, obstacle, { resting: false });
       }
+      if (state.owner.kind === 'instance') this.#shortfalls.settle(state.owner.id);
     });
   }
 
@@ -259,7 +279,7 @@ export class Resizer {
     this.#notices.tellCurrent(owner.id, this.#options.cgroup.limits(owner.group));
   }
 
-  /** Brings the loan to what the request came to. One that is to end and could not yet goes on as it was. */
+  /** Brings the loan, and what is held of less than was asked for, to what the request came to. One that is to end and could not yet goes on as it was. */
   #settleLoan(owner: InstanceOwner, memory: Part | null): void {
     const { id, group, promisedBytes } = owner;
     if (owner.asked === null || this.#owners.get(owner.key) !== owner) return;
@@ -267,6 +287,7 @@ export class Resizer {
     if (promisedBytes !== null && limitBytes !== null && limitBytes < promisedBytes)
       this.#lending.keep(id, group, limitBytes, promisedBytes);
     else if (promisedBytes !== null || memory === null || memory.status === 'applied') this.#lending.drop(id);
+    this.#shortfalls.settle(id);
   }
 
   /** Its limit is as promised again. What waits to be lent of it does not any more: whoever decides decides anew. */
@@ -274,6 +295,7 @@ export class Resizer {
     const { control, cgroup, groupOfInstance } = this.#options;
     // It ended just now.
     if (control.describe(id) === undefined) return;
+    this.#shortfalls.settle(id);
     const owner = this.#owners.get(instanceKey(id));
     const grant = this.#notices.grantOf(id, cgroup.limits(groupOfInstance(id)));
     if (grant === undefined) return;
@@ -322,6 +344,7 @@ export class Resizer {
       if (this.#deferrals.get(entry.key) !== entry) return false;
       const before = this.#options.cgroup.limits(owner.group);
       const obstacle = await this.#shrink(owner, entry.wantedBytes, mayTrim);
+      if (owner.kind === 'instance') this.#shortfalls.settle(owner.id);
       if (obstacle === neededMeanwhile) return true;
       if (obstacle !== '') {
         entry.reason = obstacle;
@@ -339,6 +362,7 @@ export class Resizer {
   /** A lowered limit proved too low and the old one stands again. */
   #takenBack(key: string): void {
     const owner = this.#owners.get(key);
+    if (owner?.kind === 'instance') this.#shortfalls.settle(owner.id);
     if (owner?.wanted.memoryBytes === undefined || owner.wanted.memoryBytes === null) return;
     const reason = `came within reach of ${humanBytes(owner.wanted.memoryBytes)} right after the limit was lowered, so the old one was restored`;
     this.#deferrals.put(key, owner.wanted.memoryBytes, reason, { resting: true });

@@ -10,6 +10,7 @@ import { messageOf } from '../../base/errors.ts';
 import { mib } from '../../base/quantity.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
+import type { MemoryHolds } from './memory-holds.ts';
 
 /** An application that was told to shrink has gone through its next requests and collections by then. */
 const windowMs = 2000;
@@ -27,6 +28,7 @@ interface Watch {
 
 export class ShrinkWatch {
   readonly #cgroup: Cgroup;
+  readonly #holds: MemoryHolds;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #onStrained: (key: string) => void;
@@ -34,8 +36,15 @@ export class ShrinkWatch {
   #timer: NodeJS.Timeout | undefined;
 
   /** @param options.onStrained is called after the old limit stands again. */
-  constructor(options: { cgroup: Cgroup; clock: Clock; log: Logger; onStrained: (key: string) => void }) {
+  constructor(options: {
+    cgroup: Cgroup;
+    holds: MemoryHolds;
+    clock: Clock;
+    log: Logger;
+    onStrained: (key: string) => void;
+  }) {
     this.#cgroup = options.cgroup;
+    this.#holds = options.holds;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#onStrained = options.onStrained;
@@ -49,7 +58,7 @@ export class ShrinkWatch {
     toBytes: number,
   ): Promise<'applied' | 'busy'> {
     const earlier = this.#watches.get(key);
-    this.#cgroup.holdOutOfMemory(group, true);
+    this.#holds.hold(group, 'shrink');
     const { limitHits } = this.#cgroup.memoryStrain(group);
     // Before the write, so that whoever runs into the limit during it is seen.
     const restoreBytes = earlier === undefined ? fromBytes : larger(earlier.restoreBytes, fromBytes);
@@ -58,12 +67,12 @@ export class ShrinkWatch {
     try {
       outcome = await this.#cgroup.setLimits(group, { memoryBytes: toBytes });
     } finally {
-      if (outcome === 'busy' && earlier === undefined) this.#cgroup.holdOutOfMemory(group, false);
+      if (outcome === 'busy' && earlier === undefined) this.#holds.release(group, 'shrink');
     }
     if (outcome === 'applied') {
       this.#watches.set(key, watch);
       // The earlier watch may have ended its hold during the write.
-      this.#cgroup.holdOutOfMemory(group, true);
+      this.#holds.hold(group, 'shrink');
       this.#timer ??= setInterval(() => this.#look(), lookEveryMs);
     }
     return outcome;
@@ -76,21 +85,12 @@ export class ShrinkWatch {
     if (larger(watch.restoreBytes, toBytes) === toBytes) this.end(key);
   }
 
-  isWatching(key: string): boolean {
-    return this.#watches.has(key);
-  }
-
-  /** Somebody else looks after the group from now on, and ends the hold. */
-  handOver(key: string): void {
-    this.#watches.delete(key);
-    this.#rest();
-  }
-
+  /** Nobody looks after it for having been lowered any more. */
   end(key: string): void {
     const watch = this.#watches.get(key);
     if (watch === undefined) return;
     this.#watches.delete(key);
-    this.#cgroup.holdOutOfMemory(watch.group, false);
+    this.#holds.release(watch.group, 'shrink');
     this.#rest();
   }
 

@@ -20,6 +20,7 @@ import type {
   LogEntry,
   SubmittedCode,
 } from '../../controller/control-plane.ts';
+import { noUsage } from '../../controller/views.ts';
 import type { ChangeStatus, CountChange, ResourceChange, Transaction } from '../../model/change.ts';
 import { resourceKinds, type PartialResources, type Resources } from '../../model/resources.ts';
 import { countedLimits, unlimited, type CountedUse, type Tenant } from '../../model/tenant.ts';
@@ -315,17 +316,15 @@ export class FakeControlPlane implements ControlPlane {
       grant: workload.request,
       desired: { ...workload.request, memory: (64 * mib) as Bytes },
       promised: { memory: (128 * mib) as Bytes },
+      strain: { is: 'waiting', requestedBytes: 256 * mib, reason: 'Others have the rest.' },
       connections: { open: 2, closedByClient: 1, closedByServer: 0 },
       usage: {
+        ...noUsage,
         memoryBytes: 90 * mib,
         workingSetBytes: 80 * mib,
         memoryPeakBytes: 100 * mib,
         cpuUsageMicros: 1,
-        cpuThrottledMicros: 0,
         pids: 7,
-        ioReadBytes: 0,
-        ioWriteBytes: 0,
-        oomKills: 0,
       },
       demand: { ...emptyResources, memory: (81 * mib + 5) as Bytes },
       used: { ...emptyResources, memory: (80 * mib) as Bytes },

@@ -177,6 +177,12 @@ describe('workloads', () => {
       connectionCounts: { open: 2, closedByClient: 1 },
       memory: { grant: '64MiB', used: '80MiB', demand: '84934661', claimed: '0', promised: '128MiB' },
     });
+    expect(instance?.memory).toMatchObject({
+      requested: '256MiB',
+      strain: 'waiting',
+      reason: 'Others have the rest.',
+    });
+    expect(instance?.cpu).not.toHaveProperty('strain');
     expect(instance?.cpu).not.toHaveProperty('desired');
     expect((await call('deleteWorkload', '/v1/workloads/acme/chat')).status).toBe(204);
     expect((await api.fetch('/v1/workloads/acme/chat')).status).toBe(404);

@@ -96,6 +96,38 @@ describe('where room is short', () => {
     expect(taken).toMatchObject([{ resource: 'memory', before: mebibytes(256), after: mebibytes(112) }]);
   });
 
+  test('M-B4: the agent is told what was asked for who has less, and who waits at that is shown, told and given what is freed', async () => {
+    await unitOf(mebibytes(512));
+    const one = await busyApp('chat', mebibytes(256));
+    const two = await busyApp('news', mebibytes(256));
+    const wanted = { memory: mebibytes(400) };
+    await harness.control.resizeWorkload(acme, app('chat').name, wanted, { plan: false, waitMs: 0 });
+    const askedFor = (id: InstanceId): number | undefined =>
+      resizes()
+        .flatMap(({ instances }) => instances)
+        .findLast((part) => part.id === id)?.requested?.memory;
+    await eventually(async () => expect(askedFor(one)).toBe(wanted.memory));
+    expect([granted(one), askedFor(two)]).toEqual([256, undefined]);
+
+    const requestedBytes = wanted.memory;
+    const limitBytes = mebibytes(256);
+    harness.agent.emit({
+      event: 'strained',
+      data: { id: one, strain: 'waiting', limitBytes, requestedBytes },
+    });
+    await eventually(async () => {
+      const view = (await harness.control.instances()).find(({ id }) => id === one);
+      expect(view?.strain).toMatchObject({ is: 'waiting', requestedBytes });
+    });
+    await eventually(async () => {
+      const told = await harness.events('memory.waiting');
+      expect(told).toMatchObject([{ tenant: acme, workload: 'acme/chat', instance: one }]);
+    });
+    await harness.control.deleteWorkload(acme, app('news').name);
+    await eventually(async () => expect(granted(one)).toBe(400));
+    expect(askedFor(one)).toBeUndefined();
+  });
+
   test('the plan shows from whom it would be taken, and takes nothing', async () => {
     await unitOf(mebibytes(512));
     const [idle] = await idleFunction('worker', mebibytes(256));

@@ -64,6 +64,12 @@ export class Rebalancer {
     this.rebalance(why === 'thaw' ? `${id} woke` : `${id} needed what it had lent`);
   }
 
+  /** It has less than was asked for it, and needs more: others lend now. */
+  strained(id: InstanceId): void {
+    this.#parts.steadyDemands.needsMore(id);
+    this.rebalance(`${id} needs more than it has`);
+  }
+
   /**
    * Lowers grants of those that would not miss it now, without ending anybody, and keeps them low for some seconds.
    * @param bytes of memory, at most

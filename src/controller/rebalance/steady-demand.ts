@@ -16,6 +16,8 @@ import type { DesiredState } from '../state/desired.ts';
 const calmMs = 2_000;
 /** Who took back what it had lent lends nothing for so long: a frozen function that is called now and then would lend in vain each time. */
 const keepsMs = 10_000;
+/** Who needs more than it has demands all that it asks for so long: the agent says each second that it goes on. */
+const needsMs = 3_000;
 
 /** Demand moves in steps of this. A step of memory is what the agent wants free above a working set; of the rest, what nobody notices. */
 const stepOf: Readonly<Record<Exclude<ResourceKind, 'storage'>, number>> = {
@@ -48,6 +50,12 @@ export class SteadyDemands {
   /** It needed what it had lent. */
   tookBack(id: InstanceId): void {
     this.#keepsUntilMs.set(id, this.#clock.nowMs() + keepsMs);
+  }
+
+  /** It needs more than it has. */
+  needsMore(id: InstanceId): void {
+    const untilMs = this.#clock.nowMs() + needsMs;
+    this.#keepsUntilMs.set(id, Math.max(untilMs, this.#keepsUntilMs.get(id) ?? 0));
   }
 
   forget(id: InstanceId): void {

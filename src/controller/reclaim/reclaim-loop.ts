@@ -115,6 +115,20 @@ export class ReclaimLoop {
     );
   }
 
+  /**
+   * One that runs waits for this much that others are granted: what they do not need is taken back from them, for the next
+   * division to lend. Nobody is ended for it.
+   */
+  async growthWaits(bytes: number, why: string): Promise<void> {
+    if (!this.#roomPauses.mayRun(this.#parts.clock.monotonicMs())) return;
+    await this.#running;
+    await this.#begin(
+      { why, wantedBytes: bytes, mayDisturb: true, mayEnd: false, idleThresholdMs: 0 },
+      this.#roomPauses,
+      async () => undefined,
+    );
+  }
+
   close(): void {
     this.#closed = true;
   }

@@ -132,7 +132,7 @@ export class Admission {
       verdict = judge(sparing(others, start));
     }
     if (verdict.verdict === 'fits') {
-      this.#admit(tracked, { ...request, memory: verdict.grantBytes as Bytes });
+      this.#admit(tracked, { ...request, memory: verdict.grantBytes as Bytes }, request.memory);
       return { admitted: true };
     }
     if (verdict.verdict === 'afterLending') {
@@ -140,7 +140,7 @@ export class Admission {
       const present = actual.get(id);
       if (present?.life.phase !== 'waiting') return { admitted: true };
       if (grant !== null) {
-        this.#admit(present, grant);
+        this.#admit(present, grant, request.memory);
         return { admitted: true };
       }
     }
@@ -174,10 +174,11 @@ export class Admission {
     );
   }
 
-  #admit(tracked: Tracked, grant: Resources): void {
+  #admit(tracked: Tracked, grant: Resources, requestedBytes: Bytes): void {
+    const requested = requestedBytes > grant.memory ? { memory: requestedBytes } : undefined;
     this.#parts.actual.set({
       ...tracked,
-      spec: { ...tracked.spec, grant },
+      spec: { ...tracked.spec, grant, requested },
       life: { phase: 'starting', known: null, unanswered: false, reachable: null },
     });
   }

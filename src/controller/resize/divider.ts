@@ -101,7 +101,7 @@ export class Divider {
         grant: share,
         outcome: requests.send(
           [],
-          requests.differing(plan, () => false),
+          requests.differing(plan, {}, () => false),
           0,
         ),
       };
@@ -133,7 +133,7 @@ export class Divider {
       this.#isShort = isShort;
       if (plan.status === 'infeasible') return { outcome: undefined };
       const tenants = everything ? desired.tenants().map(tenantSpecOf) : requests.tenantsFor({});
-      const instances = requests.differing(plan, () => everything);
+      const instances = requests.differing(plan, {}, () => everything);
       // Where all is short the last bytes can not be had anyway: all or nothing is moved, so that it adds up.
       const isRest = isShort && !everything && instances.every((instance) => requests.isSlight(instance));
       return { outcome: requests.send(tenants, isRest ? [] : instances, 0) };

@@ -31,7 +31,7 @@ import { concerns, reportedOutcome, reportedPlan, reportOn, type Report } from '
 import { StopWatch } from './stop-watch.ts';
 import { startedOutcome, withStarting } from './starting.ts';
 import { appliedTransaction, plannedTransaction, type AgentOutcome } from './transaction.ts';
-import { grantOf, UnitRequests } from './unit-requests.ts';
+import { UnitRequests } from './unit-requests.ts';
 import { partsOf, sentenceOf } from './wording.ts';
 
 export interface ResizerParts {
@@ -213,7 +213,7 @@ export class Resizer {
         watch.end('plan');
         if (options.plan || plan.status === 'infeasible')
           return { plan, report, starting, outcome: undefined };
-        const instances = this.#requests.differing(whole, (instance) => concerns(wish, instance));
+        const instances = this.#requests.differing(whole, wish, (instance) => concerns(wish, instance));
         const outcome = watch.during(
           'unit',
           this.#requests.send(this.#requests.tenantsFor(wish), instances, options.waitMs),
@@ -250,7 +250,7 @@ export class Resizer {
     if (ids.length === 0 || this.#closed) return [];
     const { outcome } = await this.#planning.run('plan', async () => {
       const plan = this.#planner.plan({});
-      const instances = ids.flatMap((id) => grantOf(plan, id));
+      const instances = ids.flatMap((id) => this.#requests.partOf(plan, id, {}));
       return { outcome: this.#requests.send([], instances, Math.max(0, leftMs())) };
     });
     return (await outcome).instances;

@@ -9,22 +9,14 @@ import { tenantSpecOf, type AgentLink } from '../agent-link.ts';
 import { desiredGrant, knownOf, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { EnforcedLimits } from './enforced-limits.ts';
-import type { Wish } from './plan-input.ts';
+import { requestOf, type Wish } from './plan-input.ts';
 import type { AgentOutcome } from './transaction.ts';
 
 /** Beyond the time that a caller is willing to wait: notifying, collecting garbage and writing take a moment themselves. */
 const resizeMarginMs = 30_000;
 
-/** What one instance is to have, and what it is promised beside that while a part of it is lent. */
+/** What one instance is to have, what it is promised beside that while a part of it is lent, and what was asked for it if more. */
 export type InstanceGrant = Readonly<ResizeRequest['instances'][number]>;
-
-/** An instance's part in a plan; nothing when it has none. */
-export function grantOf({ grants, promised }: ChangePlan, id: InstanceId): InstanceGrant[] {
-  const grant = grants.get(id);
-  const memory = promised.get(id);
-  if (grant === undefined) return [];
-  return [{ id, grant, ...(memory === undefined ? {} : { promised: { memory } }) }];
-}
 
 /** Half of the steps that demand moves in (../rebalance/steady-demand.ts). */
 const slight: Readonly<Record<ResourceKind, number>> = {
@@ -52,6 +44,23 @@ export class UnitRequests {
 
   forget(id: InstanceId): void {
     this.#asked.delete(id);
+  }
+
+  /** An instance's part in a plan; nothing when it has none. */
+  partOf({ grants, promised }: ChangePlan, id: InstanceId, wish: Wish): InstanceGrant[] {
+    const tracked = this.#parts.actual.get(id);
+    const grant = grants.get(id);
+    if (tracked === undefined || grant === undefined) return [];
+    const memory = promised.get(id);
+    const requestedBytes = this.#requestedMemory(tracked, wish);
+    return [
+      {
+        id,
+        grant,
+        ...(memory === undefined ? {} : { promised: { memory } }),
+        ...(requestedBytes > grant.memory ? { requested: { memory: requestedBytes } } : {}),
+      },
+    ];
   }
 
   /** The agent may know nothing of what it was asked. */
@@ -94,31 +103,34 @@ export class UnitRequests {
 
   /**
    * Instances that are to have otherwise than was asked for them last.
+   * @param wish what the plan was made for
    * @param again whether to ask once more for one that was asked for just this and does not have it yet: who asks
    *   again is owed the agent's word, not the plan's, and an agent that came back has forgotten what waits
    */
-  differing(plan: ChangePlan, again: (instance: InstanceSpec) => boolean): InstanceGrant[] {
+  differing(plan: ChangePlan, wish: Wish, again: (instance: InstanceSpec) => boolean): InstanceGrant[] {
     return [...plan.grants.keys()].flatMap((id) => {
       const tracked = this.#parts.actual.get(id);
       const known = tracked === undefined ? null : knownOf(tracked);
       // One that has no process yet gets its share when it has.
       if (tracked === undefined || known === null) return [];
-      return grantOf(plan, id).filter((wanted) => {
-        const { grant, promised } = this.#askedOf(tracked);
+      return this.partOf(plan, id, wish).filter((wanted) => {
+        const { grant, promised, requested } = this.#askedOf(tracked);
         if (!same(grant, wanted.grant) || lentOf(promised, grant) !== lentOf(wanted.promised, grant))
           return true;
+        if (requested?.memory !== wanted.requested?.memory) return true;
         return !same(known.info.grant, wanted.grant) && again(tracked.spec);
       });
     });
   }
 
   /** Whether it is to have hardly other than was asked for it last: what is in use moves by as much at every look. */
-  isSlight({ id, grant, promised }: InstanceGrant): boolean {
+  isSlight({ id, grant, promised, requested }: InstanceGrant): boolean {
     const tracked = this.#parts.actual.get(id);
     if (tracked === undefined) return true;
     const asked = this.#askedOf(tracked);
     const owed = (promised?.memory ?? grant.memory) - (asked.promised?.memory ?? asked.grant.memory);
     return (
+      requested?.memory === asked.requested?.memory &&
       resourceKinds.every((kind) => Math.abs(grant[kind] - asked.grant[kind]) <= slight[kind]) &&
       Math.abs(owed) <= slight.memory
     );
@@ -127,6 +139,11 @@ export class UnitRequests {
   #askedOf(tracked: Tracked): Omit<InstanceGrant, 'id'> {
     const { id } = tracked.spec;
     return this.#asked.get(id) ?? { grant: desiredGrant(tracked), promised: knownOf(tracked)?.info.promised };
+  }
+
+  #requestedMemory(tracked: Tracked, { request: wished }: Wish): Bytes {
+    const { memory } = requestOf(this.#parts.desired.record(tracked.spec.workload), tracked);
+    return wished?.workload === tracked.spec.workload ? (wished.wanted.memory ?? memory) : memory;
   }
 
   /** Whether a plan gives an instance otherwise than was asked for it last; so it does when it is not known. */

@@ -473,6 +473,27 @@ describe('B4: what is lent of an instance', () => {
   /** With what the fleet leaves to an instance whose memory is lent. */
   const claimedWhileLent = (memoryMib: number): number => gib - (memoryMib + 16) * mib;
 
+  test('how one gets on that has less than was asked for it is told to the agent inside, and by it', async () => {
+    await open();
+    await start('i-1', 128);
+    const id = 'i-1' as InstanceId;
+    const requested = { memory: (512 * mib) as never };
+    await fleet.handlers.resize({
+      tenants: [],
+      instances: [{ id, grant: grantOf(128), requested }],
+      waitMs: 0,
+    });
+    const { mock } = vmOf('i-1');
+    expect(mock.calls.findLast(({ method }) => method === 'resize')?.params).toMatchObject({
+      instances: [{ id, requested }],
+    });
+    const data = { id, strain: 'near', limitBytes: 128 * mib, requestedBytes: 512 * mib } as const;
+    mock.emit({ event: 'strained', data });
+    await expect
+      .poll(() => events.filter(({ event }) => event === 'strained'))
+      .toEqual([{ event: 'strained', data }]);
+  });
+
   test('is told to the agent inside, and claimed of the machine', async () => {
     await open();
     await start('i-1', 512);

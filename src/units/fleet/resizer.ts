@@ -53,6 +53,8 @@ interface UnitRequest {
     readonly wanted: Resources;
     /** More than what is wanted is lent of it. */
     readonly promised: ResizeRequest['instances'][number]['promised'];
+    /** More than what is wanted was asked for. */
+    readonly requested: ResizeRequest['instances'][number]['requested'];
   }[];
 }
 
@@ -84,10 +86,11 @@ export class Resizer {
     };
     for (const tenant of request.tenants)
       for (const unit of unitsOf(tenant.tenant)) of(unit).tenants.push(tenant);
-    for (const { id, grant: wanted, promised } of request.instances) {
+    for (const { id, grant: wanted, promised, requested } of request.instances) {
       this.#waiting.drop(id);
       const found = find(id);
-      if (found !== undefined) of(found.unit).instances.push({ id, placed: found.placed, wanted, promised });
+      if (found !== undefined)
+        of(found.unit).instances.push({ id, placed: found.placed, wanted, promised, requested });
     }
     const before = new Map(request.tenants.map((spec) => [spec.tenant, replaceTenant(spec)]));
     // What rises does so before the machines in it; what falls below theirs is refused here, and follows them.
@@ -155,7 +158,9 @@ export class Resizer {
     const { unit, placed } = found;
     // What is lent of it stays so, whatever else had to wait.
     const promised = placed.info?.promised;
-    const instances = [{ id, placed, promised, wanted: { ...placed.reserved, ...wanted } }];
+    const instances = [
+      { id, placed, promised, requested: undefined, wanted: { ...placed.reserved, ...wanted } },
+    ];
     const part = { tenants: [], instances };
     if (this.#admit(unit, part).some(({ waits }) => waits.size > 0)) return false;
     const done = await this.#inUnit(unit, part, 0);
@@ -236,10 +241,11 @@ export class Resizer {
     // A unit that could not grow must not promise inside what it does not have.
     const allowed = (kind: 'memory' | 'storage', { present, grant }: Admitted): number =>
       grown.failures.has(kind) ? Math.min(present[kind], grant[kind]) : grant[kind];
-    const promised = new Map(part.instances.map((one) => [one.id, one.promised]));
+    const asked = new Map(part.instances.map((one) => [one.id, one]));
     const instances = admitted.map((one) => ({
       id: one.id,
-      promised: promised.get(one.id),
+      promised: asked.get(one.id)?.promised,
+      requested: asked.get(one.id)?.requested,
       // The guest is asked for what is its own to change; bandwidth is the unit's, and stays in its view as it was.
       grant: {
         ...one.present,

@@ -183,6 +183,9 @@ export class Running {
       case 'givenBack':
         this.residents.givenBack(unit, event.data);
         return;
+      case 'strained':
+        emit({ event: 'strained', data: event.data });
+        return;
       case 'reachable':
         // A connection into a machine does not end with the machine, so what waits in one could not be told from what began.
         return;

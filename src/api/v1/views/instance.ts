@@ -18,6 +18,14 @@ const holding = z
     promised: quantityView
       .optional()
       .meta({ description: 'What it has back at once when it needs it, while others have a part of it.' }),
+    requested: quantityView.optional().meta({
+      description:
+        'What was asked for it, while it needs more than it is granted and there is no room for that.',
+    }),
+    strain: z.enum(['near', 'waiting']).optional().meta({
+      description: 'It has come near what it is granted, or waits there for more; absent when neither is so.',
+    }),
+    reason: z.string().optional().meta({ description: 'Why it is granted no more; beside `strain`.' }),
   })
   .meta({ id: 'Holding' });
 
@@ -73,6 +81,13 @@ export function showInstance(instance: InstanceView): z.infer<typeof instanceVie
         : { desired: formatResource(kind, instance.desired[kind]) }),
       ...(kind === 'memory' && instance.promised !== undefined
         ? { promised: formatResource(kind, instance.promised.memory) }
+        : {}),
+      ...(kind === 'memory' && instance.strain !== undefined
+        ? {
+            requested: formatResource(kind, instance.strain.requestedBytes),
+            strain: instance.strain.is,
+            reason: instance.strain.reason,
+          }
         : {}),
     })),
     memoryPeak: formatResource('memory', instance.usage.memoryPeakBytes),
