@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { commands } from './commands/index.ts';
 import { Interruption } from './failure.ts';
 import { endWhenNobodyReads, Output } from './output.ts';
+import { withSystemDirectories } from '../sys/search-path.ts';
 import { runCommandLine } from './program.ts';
 
 process.removeAllListeners('warning');
@@ -10,6 +11,9 @@ process.on('warning', (warning) => {
   // node:sqlite and node:ffi; the Node that runs this is pinned.
   if (warning.name !== 'ExperimentalWarning') console.error(`warning: ${warning.message}`);
 });
+
+// For all that is started from here on, too.
+process.env['PATH'] = withSystemDirectories(process.env['PATH']);
 
 const stop = new AbortController();
 // `up` has its own idea of Ctrl-C; everything else just ends.

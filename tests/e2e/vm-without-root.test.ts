@@ -26,7 +26,8 @@ suiteNeeding('virtual machines of an ordinary user', missingForMachines ?? missi
     chownSync(home, ordinaryUser, ordinaryUser);
     bellows = await Bellows.start({
       uid: ordinaryUser,
-      env: { HOME: home },
+      // The PATH that Debian gives ordinary users: without what only root was thought to need.
+      env: { HOME: home, PATH: '/usr/local/bin:/usr/bin:/bin' },
       args: ['--no-examples', '--unit', 'vm', '--pool', '1', '--guest-image', image],
       readyMs: 400_000,
     });
