@@ -1,5 +1,5 @@
 // Lent grants on the running kernel, with Node processes that really hold memory, and that try to break it.
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
@@ -16,12 +16,7 @@ beforeEach((context) => {
 });
 afterEach(() => unit.close());
 
-/** What the kernel's own file says, past our code. */
-function kernelLimit({ group }: Pick<Process, 'group'>): number {
-  const directory = unit.cgroup.memoryDirectory(group) ?? '';
-  const file = unit.cgroup.capabilities.version === 'v1' ? 'memory.limit_in_bytes' : 'memory.max';
-  return Number(readFileSync(join(directory, file), 'utf8'));
-}
+const kernelLimit = ({ group }: Pick<Process, 'group'>): number => unit.kernelLimit(group);
 
 async function lend(app: Process, memoryMib: number, promisedMib: number) {
   const { instances } = await unit.resizer.apply({

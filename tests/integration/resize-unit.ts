@@ -1,6 +1,8 @@
 // Real Node processes in real groups, for the tests of the resize: starts them, talks to them, clears up after them.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { detectCgroup } from '../../src/agent/cgroup/detect.ts';
@@ -170,6 +172,24 @@ export function makeUnit() {
     await cgroup.remove([]);
   }
 
+  /** What the kernel's own file says, past our code. */
+  function kernelLimit(group: GroupPath): number {
+    const directory = cgroup.memoryDirectory(group) ?? '';
+    const file = cgroup.capabilities.version === 'v1' ? 'memory.limit_in_bytes' : 'memory.max';
+    return Number(readFileSync(join(directory, file), 'utf8'));
+  }
+
   const told = { notices, later, givenBack, strains };
-  return { cgroup, resizer, start, close, ...told, groupOfTenant, trims: () => trims, stuck, grants };
+  return {
+    cgroup,
+    resizer,
+    start,
+    close,
+    kernelLimit,
+    ...told,
+    groupOfTenant,
+    trims: () => trims,
+    stuck,
+    grants,
+  };
 }

@@ -1,6 +1,4 @@
 // The resize on the running kernel, with Node processes that really hold memory.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, type TestContext } from 'vitest';
 import { mib } from '../../src/base/quantity.ts';
 import { grantOf, makeUnit, tenant, tenantOf, type Process } from './resize-unit.ts';
@@ -14,12 +12,7 @@ beforeEach((context) => {
 });
 afterEach(() => unit.close());
 
-/** What the kernel's own file says, past our code. */
-function kernelLimit(group: readonly string[]): number {
-  const directory = unit.cgroup.memoryDirectory(group) ?? '';
-  const file = unit.cgroup.capabilities.version === 'v1' ? 'memory.limit_in_bytes' : 'memory.max';
-  return Number(readFileSync(join(directory, file), 'utf8'));
-}
+const kernelLimit = (group: Process['group']): number => unit.kernelLimit(group);
 
 async function resize(app: Process, memoryMib: number, waitMs = 0) {
   const result = await unit.resizer.apply({

@@ -12,9 +12,7 @@ import type { Logger } from '../../sys/log.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Cgroup, GroupPath } from '../cgroup/port.ts';
 import { strainEdgeBytes } from './loan.ts';
-
-/** Where cache fills a group, or nobody gives notice. A look costs about 40 µs; a hold lasts until it comes. */
-const lookEveryMs = 100;
+import { NearLooks } from './near-looks.ts';
 
 export interface LentWatchOptions {
   readonly cgroup: Cgroup;
@@ -33,9 +31,8 @@ interface Watched {
 export class LentWatch {
   readonly #options: LentWatchOptions;
   readonly #watched = new Map<InstanceId, Watched>();
-  /** Those that have to be looked at. */
-  readonly #near = new Set<InstanceId>();
-  #timer: NodeJS.Timeout | undefined;
+  /** Those that have to be looked at: which are near, or of which the kernel does not tell. */
+  readonly #near = new NearLooks((id) => this.#look(id));
 
   constructor(options: LentWatchOptions) {
     this.#options = options;
@@ -67,7 +64,7 @@ export class LentWatch {
   end(id: InstanceId): void {
     this.#watched.get(id)?.stop();
     this.#watched.delete(id);
-    this.#setNear(id, false);
+    this.#near.set(id, false);
   }
 
   close(): void {
@@ -84,24 +81,11 @@ export class LentWatch {
       const charged = memoryBytes >= edgeBytes && !cgroup.isFrozen(group);
       // Cache may fill a group up to its limit and is dropped again: only what can not be dropped counts.
       if (waiting || (charged && cgroup.usage(group).workingSetBytes >= edgeBytes)) onStrained(id);
-      else this.#setNear(id, charged || !isTold);
+      else this.#near.set(id, charged || !isTold);
     } catch (error) {
       this.#failed(id, error);
-      this.#setNear(id, true);
+      this.#near.set(id, true);
     }
-  }
-
-  #setNear(id: InstanceId, near: boolean): void {
-    if (near) this.#near.add(id);
-    else this.#near.delete(id);
-    if (this.#near.size > 0) {
-      this.#timer ??= setInterval(() => {
-        for (const each of [...this.#near]) this.#look(each);
-      }, lookEveryMs);
-      return;
-    }
-    clearInterval(this.#timer);
-    this.#timer = undefined;
   }
 
   #failed(id: InstanceId, error: unknown): void {

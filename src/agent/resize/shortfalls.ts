@@ -16,11 +16,9 @@ import type { InstanceControl } from './control.ts';
 import { endHold } from './holds.ts';
 import { strainEdgeBytes } from './loan.ts';
 import type { MemoryHolds } from './memory-holds.ts';
+import { NearLooks } from './near-looks.ts';
 import type { Groups } from './owners.ts';
 import { isToBeTold, judgeStrain, type Strain } from './strain.ts';
-
-/** A look costs about 40 µs; only those are looked at that are near, or of which the kernel does not tell. */
-const lookEveryMs = 100;
 
 export interface ShortfallsOptions extends Pick<Groups, 'groupOfInstance'> {
   readonly cgroup: Cgroup;
@@ -47,9 +45,8 @@ export class Shortfalls {
   /** How much was asked for each, whatever it was granted. */
   readonly #requestedBytes = new Map<InstanceId, number>();
   readonly #short = new Map<InstanceId, Short>();
-  /** Those that have to be looked at. */
-  readonly #near = new Set<InstanceId>();
-  #timer: NodeJS.Timeout | undefined;
+  /** Those that have to be looked at: which are near, or of which the kernel does not tell. */
+  readonly #near = new NearLooks((id) => this.#look(id));
 
   constructor(options: ShortfallsOptions) {
     this.#options = options;
@@ -137,7 +134,7 @@ export class Shortfalls {
   #end(id: InstanceId): void {
     this.#short.get(id)?.watch?.stop();
     this.#short.delete(id);
-    this.#setNear(id, false);
+    this.#near.set(id, false);
   }
 
   #look(id: InstanceId): void {
@@ -161,10 +158,10 @@ export class Shortfalls {
             );
       if (isToBeTold(told, strain, clock.monotonicMs() - toldMs)) this.#tell(id, short, strain);
       const mayCome = watch !== null && (isCharged || waiting || !isTold);
-      this.#setNear(id, mayCome || short.told !== 'easy');
+      this.#near.set(id, mayCome || short.told !== 'easy');
     } catch (error) {
       this.#failed(id, error);
-      this.#setNear(id, true);
+      this.#near.set(id, true);
     }
   }
 
@@ -174,19 +171,6 @@ export class Shortfalls {
     const { limitBytes } = short;
     const requestedBytes = this.#requestedBytes.get(id) ?? limitBytes;
     this.#options.control.strained(id, { strain, limitBytes, requestedBytes });
-  }
-
-  #setNear(id: InstanceId, near: boolean): void {
-    if (near) this.#near.add(id);
-    else this.#near.delete(id);
-    if (this.#near.size > 0) {
-      this.#timer ??= setInterval(() => {
-        for (const each of [...this.#near]) this.#look(each);
-      }, lookEveryMs);
-      return;
-    }
-    clearInterval(this.#timer);
-    this.#timer = undefined;
   }
 
   #failed(id: InstanceId, error: unknown): void {
