@@ -3,6 +3,7 @@ import type { TenantId } from '../base/ids.ts';
 import type { TenantSpec } from '../protocol/agent.ts';
 import type { Cgroup } from './cgroup/port.ts';
 import { groupOfTenant } from './groups.ts';
+import { isLess } from './resize/plan.ts';
 
 /** Makes it where it is not there. Its limits are raised at most, unless nobody is below them. */
 export async function ensureTenantGroup(cgroup: Cgroup, spec: TenantSpec): Promise<void> {
@@ -19,11 +20,6 @@ export async function ensureTenantGroup(cgroup: Cgroup, spec: TenantSpec): Promi
       ? { cpuMillicores: spec.cpuMillicores }
       : {}),
   });
-}
-
-/** Whether limit `a` allows less than limit `b`; null allows anything. */
-function isLess(a: number | null, b: number | null): boolean {
-  return (a ?? Number.POSITIVE_INFINITY) < (b ?? Number.POSITIVE_INFINITY);
 }
 
 function isUnused(cgroup: Cgroup, tenant: TenantId): boolean {

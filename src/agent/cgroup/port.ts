@@ -90,8 +90,8 @@ export interface Cgroup {
   memoryStrain(group: GroupPath): MemoryStrain;
   /**
    * Calls `onNear` when what a group with a limit is charged passes `nearBytes` from below (v2: when a held group comes to the
-   * hold's margin, whatever `nearBytes`; null: not), while cache makes room at the limit (v1), and when a process comes to stand still at the limit. By the kernel's own
-   * notice: costs nothing while nothing happens, and may come without need.
+   * hold's margin, whatever `nearBytes`; null: not), while cache makes room at the limit (v1), and when a process comes to stand
+   * still at the limit. By the kernel's own notice: costs nothing while nothing happens, and may come without need.
    */
   watchMemory(group: GroupPath, nearBytes: number | null, onNear: () => void): MemoryWatch;
   /** Drops clean cache charged to the group; returns the bytes that were freed. */

@@ -69,8 +69,8 @@ function directionOf(from: number | null, to: number | null): Direction | 'same'
   return isLess(to, from) ? 'shrink' : 'same';
 }
 
-/** Whether limit `a` allows less than limit `b`. */
-function isLess(a: number | null, b: number | null): boolean {
+/** Whether limit `a` allows less than limit `b`; null allows anything. */
+export function isLess(a: number | null, b: number | null): boolean {
   return (a ?? Number.POSITIVE_INFINITY) < (b ?? Number.POSITIVE_INFINITY);
 }
 
