@@ -61,7 +61,7 @@ export class Pressure {
     try {
       writeTrigger(fd);
       this.#totalMicros = someTotalMicros(readFileSync(memoryPressureFile, 'latin1'));
-      const unwatch = watchUrgent(fd, () => this.signal('tasks stall for memory'));
+      const unwatch = watchUrgent(fd, () => this.#signal('tasks stall for memory'));
       this.#stop = () => {
         unwatch();
         closeSync(fd);
@@ -72,9 +72,13 @@ export class Pressure {
     }
   }
 
-  /** Something says that memory is short. */
-  signal(why: string): void {
-    if (!this.#episodes.isNews(this.#options.clock.monotonicMs())) return;
+  /** Something says that memory is short; told once for each episode. */
+  #signal(why: string): void {
+    if (this.#episodes.isNews(this.#options.clock.monotonicMs())) this.tell(why);
+  }
+
+  /** Something else says that memory is short, and that this is news. */
+  tell(why: string): void {
     const total = someTotalMicros(readFileSync(memoryPressureFile, 'latin1'));
     // Since the last look, which may be long ago: stalls of the last second are no more than that.
     const stalledMicros = Math.min(1_000_000, total - this.#totalMicros);

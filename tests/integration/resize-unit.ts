@@ -1,8 +1,6 @@
 // Real Node processes in real groups, for the tests of the resize: starts them, talks to them, clears up after them.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { detectCgroup } from '../../src/agent/cgroup/detect.ts';
@@ -24,6 +22,7 @@ import { defaultRequest } from '../../src/model/workload.ts';
 import type { ResizeResult, TenantSpec } from '../../src/protocol/agent.ts';
 import { nodeRuntime } from '../../src/runtime/node-runtime.ts';
 import { raiseOwnPriority } from '../../src/sys/priority.ts';
+import { memoryLimitOf } from '../support/kernel.ts';
 
 export const tenant = parseTenantId('acme');
 const workload = workloadKey(tenant, parseWorkloadName('app'));
@@ -174,9 +173,7 @@ export function makeUnit() {
 
   /** What the kernel's own file says, past our code. */
   function kernelLimit(group: GroupPath): number {
-    const directory = cgroup.memoryDirectory(group) ?? '';
-    const file = cgroup.capabilities.version === 'v1' ? 'memory.limit_in_bytes' : 'memory.max';
-    return Number(readFileSync(join(directory, file), 'utf8'));
+    return memoryLimitOf(cgroup.memoryDirectory(group) ?? '');
   }
 
   const told = { notices, later, givenBack, strains };

@@ -13,10 +13,14 @@ export function groupDirectory(pid: number, controller: 'memory' | 'cpu' | 'free
   return join('/sys/fs/cgroup', v2);
 }
 
-/** Bytes; Infinity when there is no limit. */
+/** Bytes; Infinity when there is no limit. While out-of-memory is held on v2, memory.high is the limit, not memory.max. */
 export function memoryLimitOf(directory: string): number {
   const v1 = join(directory, 'memory.limit_in_bytes');
-  const text = readFileSync(existsSync(v1) ? v1 : join(directory, 'memory.max'), 'utf8').trim();
+  const files = existsSync(v1) ? [v1] : ['memory.max', 'memory.high'].map((name) => join(directory, name));
+  return Math.min(...files.map((file) => limitIn(readFileSync(file, 'utf8').trim())));
+}
+
+function limitIn(text: string): number {
   const bytes = text === 'max' ? Infinity : Number(text);
   return bytes >= 2 ** 62 ? Infinity : bytes;
 }

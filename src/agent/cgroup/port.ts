@@ -81,16 +81,16 @@ export interface Cgroup {
   /** Starts `memoryPeakBytes` anew. */
   resetPeak(group: GroupPath): void;
   /**
-   * While held, a process that runs into this group's own memory limit is not killed: it waits (v1) or is slowed down
-   * from just below the limit on (v2), so that whoever lowered the limit can take that back. Without a memory
+   * While held, a process that runs into this group's own memory limit is not killed: it waits (v1) or is slowed down, the more
+   * the further it goes above the limit (v2), so that whoever lowered the limit can take that back. Without a memory
    * limit the one that is set next is held. Meanwhile a system call that needs a page may end short or with EFAULT on v1, where it would have killed. Not for long: a waiting process stands still until the limit rises or the hold ends.
    */
   holdOutOfMemory(group: GroupPath, held: boolean): void;
   /** How near to its limit the group has come. Cheap: some small files. */
   memoryStrain(group: GroupPath): MemoryStrain;
   /**
-   * Calls `onNear` when what a group with a limit is charged passes `nearBytes` from below (v2: when a held group comes to the
-   * hold's margin, whatever `nearBytes`; null: not), while cache makes room at the limit (v1), and when a process comes to stand
+   * Calls `onNear` when what a group with a limit is charged passes `nearBytes` from below (v2: when a held group comes to its
+   * limit, whatever `nearBytes`; null: not), while cache makes room at the limit (v1), and when a process comes to stand
    * still at the limit. By the kernel's own notice: costs nothing while nothing happens, and may come without need.
    */
   watchMemory(group: GroupPath, nearBytes: number | null, onNear: () => void): MemoryWatch;

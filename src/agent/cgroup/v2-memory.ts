@@ -1,8 +1,15 @@
 // A group's memory under v2: what is charged, what can be taken back, and how a limit is lowered without the kernel's
 // killing for it, as v2's own write of memory.max would. Owns the memory.* files; processes stand still by its caller's doing.
+//
+//               memory.max   memory.high
+//   enforced    the limit    max            who needs more is killed
+//   held        max          the limit      who needs more is slowed down, and nobody is ever killed
+//
+// Both at once would not do: from memory.high on the kernel slows down by how far the group is above it, relative to its size
+// (64 s times the square of that part, for 256 KiB), and does not below 10 ms. A large group would pass any margin that is
+// worth its memory, and be killed at memory.max.
 import { watch } from 'node:fs';
 import { join } from 'node:path';
-import { kib } from '../../base/quantity.ts';
 import { flatField, hasCode, readTextIfThere, writeTextOnThread } from './files.ts';
 import {
   nobodyTells,
@@ -12,12 +19,6 @@ import {
   type MemoryWatch,
 } from './port.ts';
 import { limitOf, type V2Files } from './v2-files.ts';
-
-/**
- * While a limit is held, memory.high stands this far below it: the kernel slows an allocating process down from there
- * on, up to 2 s for each allocation, which is time enough for the limit to be taken back.
- */
-const holdMarginBytes = 4096 * kib;
 
 /**
  * The hold of a group that has no limit: nothing ever comes so far, and the limit that is written next is held from its
@@ -30,6 +31,10 @@ export type WhileStill = (action: () => LimitOutcome) => Promise<LimitOutcome>;
 
 export class V2Memory {
   readonly #files: V2Files;
+  /** Holds that were to end while more than the limit was charged, which would kill: they end when it is not any more. */
+  readonly #endingHolds = new Set<string>();
+  /** What memory.high says but for the moment in which it serves to reclaim. */
+  readonly #highWhileReclaiming = new Map<string, string>();
 
   constructor(files: V2Files) {
     this.#files = files;
@@ -40,7 +45,9 @@ export class V2Memory {
   }
 
   limit(group: GroupPath): number | null {
-    return limitOf(this.#files.read(group, 'memory.max'));
+    const held = limitOf(this.#high(group));
+    if (held === null) return limitOf(this.#files.read(group, 'memory.max'));
+    return held >= holdWithoutLimitBytes ? null : held;
   }
 
   /** Charged less the file cache that the kernel would drop first. @param chargedBytes as it was just read */
@@ -55,10 +62,20 @@ export class V2Memory {
     return bytes < chargedBytes && bytes < this.workingSet(group, chargedBytes);
   }
 
+  /** In between both files have the limit: whoever reads, or goes on after a crash, finds it held. */
   hold(group: GroupPath, held: boolean): void {
+    this.#endingHolds.delete(this.#files.directory(group));
+    if (held === this.#isHeld(group)) return;
     const limit = this.limit(group);
-    const holdBytes = limit === null ? holdWithoutLimitBytes : Math.max(0, limit - holdMarginBytes);
-    this.#files.write(group, 'memory.high', held ? String(holdBytes) : 'max');
+    if (held) {
+      this.#files.write(group, 'memory.high', String(limit ?? holdWithoutLimitBytes));
+      this.#files.write(group, 'memory.max', 'max');
+    } else if (limit !== null && this.charged(group) > limit) {
+      this.#endingHolds.add(this.#files.directory(group));
+    } else {
+      this.#files.write(group, 'memory.max', String(limit ?? 'max'));
+      this.#files.write(group, 'memory.high', 'max');
+    }
   }
 
   strain(group: GroupPath): MemoryStrain {
@@ -72,7 +89,7 @@ export class V2Memory {
     };
   }
 
-  /** The kernel tells of changes of this file: a hold's margin was reached, or the limit. */
+  /** The kernel tells of changes of this file: the limit was reached. */
   watch(group: GroupPath, onNear: () => void): MemoryWatch {
     try {
       const watcher = watch(join(this.#files.directory(group), 'memory.events'), onNear);
@@ -104,22 +121,30 @@ export class V2Memory {
     bytes: number | null,
     whileStill: WhileStill,
   ): Promise<LimitOutcome> {
-    const held = this.#isHeld(group);
     const write = (): LimitOutcome => {
-      this.#files.write(group, 'memory.max', String(bytes ?? 'max'));
-      // The hold moves with the limit.
-      if (held) this.hold(group, true);
+      if (this.#isHeld(group)) {
+        this.#files.write(group, 'memory.high', String(bytes ?? holdWithoutLimitBytes));
+        if (this.#endingHolds.has(this.#files.directory(group))) this.hold(group, false);
+      } else this.#files.write(group, 'memory.max', String(bytes ?? 'max'));
       return 'applied';
     };
     if (bytes === null || (beforeBytes !== null && bytes >= beforeBytes)) return write();
     const excessBytes = this.charged(group) - bytes;
     if (excessBytes > 0) await this.#reclaim(group, excessBytes);
-    return whileStill(() => (this.charged(group) > bytes ? 'busy' : write()));
+    const writeWhenFree = (): LimitOutcome => (this.charged(group) > bytes ? 'busy' : write());
+    // Of a held one nobody is killed, whatever it allocates meanwhile.
+    return this.#isHeld(group) ? writeWhenFree() : whileStill(writeWhenFree);
   }
 
   /** Nothing but a hold sets memory.high. */
   #isHeld(group: GroupPath): boolean {
-    return (this.#files.read(group, 'memory.high') ?? 'max') !== 'max';
+    return limitOf(this.#high(group)) !== null;
+  }
+
+  #high(group: GroupPath): string | undefined {
+    return (
+      this.#highWhileReclaiming.get(this.#files.directory(group)) ?? this.#files.read(group, 'memory.high')
+    );
   }
 
   /** Asks the kernel to take `bytes` back, cache first; how much it could is seen in memory.current. */
@@ -138,12 +163,15 @@ export class V2Memory {
 
   /** For kernels before 5.19: writing memory.high reclaims down to it, and is undone at once. */
   async #reclaimByHigh(group: GroupPath, bytes: number): Promise<void> {
-    const file = join(this.#files.directory(group), 'memory.high');
-    const before = readTextIfThere(file);
-    if (before === undefined) return;
+    const directory = this.#files.directory(group);
+    const before = readTextIfThere(join(directory, 'memory.high'));
+    if (before === undefined || this.#highWhileReclaiming.has(directory)) return;
+    this.#highWhileReclaiming.set(directory, before);
     try {
-      await writeTextOnThread(file, String(Math.max(0, this.charged(group) - bytes)));
+      const target = Math.max(0, this.charged(group) - bytes);
+      await writeTextOnThread(join(directory, 'memory.high'), String(target));
     } finally {
+      this.#highWhileReclaiming.delete(directory);
       this.#files.write(group, 'memory.high', before);
     }
   }

@@ -119,20 +119,39 @@ test('cache above the limit is reclaimed first, and when it stays the limit is n
   expect(content(inside('cpu.max'))).toBe('100000 100000');
 });
 
-test('a memory limit above what is charged is written, and the hold stands just below it', async () => {
+test('a memory limit above what is charged is written; while held it is what slows down, and nothing kills', async () => {
   group({
     'memory.current': String(100 * mib),
     'memory.max': 'max\n',
     'memory.high': 'max\n',
     'cpu.weight': '100\n',
   });
-  expect(await make().setLimits(instance, { memoryBytes: 128 * mib, cpuWeight: 20_000 })).toBe('applied');
-  expect(content(inside('memory.max'))).toBe(String(128 * mib));
+  const cgroup = make();
+  const files = (): (number | string)[] =>
+    ['memory.max', 'memory.high'].map((name) => content(inside(name)).trim());
+  expect(await cgroup.setLimits(instance, { memoryBytes: 128 * mib, cpuWeight: 20_000 })).toBe('applied');
+  expect(files()).toEqual([String(128 * mib), 'max']);
   expect(content(inside('cpu.weight'))).toBe('10000');
-  make().holdOutOfMemory(instance, true);
-  expect(content(inside('memory.high'))).toBe(String(124 * mib));
-  make().holdOutOfMemory(instance, false);
-  expect(content(inside('memory.high'))).toBe('max');
+  cgroup.holdOutOfMemory(instance, true);
+  expect(files()).toEqual(['max', String(128 * mib)]);
+  expect(cgroup.limits(instance).memoryBytes).toBe(128 * mib);
+  expect(await cgroup.setLimits(instance, { memoryBytes: 112 * mib })).toBe('applied');
+  expect(files()).toEqual(['max', String(112 * mib)]);
+  cgroup.holdOutOfMemory(instance, false);
+  expect(files()).toEqual([String(112 * mib), 'max']);
+});
+
+test('a hold that would end in a kill ends when there is room', async () => {
+  group({ 'memory.current': String(100 * mib), 'memory.max': String(128 * mib), 'memory.high': 'max\n' });
+  const cgroup = make();
+  cgroup.holdOutOfMemory(instance, true);
+  file(inside('memory.current'), String(130 * mib));
+  cgroup.holdOutOfMemory(instance, false);
+  expect(cgroup.memoryStrain(instance)).toMatchObject({ held: true, limitBytes: 128 * mib });
+  expect(content(inside('memory.max'))).toBe('max');
+  expect(await cgroup.setLimits(instance, { memoryBytes: 256 * mib })).toBe('applied');
+  expect(cgroup.memoryStrain(instance)).toMatchObject({ held: false, limitBytes: 256 * mib });
+  expect(content(inside('memory.max'))).toBe(String(256 * mib));
 });
 
 test('without the memory controller nothing pretends to be a limit', async () => {
@@ -149,5 +168,5 @@ test('a hold that is asked for before there is a limit is the next limit’s fro
   make().holdOutOfMemory(instance, true);
   expect(make().memoryStrain(instance)).toMatchObject({ held: true, limitBytes: null });
   expect(await make().setLimits(instance, { memoryBytes: 128 * mib })).toBe('applied');
-  expect(content(inside('memory.high'))).toBe(String(124 * mib));
+  expect(content(inside('memory.high'))).toBe(String(128 * mib));
 });

@@ -78,12 +78,13 @@ export class GuestAgent {
     });
     this.#usable = new Usable({
       cgroup,
+      clock: systemClock,
       limits: () =>
         instances.all().map(({ cell, told }) => {
           const { memoryBytes } = cgroup.limits(cell.group);
           return memoryBytes === null ? null : Math.max(memoryBytes, told.memory);
         }),
-      onShort: () => this.#pressure.signal('instances have come within what is usable of their limits'),
+      onShort: () => this.#pressure.tell('instances have come within what is usable of their limits'),
     });
     this.handlers = this.#handlers();
   }

@@ -3,13 +3,15 @@
 //
 // As long as what instances may count on fits into what is usable, the limit above only backs their own up. When more was lent
 // than is here (sum above usable), somebody may come within it who is in the right: then it holds, which slows down who
-// allocates just below it instead of killing, and the owner is told to give back what it claimed.
+// goes beyond it instead of killing, and the owner is told to give back what it claimed.
 import { watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
 import { humanBytes } from '../../base/quantity.ts';
+import type { Clock } from '../../base/clock.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import { tenantsGroup } from '../groups.ts';
+import { Episodes } from '../pressure.ts';
 
 /** Whether instances may come within what is usable without having come within their own limits. Null: no limit. */
 export function isLent(usableBytes: number | null, limits: readonly (number | null)[]): boolean {
@@ -20,9 +22,10 @@ export function isLent(usableBytes: number | null, limits: readonly (number | nu
 
 export interface UsableOptions {
   readonly cgroup: Cgroup;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
   /** What each instance may count on: its own limit, or what it was promised while that is lent. */
   readonly limits: () => readonly (number | null)[];
-  /** Somebody has come within what is usable, in the right. */
+  /** Somebody has come within what is usable, in the right: once for each episode. */
   readonly onShort: () => void;
 }
 
@@ -30,6 +33,8 @@ export class Usable {
   readonly #options: UsableOptions;
   #watcher: FSWatcher | undefined;
   #limitHits = 0;
+  /** Apart from what else is told: a machine whose tasks stalled a moment ago may be calm, and its instances short now. */
+  #episodes = new Episodes();
 
   constructor(options: UsableOptions) {
     this.#options = options;
@@ -59,6 +64,8 @@ export class Usable {
         'Shrink or stop instances first, or claim less.',
       );
     }
+    // Whoever is short of this has not been told of.
+    this.#episodes = new Episodes();
     this.refresh();
   }
 
@@ -75,9 +82,10 @@ export class Usable {
   }
 
   #look(): void {
-    const { held, limitHits } = this.#options.cgroup.memoryStrain(tenantsGroup);
+    const { cgroup, clock, onShort } = this.#options;
+    const { held, limitHits } = cgroup.memoryStrain(tenantsGroup);
     const isHit = limitHits > this.#limitHits;
     this.#limitHits = limitHits;
-    if (held && isHit) this.#options.onShort();
+    if (held && isHit && this.#episodes.isNews(clock.monotonicMs())) onShort();
   }
 }

@@ -12,7 +12,7 @@ export interface Strained {
   readonly requestedBytes: number;
 }
 
-/** Cgroup v2 slows down who is within 4 MiB of a held limit; v1 charges in batches, and who waits tries again now and then. */
+/** The kernel charges in batches for each CPU, and who waits tries again now and then. */
 const standsBytes = 4 * mib;
 
 /**
