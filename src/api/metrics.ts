@@ -175,7 +175,7 @@ function addDetails(
   });
   const used = new Gauge({
     name: 'bellows_tenant_used',
-    help: "Used by a tenant's instances; its connections, and its invocations that run or wait.",
+    help: "Used by a tenant's instances; its connections, its invocations that run or wait, and its requests of the last second.",
     ...byTenant,
   });
   const demand = new Gauge({

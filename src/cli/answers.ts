@@ -37,6 +37,7 @@ const limits = z.object({
   bandwidth: limit,
   connections: z.number().nullable(),
   concurrency: z.number().nullable(),
+  requests: z.number().nullable(),
 });
 
 export const tenant = z.looseObject({
@@ -44,7 +45,7 @@ export const tenant = z.looseObject({
   weight: z.number(),
   limits,
   /** Null when no gateway says so. */
-  inUse: z.object({ connections: z.number(), concurrency: z.number() }).nullable(),
+  inUse: z.object({ connections: z.number(), concurrency: z.number(), requests: z.number() }).nullable(),
   /** Byte-seconds. */
   metering: z.object({
     own: z.number(),

@@ -190,9 +190,13 @@ test('limits set: none takes a limit away, and what is not named is not sent', a
 
 test('limits TENANT is limits set TENANT', async () => {
   answer = () => ({ status: 404, json: { error: { code: 'NotFound', message: 'No.' } } });
-  await bellows('limits', 'acme', '--connections', '100', '--concurrency', '20');
+  await bellows('limits', 'acme', '--connections', '100', '--concurrency', '20', '--requests', '500');
   expect(server.seen[0]?.url).toBe('/v1/tenants/acme/limits');
-  expect(JSON.parse(server.seen[0]?.body.toString() ?? '')).toEqual({ connections: 100, concurrency: 20 });
+  expect(JSON.parse(server.seen[0]?.body.toString() ?? '')).toEqual({
+    connections: 100,
+    concurrency: 20,
+    requests: 500,
+  });
 });
 
 test('a limit that gateways count is shown as the number it is', async () => {
@@ -225,8 +229,9 @@ describe('tenants and their limits', () => {
       bandwidth: null,
       connections: 100,
       concurrency: null,
+      requests: 50,
     },
-    inUse: { connections: 3, concurrency: 2 },
+    inUse: { connections: 3, concurrency: 2, requests: 9 },
     metering: {
       own: 2 ** 30 * 3_600,
       borrowed: 0,
@@ -239,9 +244,9 @@ describe('tenants and their limits', () => {
 
   test('are listed with what is in use of them', async () => {
     answer = () => ({ json: [acme] });
-    expect((await bellows('tenants')).stdout).toMatch(/acme .*3 of 100 +2, no limit/);
+    expect((await bellows('tenants')).stdout).toMatch(/acme .*3 of 100 +2, no limit +9 of 50/);
     answer = () => ({ json: [{ ...acme, inUse: null }] });
-    expect((await bellows('tenants')).stdout).toMatch(/acme .*none +100 +none/);
+    expect((await bellows('tenants')).stdout).toMatch(/acme .*none +100 +none +50/);
   });
 
   test('M-E4: with what they had, lent and borrowed, in GiB-hours', async () => {
@@ -267,6 +272,7 @@ describe('tenants and their limits', () => {
     expect(stdout).toMatch(/memory +1GiB +80MiB/);
     expect(stdout).toMatch(/connections +100 +3/);
     expect(stdout).toMatch(/concurrency +none +2/);
+    expect(stdout).toMatch(/requests +50 +9/);
     expect(stdout).toMatch(/cpu +none +unknown/);
   });
 });

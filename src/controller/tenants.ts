@@ -79,7 +79,7 @@ export class Tenants {
           ...(now ?? present),
           limits: { ...(now ?? present).limits, ...limits },
         }));
-        // Connections and concurrency are counted by the gateway: its limits hold at once.
+        // Connections, concurrency and requests are counted by the gateway: its limits hold at once.
         publisher.tenant(tenant);
       },
       event: { type: 'limits.changed', tenant: id, subject: `the limits of tenant ${id}` },

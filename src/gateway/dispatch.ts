@@ -13,6 +13,8 @@ import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
 import { functionRequestOf, type Answer, type FunctionRequest } from './exchange.ts';
 import type { Served } from './lane/lane-connection.ts';
 import type { ListenHandlers } from './listen.ts';
+import { refuseUpgrade } from './limits/refuse-websocket.ts';
+import type { RequestRate } from './limits/request-rate.ts';
 import type { Connections } from './limits/tenant-connections.ts';
 import type { Meter } from './meter.ts';
 import { route, type Route } from './router.ts';
@@ -103,7 +105,7 @@ export class Dispatcher implements ListenHandlers {
   };
 
   readonly onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
-    const { table, apps, connections, meter } = this.#services;
+    const { table, apps, connections, rates, meter } = this.#services;
     const way = route(request.url ?? '', request.headers.host, table);
     const pool = way.to === 'workload' ? apps.pool(way.workload.key) : undefined;
     if (way.to !== 'workload' || pool === undefined) {
@@ -113,6 +115,12 @@ export class Dispatcher implements ListenHandlers {
         'Deploy it as an app ("kind": "app") to hold WebSockets.',
       );
       endWithError(socket, 501, 'Not Implemented', error.toRecord());
+      return;
+    }
+    const rate = rates.of(way.workload.tenant);
+    if (!rate.enter()) {
+      countRefused(meter, way);
+      refuseUpgrade(request, socket, rate.refusal(), rate.retryAfterSeconds);
       return;
     }
     serveUpgrade({
@@ -136,7 +144,7 @@ export class Dispatcher implements ListenHandlers {
     way: WorkloadWay,
     expectsContinue: boolean,
   ): void {
-    const { apps, connections, meter } = this.#services;
+    const { apps, connections, rates, meter } = this.#services;
     const { workload, url, prefix } = way;
     response.once('close', () => meter.countConnection(workload.key, request.socket));
     if (workload.kind === 'function') {
@@ -155,6 +163,12 @@ export class Dispatcher implements ListenHandlers {
       response.end();
       return;
     }
+    const rate = rates.of(workload.tenant);
+    if (!rate.enter()) {
+      countRefused(meter, way);
+      sendError(response, rate.refusal(), rate.retryAfterSeconds);
+      return;
+    }
     const ofTenant = connections.of(workload.tenant);
     serveApp({
       request,
@@ -168,11 +182,18 @@ export class Dispatcher implements ListenHandlers {
     }).catch((thrown: unknown) => this.#defect(thrown, response));
   }
 
-  #serveFunction(request: FunctionRequest, response: Answer, { workload, url }: WorkloadWay): void {
-    const { table, functions, meter, lines } = this.#services;
+  #serveFunction(request: FunctionRequest, response: Answer, way: WorkloadWay): void {
+    const { table, functions, rates, meter, lines } = this.#services;
+    const { workload, url } = way;
     const pool = functions.pool(workload.key);
     if (pool === undefined) {
       this.#defect(new Error(`no pool for ${workload.key}`), response);
+      return;
+    }
+    const rate = rates.of(workload.tenant);
+    if (!rate.enter()) {
+      countRefused(meter, way);
+      refuseAsUrl(response, rate);
       return;
     }
     const accountId = table.tenant(workload.tenant)?.accountId ?? '';
@@ -189,6 +210,21 @@ export class Dispatcher implements ListenHandlers {
 }
 
 function ignore(): void {}
+
+function countRefused(meter: Meter, { workload }: WorkloadWay): void {
+  const counter = meter.of(workload.key);
+  counter.requests += 1;
+  counter.throttles += 1;
+}
+
+/** As a function's URL tells of what is throttled. */
+function refuseAsUrl(response: Answer, rate: RequestRate): void {
+  const { members, message } = rate.lambdaRefusal();
+  sendJson(response, 429, { message: 'Too Many Requests', Reason: members['Reason'], detail: message }, [
+    'Retry-After',
+    String(rate.retryAfterSeconds),
+  ]);
+}
 
 /** A browser that asks for `/w/TENANT/NAME` itself. */
 function wantsPage(request: IncomingMessage, prefix: string, url: string): boolean {

@@ -22,6 +22,7 @@ import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Functions } from './invoke/functions.ts';
 import { extraOf, Invocation, type Failure } from './invoke/invocation.ts';
+import { RequestRates } from './limits/request-rate.ts';
 import { Connections } from './limits/tenant-connections.ts';
 import { AgentLink } from './links/agent-link.ts';
 import { ControllerLink } from './links/controller-link.ts';
@@ -41,6 +42,7 @@ export class Gateway {
   readonly #table = new RouteTable();
   readonly #meter = new Meter();
   readonly #connections = new Connections();
+  readonly #rates = new RequestRates(() => performance.now());
   readonly #functions: Functions;
   readonly #apps: Apps;
   readonly #controller: ControllerLink;
@@ -85,6 +87,7 @@ export class Gateway {
       onChange: (change) => {
         lines.onChange(change);
         this.#connections.onChange(change);
+        this.#rates.onChange(change);
         this.#functions.onChange(change);
         this.#apps.onChange(change);
       },
@@ -111,6 +114,7 @@ export class Gateway {
       functions: this.#functions,
       apps: this.#apps,
       connections: this.#connections,
+      rates: this.#rates,
       controller: this.#proxy,
       meter: this.#meter,
       lines,
@@ -198,10 +202,12 @@ export class Gateway {
       tenant,
       connections: this.#connections.of(tenant).open,
       concurrency: this.#functions.activeOf(tenant),
+      requests: this.#rates.of(tenant).perSecond,
     }));
   }
 
   #report(): void {
+    this.#rates.countSecond();
     try {
       const gauges = new Map<WorkloadKey, Gauges>();
       this.#functions.addGauges(gauges);

@@ -1,4 +1,4 @@
-// What a client sees when its tenant is at a limit that the gateway counts: connections and concurrency. Real runtimes and
+// What a client sees when its tenant is at a limit that the gateway counts: connections, concurrency and requests per second. Real runtimes and
 // plain servers behind the gateway; `ws`, the WebSocket of Node itself, fetch and the AWS SDK in front of it.
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { once } from 'node:events';
@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { connect, type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
+import type { TenantId, WorkloadKey } from '../base/ids.ts';
 import { Harness, testTenant, workloadOf } from './testing/harness.ts';
 
 let harness: Harness;
@@ -39,7 +40,9 @@ const startEchoApp = (): Promise<string> =>
 
 const at = (path = '/'): string => `${harness.url}/w/acme/site${path}`;
 
-async function limit(limits: { connectionLimit?: number | null; concurrencyLimit?: number | null }) {
+async function limit(
+  limits: Partial<Record<'connectionLimit' | 'concurrencyLimit' | 'requestLimit', number | null>>,
+): Promise<void> {
   harness.setTenant(limits);
   await harness.call('sync', {});
 }
@@ -166,7 +169,7 @@ test('M-C3: a limit lowered below what is open drops nothing, lets nobody in unt
   expect(open.map(({ told }) => told)).toEqual(Array.from({ length: 5 }, () => 'open'));
   await limit({ connectionLimit: 2 });
   expect((await dial()).told).toBe(refusal(2));
-  expect(await inUse()).toEqual({ tenant: 'acme', connections: 5, concurrency: 0 });
+  expect(await inUse()).toMatchObject({ connections: 5, concurrency: 0 });
   for (const { socket } of open) expect(await echoes(socket, 'kept')).toBe(true);
   await limit({ connectionLimit: 6 });
   expect((await dial()).told).toBe('open');
@@ -181,7 +184,7 @@ test('M-E6: a new gateway counts what the one before it has handed over', async 
   const { socket } = await dial();
   await dial();
   await harness.restartGateway();
-  await expect.poll(inUse).toEqual({ tenant: 'acme', connections: 2, concurrency: 0 });
+  await expect.poll(inUse).toMatchObject({ connections: 2, concurrency: 0 });
   const [third, fourth] = await Promise.all([dial(), dial()]);
   expect([third.told, fourth.told].toSorted()).toEqual([refusal(3), 'open'].toSorted());
   expect(await echoes(socket, 'from before')).toBe(true);
@@ -273,7 +276,7 @@ describe('invocations beyond the limit of concurrency', () => {
       .toBe(
         'TooManyRequestsException ConcurrentInvocationLimitExceeded 1: Rate Exceeded. The tenant acme runs 1 invocations, and its limit is 1.',
       );
-    expect(await inUse()).toEqual({ tenant: 'acme', connections: 0, concurrency: 1 });
+    expect(await inUse()).toMatchObject({ connections: 0, concurrency: 1 });
     const refused = await fetch(`${harness.url}/w/acme/two/`);
     expect(refused.status).toBe(429);
     expect(refused.headers.get('retry-after')).toBe('1');
@@ -300,5 +303,90 @@ describe('invocations beyond the limit of concurrency', () => {
     });
     await limit({ concurrencyLimit: 1 });
     expect(await harness.call('invoke', asked)).toEqual({ outcome: 'ok', payload: '"quick"' });
+  });
+});
+
+describe('requests beyond the limit per second', () => {
+  const explained = (most: number): string =>
+    `The tenant acme sends more requests than its limit of ${most} per second.`;
+
+  async function deployAll(): Promise<void> {
+    await startEchoApp();
+    harness.deploy(workloadOf('quick'));
+    await harness.startInstance('quick', { 'index.js': 'exports.handler = () => "quick"' });
+  }
+
+  const sdk = (): LambdaClient =>
+    new LambdaClient({ endpoint: harness.url, region: 'us-east-1', credentials: testTenant, maxAttempts: 1 });
+
+  test('are refused, each in the way of what was asked for, with the limit and when to come again', async () => {
+    await deployAll();
+    // None at all, so that no time that passes lets one in.
+    await limit({ requestLimit: 0 });
+    const app = await fetch(at());
+    expect([app.status, app.headers.get('retry-after')]).toEqual([429, '60']);
+    expect(await app.json()).toEqual({
+      error: {
+        code: 'LimitReached',
+        message: explained(0),
+        hint: 'Send less often, or raise the limit: PUT /v1/tenants/acme/limits {"requests": …}.',
+      },
+    });
+    const url = await fetch(`${harness.url}/w/acme/quick/`, { method: 'POST', body: 'x'.repeat(100_000) });
+    expect([url.status, url.headers.get('retry-after')]).toEqual([429, '60']);
+    expect(await url.json()).toEqual({
+      message: 'Too Many Requests',
+      Reason: 'CallerRateLimitExceeded',
+      detail: `Rate Exceeded. ${explained(0)}`,
+    });
+    expect((await dial()).told).toBe(`1013 ${explained(0)}`);
+    const client = sdk();
+    await expect(client.send(new InvokeCommand({ FunctionName: 'quick' }))).rejects.toMatchObject({
+      name: 'TooManyRequestsException',
+      Reason: 'CallerRateLimitExceeded',
+      retryAfterSeconds: '60',
+      message: `Rate Exceeded. ${explained(0)}`,
+    });
+    const event = new InvokeCommand({ FunctionName: 'quick', InvocationType: 'Event' });
+    await expect(client.send(event)).rejects.toMatchObject({ name: 'TooManyRequestsException' });
+    client.destroy();
+    expect(harness.enqueued).toEqual([]);
+  });
+
+  test('hold nothing back of what is open, and are let in again as soon as the limit is raised', async () => {
+    await deployAll();
+    const { socket } = await dial();
+    await limit({ requestLimit: 0 });
+    expect(await echoes(socket, 'kept')).toBe(true);
+    expect((await fetch(at())).status).toBe(429);
+    await limit({ requestLimit: null });
+    expect(await (await fetch(at())).text()).toBe('fine');
+    expect(await (await fetch(`${harness.url}/w/acme/quick/`)).text()).toBe('"quick"');
+    expect((await dial()).told).toBe('open');
+  });
+
+  test("M-C2: a flood of one tenant's is let in up to its limit, and takes not one from another tenant", async () => {
+    const other = { ...testTenant, id: 'globex' as TenantId, accessKeyId: 'AKIAOTHER' };
+    harness.change({ change: 'tenant', tenant: other });
+    const theirs = workloadOf('calm', { tenant: other.id, key: 'globex/calm' as WorkloadKey });
+    harness.deploy(workloadOf('quick'));
+    harness.deploy(theirs);
+    const code = { 'index.js': 'exports.handler = () => "quick"' };
+    await harness.startInstance('quick', code);
+    await harness.startInstance('calm', code, { tenant: other.id });
+    await limit({ requestLimit: 20 });
+    const begunMs = performance.now();
+    const statuses = async (path: string, count: number): Promise<number[]> =>
+      Promise.all(Array.from({ length: count }, async () => (await fetch(`${harness.url}${path}`)).status));
+    const [flood, calm] = await Promise.all([
+      statuses('/w/acme/quick/', 400),
+      statuses('/w/globex/calm/', 100),
+    ]);
+    const most = 20 + ((performance.now() - begunMs) / 1000) * 20;
+    const letIn = flood.filter((status) => status === 200).length;
+    expect(letIn).toBeGreaterThanOrEqual(20);
+    expect(letIn).toBeLessThanOrEqual(Math.ceil(most));
+    expect(flood.filter((status) => status === 429)).toHaveLength(400 - letIn);
+    expect(calm).toEqual(Array.from({ length: 100 }, () => 200));
   });
 });

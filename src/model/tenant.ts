@@ -12,13 +12,19 @@ export interface TenantLimits {
   readonly connections: number | null;
   /** Function invocations running at once; Lambda's account default is 1,000. */
   readonly concurrency: number | null;
+  /** Requests a second to its workloads and of its own to Invoke; as many at once after a pause. */
+  readonly requests: number | null;
 }
 
 /** The limits on what gateways count, which are numbers; the others are quantities that a unit holds. */
-export const countedLimits = ['connections', 'concurrency'] as const;
+export const countedLimits = ['connections', 'concurrency', 'requests'] as const;
 export type CountedLimit = (typeof countedLimits)[number];
 
-/** What a tenant has of what gateways count, now. */
+export function isCountedLimit<T extends string>(resource: T | CountedLimit): resource is CountedLimit {
+  return (countedLimits as readonly string[]).includes(resource);
+}
+
+/** What a tenant has of what gateways count, now; of requests, how many there were in the last whole second. */
 export type CountedUse = Readonly<Record<CountedLimit, number>>;
 
 export const unlimited: TenantLimits = {
@@ -28,7 +34,10 @@ export const unlimited: TenantLimits = {
   bandwidth: null,
   connections: null,
   concurrency: null,
+  requests: null,
 };
+
+export const noCountedUse: CountedUse = { connections: 0, concurrency: 0, requests: 0 };
 
 export interface TenantCredentials {
   readonly accessKeyId: string;

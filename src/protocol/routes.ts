@@ -12,6 +12,8 @@ export const tenantRoute = z.object({
   secretAccessKey: z.string(),
   connectionLimit: z.number().nullable(),
   concurrencyLimit: z.number().nullable(),
+  /** A second. */
+  requestLimit: z.number().nullable(),
   /** Bytes per second, each way. */
   bandwidthLimit: z.number().nullable(),
 });
@@ -134,7 +136,14 @@ export const gatewayProtocol = {
     /** What tenants have of what gateways count. Those that have nothing may be left out. */
     usage: method(
       nothing,
-      z.array(z.object({ tenant: tenantId, connections: z.number(), concurrency: z.number() })),
+      z.array(
+        z.object({
+          tenant: tenantId,
+          connections: z.number(),
+          concurrency: z.number(),
+          requests: z.number(),
+        }),
+      ),
     ),
     /** Answers when every change that was sent before has been applied: what is called after it meets them. */
     sync: method(nothing, nothing),

@@ -1,4 +1,4 @@
-// What the gateway counts of a tenant, connections and concurrency, against limits that change while it is used: by the
+// What the gateway counts of a tenant, connections, concurrency and requests, against limits that change while it is used: by the
 // WebSocket clients `ws` and Node's own, fetch, the AWS SDK and the command line.
 import { randomUUID } from 'node:crypto';
 import { CreateFunctionUrlConfigCommand, InvokeCommand } from '@aws-sdk/client-lambda';
@@ -25,7 +25,7 @@ interface LimitsAnswer {
 interface TenantAnswer {
   readonly inUse: { readonly connections: number; readonly concurrency: number } | null;
 }
-type Counts = Partial<Record<'connections' | 'concurrency', number | null>>;
+type Counts = Partial<Record<'connections' | 'concurrency' | 'requests', number | null>>;
 
 async function setLimits(limits: Counts): Promise<LimitsAnswer> {
   const { status, body } = await units.bellows.v1<LimitsAnswer>('PUT', '/tenants/default/limits', limits);
@@ -60,7 +60,7 @@ const refused = (limit: number): string =>
   `1013 The tenant default has as many connections open as its limit allows: ${limit}.`;
 
 afterEach(async () => {
-  await setLimits({ connections: null, concurrency: null });
+  await setLimits({ connections: null, concurrency: null, requests: null });
   // Whatever came and went, nothing is counted that is no more.
   await eventually(async () => {
     const now = await inUse();
@@ -246,6 +246,25 @@ describe('concurrency', () => {
     expect(await Promise.all([running, second])).toEqual(['done', 'done']);
   });
 
+  test('M-C2 M-C3: requests beyond the limit per second are refused the same way, changed live, while what is open goes on', async () => {
+    const { socket } = await dial();
+    const { tenants } = await setLimits({ requests: 0 });
+    expect(tenants[0]?.changes).toMatchObject([
+      { resource: 'requests', before: null, after: 0, status: 'applied' },
+    ]);
+    const tooMany = 'The tenant default sends more requests than its limit of 0 per second.';
+    expect(await call('right')).toBe(
+      `TooManyRequestsException CallerRateLimitExceeded: Rate Exceeded. ${tooMany}`,
+    );
+    const answer = await fetch(url());
+    expect([answer.status, answer.headers.get('retry-after')]).toEqual([429, '60']);
+    expect(await told()).toBe(`1013 ${tooMany}`);
+    expect(socket.readyState).toBe(WebSocket.OPEN);
+    socket.terminate();
+    await setLimits({ requests: null });
+    expect((await fetch(url())).status).toBe(200);
+  });
+
   test('M-D4: asynchronous invocations beyond it are run later, each once, and no more at a time than it allows', async () => {
     await setLimits({ concurrency: 0 });
     const marks = [1, 2, 3].map(() => randomUUID());
@@ -267,7 +286,7 @@ describe('concurrency', () => {
   });
 });
 
-test('the command line sets both, and tells what is in use of them; so do the metrics', async () => {
+test('the command line sets all of them, and tells what is in use of them; so do the metrics', async () => {
   const { code, stdout } = await units.bellows.cli(
     'limits',
     'default',
@@ -275,12 +294,15 @@ test('the command line sets both, and tells what is in use of them; so do the me
     '100',
     '--concurrency',
     '20',
+    '--requests',
+    '50',
   );
   expect(code).toBe(0);
   expect(stdout).toMatch(/tenant default +connections +none +100 +applied/);
   expect(stdout).toMatch(/tenant default +concurrency +none +20 +applied/);
+  expect(stdout).toMatch(/tenant default +requests +none +50 +applied/);
   const { socket } = await dial();
-  expect((await units.bellows.cli('tenants')).stdout).toMatch(/default .* 1 of 100 +0 of 20/);
+  expect((await units.bellows.cli('tenants')).stdout).toMatch(/default .* 1 of 100 +0 of 20 +\d+ of 50/);
   expect((await units.bellows.cli('limits', 'get', 'default')).stdout).toMatch(/connections +100 +1\n/);
   const metrics = await fetch(`${units.bellows.url}/metrics`, {
     headers: { authorization: `Bearer ${units.bellows.credentials.adminToken}` },

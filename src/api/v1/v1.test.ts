@@ -68,6 +68,7 @@ describe('tenants', () => {
         bandwidth: null,
         connections: null,
         concurrency: null,
+        requests: null,
       },
     });
     const again = await call('putTenant', '/v1/tenants/globex');
@@ -79,14 +80,14 @@ describe('tenants', () => {
   });
 
   test('a tenant is shown with what it has of what gateways count, or that nobody can say', async () => {
-    api.control.use = new Map([['acme' as TenantId, { connections: 3, concurrency: 2 }]]);
+    api.control.use = new Map([['acme' as TenantId, { connections: 3, concurrency: 2, requests: 9 }]]);
     expect((await call('getTenant', '/v1/tenants/acme')).body).toMatchObject({
-      inUse: { connections: 3, concurrency: 2 },
+      inUse: { connections: 3, concurrency: 2, requests: 9 },
       metering: { own: 3_600, borrowed: 0, lent: 1_800, unused: 0, credit: 1_800 },
     });
     await call('putTenant', '/v1/tenants/globex');
     expect((await call('getTenant', '/v1/tenants/globex')).body).toMatchObject({
-      inUse: { connections: 0, concurrency: 0 },
+      inUse: { connections: 0, concurrency: 0, requests: 0 },
     });
     api.control.use = null;
     expect((await call('listTenants', '/v1/tenants')).body).toMatchObject([{ inUse: null }, { inUse: null }]);
@@ -262,13 +263,14 @@ describe('the machine', () => {
     expect(open).not.toContain('acme');
     const acme = 'acme' as TenantId;
     await api.control.putTenant(acme, { limits: { connections: 100 } });
-    api.control.use = new Map([[acme, { connections: 3, concurrency: 2 }]]);
+    api.control.use = new Map([[acme, { connections: 3, concurrency: 2, requests: 9 }]]);
     const detailed = await (await api.fetch('/metrics')).text();
     expect(detailed).toMatch(/^bellows_tenant_limit\{tenant="acme",resource="connections"\} 100$/m);
     expect(detailed).toMatch(/^bellows_tenant_memory_byte_seconds_total\{tenant="acme",part="lent"\} 1800$/m);
     expect(detailed).toMatch(/^bellows_tenant_memory_credit_byte_seconds\{tenant="acme"\} 1800$/m);
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="connections"\} 3$/m);
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="concurrency"\} 2$/m);
+    expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="requests"\} 9$/m);
     expect(detailed).not.toMatch(/^bellows_tenant_limit\{tenant="acme",resource="concurrency"\}/m);
     expect(detailed).toMatch(/^bellows_tenant_used\{tenant="acme",resource="memory"\} 250000$/m);
     expect(detailed).toMatch(/^bellows_workload_connections\{tenant="acme",workload="hello"\} 2$/m);

@@ -63,6 +63,7 @@ export const limitsSet = command({
     ...sizeOptions.map(({ flags, description }) => ({ flags, description: `${description}, or none` })),
     { flags: '--connections <number>', description: 'client connections open at once, or none' },
     { flags: '--concurrency <number>', description: 'invocations running at once, or none' },
+    { flags: '--requests <number>', description: 'requests a second, or none' },
     ...changeOptions,
   ],
   examples: ['bellows limits set acme --memory 1GiB --cpu 2', 'bellows limits set acme --memory none'],
@@ -74,6 +75,7 @@ export const limitsSet = command({
     bandwidth: quantityOrNone('bandwidth').optional(),
     connections: count.optional(),
     concurrency: count.optional(),
+    requests: count.optional(),
     ...changeFields,
   }),
   handler: async ({ tenant, plan, wait, ...limits }, ctx) => {
@@ -81,7 +83,7 @@ export const limitsSet = command({
     if (Object.keys(change).length === 0)
       throw usageError(
         'No limit was named.',
-        `Give at least one of --memory, --cpu, --storage, --bandwidth, --connections and --concurrency. \`bellows limits get ${tenant}\` shows them.`,
+        `Give at least one of --memory, --cpu, --storage, --bandwidth, --connections, --concurrency and --requests. \`bellows limits get ${tenant}\` shows them.`,
       );
     const answer = await ctx.client.call(
       {

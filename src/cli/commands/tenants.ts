@@ -37,6 +37,7 @@ export const tenantsList = command({
           'BANDWIDTH',
           'CONNECTIONS',
           'CONCURRENCY',
+          'REQUESTS/S',
           'ACCESS KEY',
         ],
         list.map(({ id, weight, limits, inUse, accessKeyId }) => [
@@ -48,6 +49,7 @@ export const tenantsList = command({
           limits.bandwidth ?? 'none',
           used(inUse?.connections, limits.connections),
           used(inUse?.concurrency, limits.concurrency),
+          used(inUse?.requests, limits.requests),
           accessKeyId,
         ]),
         'There are no tenants.',

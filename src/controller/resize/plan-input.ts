@@ -37,7 +37,7 @@ function resourceLimits({ limits }: Pick<Tenant, 'limits'>): ResourceLimits {
 
 /** The limits that a unit enforces, out of those that were named. */
 export function namedLimits(limits: Partial<TenantLimits>): Partial<ResourceLimits> {
-  const { connections: _connections, concurrency: _concurrency, ...resources } = limits;
+  const { connections: _connections, concurrency: _concurrency, requests: _requests, ...resources } = limits;
   return resources;
 }
 

@@ -269,13 +269,17 @@ describe("M-C3: a tenant's limit changes while its instances run", () => {
     expect(harness.control.getTenant(acme).limits.memory).toBeNull();
   });
 
-  test('connection and concurrency limits reach gateways at once', async () => {
+  test('limits on connections, concurrency and requests reach gateways at once', async () => {
     const gateway = await harness.gateway();
-    const lowered = await harness.control.setLimits(acme, { connections: 5, concurrency: 2 }, now);
-    const told = (connectionLimit: number | null, concurrencyLimit: number | null) =>
+    const lowered = await harness.control.setLimits(
+      acme,
+      { connections: 5, concurrency: 2, requests: 50 },
+      now,
+    );
+    const told = (connectionLimit: number, concurrencyLimit: number) =>
       expect.objectContaining({
         change: 'tenant',
-        tenant: expect.objectContaining({ connectionLimit, concurrencyLimit }),
+        tenant: expect.objectContaining({ connectionLimit, concurrencyLimit, requestLimit: 50 }),
       });
     expect(gateway.changes).toContainEqual(told(5, 2));
     expect(lowered).toMatchObject({
@@ -286,6 +290,7 @@ describe("M-C3: a tenant's limit changes while its instances run", () => {
           changes: [
             { resource: 'connections', before: null, after: 5, wanted: 5, status: 'applied' },
             { resource: 'concurrency', before: null, after: 2, wanted: 2, status: 'applied' },
+            { resource: 'requests', before: null, after: 50, wanted: 50, status: 'applied' },
           ],
         },
       ],

@@ -2,6 +2,7 @@
 // connections, in one line. The whole transaction stands beside it as data. Pure.
 import type { CountChange, ResourceChange, Transaction } from '../../model/change.ts';
 import { formatResource } from '../../model/resources.ts';
+import { isCountedLimit } from '../../model/tenant.ts';
 
 /** More than a person reads in a line; a tenant's limit may move hundreds of instances alike. */
 const maxParts = 6;
@@ -44,8 +45,7 @@ function partOf({ resource, before, after, wanted, status, reason }: AnyChange):
 
 function shown(resource: AnyChange['resource'], amount: number | null): string {
   if (amount === null) return 'no limit';
-  const isCount = resource === 'connections' || resource === 'concurrency';
-  return isCount ? String(amount) : formatResource(resource, amount);
+  return isCountedLimit(resource) ? String(amount) : formatResource(resource, amount);
 }
 
 function capital(text: string): string {

@@ -40,13 +40,15 @@ test('what tenants have in use is asked of the newest gateway, and unknown witho
   onTestFinished(() => harness.close());
   expect(await harness.control.countedUse()).toBeNull();
   const older = await harness.gateway({
-    usage: async () => [{ tenant: acme, connections: 1, concurrency: 1 }],
+    usage: async () => [{ tenant: acme, connections: 1, concurrency: 1, requests: 1 }],
   });
   onTestFinished(() => older.client.close());
   const newer = await harness.gateway({
-    usage: async () => [{ tenant: acme, connections: 3, concurrency: 2 }],
+    usage: async () => [{ tenant: acme, connections: 3, concurrency: 2, requests: 9 }],
   });
-  expect(await harness.control.countedUse()).toEqual(new Map([[acme, { connections: 3, concurrency: 2 }]]));
+  expect(await harness.control.countedUse()).toEqual(
+    new Map([[acme, { connections: 3, concurrency: 2, requests: 9 }]]),
+  );
   newer.client.close();
   const broken = await harness.gateway({
     usage: () => Promise.reject(new BellowsError('Unavailable', 'No.')),

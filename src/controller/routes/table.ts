@@ -12,6 +12,7 @@ export function tenantRouteOf(tenant: Tenant): TenantRoute {
     secretAccessKey: tenant.credentials.secretAccessKey,
     connectionLimit: tenant.limits.connections,
     concurrencyLimit: tenant.limits.concurrency,
+    requestLimit: tenant.limits.requests,
     bandwidthLimit: tenant.limits.bandwidth,
   };
 }

@@ -3,7 +3,7 @@
 import { BellowsError } from '../../base/errors.ts';
 import type { TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
 import { workloadKey } from '../../base/ids.ts';
-import type { Tenant } from '../../model/tenant.ts';
+import { unlimited, type Tenant } from '../../model/tenant.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { Store } from '../../store/port.ts';
 import { CachedKeys } from './cached-keys.ts';
@@ -29,9 +29,22 @@ export class DesiredState {
 
   async load(): Promise<void> {
     await this.#tenants.load();
+    await this.#completeLimits();
     await this.#workloads.load();
     for (const tenant of this.#tenants.values())
       this.#byAccessKey.set(tenant.credentials.accessKeyId, tenant.id);
+  }
+
+  /** Tenants that an earlier version stored know nothing of limits that came later. */
+  async #completeLimits(): Promise<void> {
+    for (const id of this.#tenants.ids()) {
+      await this.#tenants.update(id, (tenant) => {
+        const isComplete = Object.keys(unlimited).every((limit) => limit in (tenant?.limits ?? unlimited));
+        return tenant === undefined || isComplete
+          ? tenant
+          : { ...tenant, limits: { ...unlimited, ...tenant.limits } };
+      });
+    }
   }
 
   tenant(id: TenantId): Tenant | undefined {

@@ -11,7 +11,7 @@ import { MAX_PAYLOAD_BYTES, socketFd } from '../../sys/fd-passing.ts';
 import { setPacing } from '../../sys/pacing.ts';
 import { endWithError } from '../answer.ts';
 import { appLimits } from '../config.ts';
-import { refuseWebSocket, tryAgainLater } from '../limits/refuse-websocket.ts';
+import { refuseUpgrade } from '../limits/refuse-websocket.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
 import { sourceIpOf } from '../source-ip.ts';
@@ -71,13 +71,10 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
   }
 }
 
-/** A WebSocket is closed with the reason, anything else is told by HTTP. */
 function refuse({ request, socket, connections }: UpgradeExchange): void {
   const { tenant, limit } = connections;
   const reason = `The tenant ${tenant} has as many connections open as its limit allows: ${limit}.`;
-  if (refuseWebSocket(request, socket, tryAgainLater, reason)) return;
-  const record = connections.refusal().toRecord();
-  endWithError(socket, 429, 'Too Many Requests', record, ['Retry-After', '1']);
+  refuseUpgrade(request, socket, connections.refusal(), 1, reason);
 }
 
 async function passToOne({

@@ -13,6 +13,7 @@ import { paced, type Line } from '../bandwidth/line.ts';
 import type { Lines } from '../bandwidth/lines.ts';
 import { payloadLimits } from '../config.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
+import type { RequestRates } from '../limits/request-rate.ts';
 import type { Meter } from '../meter.ts';
 import { traceHeader } from '../url/event-headers.ts';
 import type { FunctionPool } from './function-pool.ts';
@@ -24,6 +25,7 @@ export interface InvokeServices {
   readonly functions: Functions;
   readonly verifier: SignatureVerifier<TenantRoute>;
   readonly meter: Meter;
+  readonly rates: RequestRates;
   /** What functions' traffic goes over. */
   readonly lines: Lines;
   enqueue(workload: WorkloadKey, requestId: string, event: string, clientContext: string): Promise<void>;
@@ -98,6 +100,13 @@ function invoke(call: Call): void {
     body: body.bytes,
   });
   const pool = findFunction(call, tenant, region);
+  const rate = services.rates.of(tenant.id);
+  if (!rate.enter()) {
+    const counter = services.meter.of(pool.route.key);
+    counter.requests += 1;
+    counter.throttles += 1;
+    throw rate.lambdaRefusal();
+  }
   const event = checkEvent(body.bytes);
   const clientContext = readClientContext(request);
   switch (type) {

@@ -3,9 +3,11 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { BellowsError } from '../../base/errors.ts';
+import { endWithError } from '../answer.ts';
 
 /** "Try Again Later" in IANA's registry of close codes. */
-export const tryAgainLater = 1013;
+const tryAgainLater = 1013;
 /** RFC 6455, 1.3. */
 const handshakeId = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 /** 16 bytes in base64 (4.1). */
@@ -50,15 +52,26 @@ export function closeFrame(code: number, reason: string): Buffer {
 }
 
 /**
+ * Refuses an upgrade that is beyond a limit: a WebSocket is closed with the reason, anything else is told by HTTP.
+ * @param reason what fits into a close frame; the error's message unless told otherwise
+ */
+export function refuseUpgrade(
+  request: IncomingMessage,
+  socket: Duplex,
+  error: BellowsError,
+  retryAfterSeconds: number,
+  reason = error.message,
+): void {
+  if (refuseWebSocket(request, socket, tryAgainLater, reason)) return;
+  const headers = ['Retry-After', String(retryAfterSeconds)];
+  endWithError(socket, 429, 'Too Many Requests', error.toRecord(), headers);
+}
+
+/**
  * Completes the handshake and closes. The connection ends when the client has answered, or after a moment in any case.
  * @returns false, with nothing done, when the client asked for something else than a WebSocket
  */
-export function refuseWebSocket(
-  request: IncomingMessage,
-  socket: Duplex,
-  code: number,
-  reason: string,
-): boolean {
+function refuseWebSocket(request: IncomingMessage, socket: Duplex, code: number, reason: string): boolean {
   const head = acceptanceOf(request);
   if (head === undefined) return false;
   if (!socket.writable) {

@@ -106,7 +106,7 @@ test('the counts stay when the limit changes, and are forgotten with the tenant'
   const change = (connectionLimit: number | null) =>
     all.onChange({
       change: 'tenant',
-      tenant: { ...route, connectionLimit, concurrencyLimit: null, bandwidthLimit: null },
+      tenant: { ...route, connectionLimit, concurrencyLimit: null, requestLimit: null, bandwidthLimit: null },
     });
   change(null);
   all.of(acme).enter();

@@ -38,6 +38,7 @@ export const testTenant: TenantRoute = {
   connectionLimit: null,
   bandwidthLimit: null,
   concurrencyLimit: null,
+  requestLimit: null,
 };
 
 export function workloadOf(name: string, more: Partial<WorkloadRoute> = {}): WorkloadRoute {
@@ -190,7 +191,7 @@ export class Harness {
   async startInstance(
     name: string,
     files: Record<string, string>,
-    options: { argv?: string[]; generation?: string } = {},
+    options: { argv?: string[]; generation?: string; tenant?: string } = {},
   ): Promise<string> {
     const instance = new TestInstance(plan, files);
     this.#lastInstance += 1;
@@ -207,12 +208,13 @@ export class Harness {
       name,
       { runDirectory: instance.runDirectory, mode: 'frames', port: null },
       options.generation,
+      options.tenant,
     );
     return id;
   }
 
-  announce(id: string, name: string, endpoint: Endpoint, generation = 'g1'): void {
-    const workload = `acme/${name}` as WorkloadKey;
+  announce(id: string, name: string, endpoint: Endpoint, generation = 'g1', tenant = 'acme'): void {
+    const workload = `${tenant}/${name}` as WorkloadKey;
     this.change({
       change: 'instance',
       instance: {

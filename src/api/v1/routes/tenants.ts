@@ -9,7 +9,7 @@ import { transactionReply, transactionStatuses, transactionView } from '../views
 const tag = 'tenants';
 const tenantPath = z.strictObject({ tenant: tenantField });
 
-/** No machine holds more sockets or runs more instances; beyond it a number is a slip. */
+/** No machine holds more sockets, runs more instances or answers more requests a second; beyond it a number is a slip. */
 const maxCount = 10_000_000;
 const countLimit = z.int().min(0).max(maxCount).nullable().optional();
 
@@ -20,6 +20,7 @@ const limitsFields = z.strictObject({
   bandwidth: quantityField('bandwidth').nullable().optional(),
   connections: countLimit,
   concurrency: countLimit,
+  requests: countLimit,
 });
 
 const limitsBody = limitsFields.refine((limits) => Object.keys(limits).length > 0, 'name at least one limit');

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { TenantId } from '../../../base/ids.ts';
 import type { MemoryAccount } from '../../../controller/control-plane.ts';
-import type { CountedUse, Tenant, TenantLimits } from '../../../model/tenant.ts';
+import { noCountedUse, type CountedUse, type Tenant, type TenantLimits } from '../../../model/tenant.ts';
 import { maybeQuantityView, showMaybe, showTime, timeView } from './quantities.ts';
 
 const limitsView = z
@@ -13,6 +13,7 @@ const limitsView = z
     bandwidth: maybeQuantityView,
     connections: z.number().nullable(),
     concurrency: z.number().nullable(),
+    requests: z.number().nullable().meta({ description: 'A second.' }),
   })
   .meta({ id: 'TenantLimits', description: 'The most a tenant may be allocated; null is no limit.' });
 
@@ -21,10 +22,14 @@ export const tenantView = z
     id: z.string(),
     accountId: z.string().meta({ description: "Twelve digits, as in its functions' ARNs." }),
     limits: limitsView,
-    inUse: z.object({ connections: z.number(), concurrency: z.number() }).nullable().meta({
-      description:
-        'Client connections open at apps, and invocations that run or wait; null when no gateway says so.',
-    }),
+    inUse: z
+      .object({ connections: z.number(), concurrency: z.number(), requests: z.number() })
+      .nullable()
+      .meta({
+        description:
+          'Client connections open at apps, invocations that run or wait, and the requests of the last whole second; null when ' +
+          'no gateway says so.',
+      }),
     weight: z.number(),
     metering: z
       .object({
@@ -57,6 +62,7 @@ function showLimits(limits: TenantLimits): z.infer<typeof limitsView> {
     bandwidth: showMaybe('bandwidth', limits.bandwidth),
     connections: limits.connections,
     concurrency: limits.concurrency,
+    requests: limits.requests,
   };
 }
 
@@ -73,7 +79,7 @@ export function showTenant(
     id: tenant.id,
     accountId: tenant.accountId,
     limits: showLimits(tenant.limits),
-    inUse: options.use === null ? null : (options.use.get(tenant.id) ?? { connections: 0, concurrency: 0 }),
+    inUse: options.use === null ? null : (options.use.get(tenant.id) ?? noCountedUse),
     weight: tenant.weight,
     metering: options.metering,
     uid: tenant.uid,

@@ -9,7 +9,7 @@ import {
   type Transaction,
 } from '../../../model/change.ts';
 import { resourceKinds } from '../../../model/resources.ts';
-import { countedLimits } from '../../../model/tenant.ts';
+import { countedLimits, isCountedLimit } from '../../../model/tenant.ts';
 import { maybeQuantityView, showMaybe } from './quantities.ts';
 
 const statusView = z.enum(changeStatuses);
@@ -94,7 +94,7 @@ function showChange(change: ResourceChange): z.infer<typeof changeView> {
 }
 
 function isCount(change: ResourceChange | CountChange): change is CountChange {
-  return change.resource === 'connections' || change.resource === 'concurrency';
+  return isCountedLimit(change.resource);
 }
 
 function showLimitChange(
