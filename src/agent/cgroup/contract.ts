@@ -229,17 +229,17 @@ export function cgroupContract(capabilities: CgroupCapabilities): ContractTest[]
     async ({ cgroup, start }) => {
       cgroup.create(instance);
       const holder = await start(instance);
-      await holder.ask('10');
+      await holder.ask('100');
       const limitBytes = cgroup.usage(instance).memoryBytes + 16 * mib;
       cgroup.holdOutOfMemory(instance, true);
       equal(await cgroup.setLimits(instance, { memoryBytes: limitBytes }), 'applied');
       const before = cgroup.memoryStrain(instance);
-      const answer = holder.ask('180');
+      const answer = holder.ask('250');
       await eventually(() => cgroup.memoryStrain(instance).limitHits > before.limitHits);
       await sleep(heldMs);
       equal(cgroup.usage(instance).oomKills, 0);
       await cgroup.setLimits(instance, { memoryBytes: 512 * mib });
-      equal(await answer, 'holds 180');
+      equal(await answer, 'holds 250');
       cgroup.holdOutOfMemory(instance, false);
       equal(cgroup.usage(instance).oomKills, 0);
     },
