@@ -2,9 +2,9 @@
 // missing and goes on: whoever needs it decides what that means. Plain JavaScript without dependencies.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, isAbsolute, join } from 'node:path';
 
-/** The command that shows that a package is there. */
+/** The command, or the file, that shows that a package is there. */
 const commandOf = {
   bubblewrap: 'bwrap',
   'qemu-system-x86': 'qemu-system-x86_64',
@@ -12,9 +12,11 @@ const commandOf = {
   'xz-utils': 'xz',
   e2fsprogs: 'mkfs.ext4',
   iproute2: 'ip',
+  'python3-websockets': '/usr/lib/python3/dist-packages/websockets',
 };
 
 function onPath(command) {
+  if (isAbsolute(command)) return existsSync(command);
   return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, command)));
 }
 

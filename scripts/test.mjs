@@ -25,6 +25,7 @@ installSystemPackages([
   'bubblewrap',
   'chromium',
   'python3',
+  'python3-websockets',
   'curl',
   // Virtual machines, and what their image and disks are made with.
   'qemu-system-x86',

@@ -1,4 +1,5 @@
-// A tunnel between a client and an app behind a plain port: bytes both ways, nothing parsed, half-close kept.
+// A tunnel between a client and an app behind a plain port: bytes both ways, nothing parsed. Each side's end is the other's, too:
+// a half-close stays one, and a reset is a reset, lest what came before it be taken for all there was.
 import type { Socket } from 'node:net';
 import { carry } from '../bandwidth/carry.ts';
 import type { AppInstance } from './app-instance.ts';
@@ -52,12 +53,19 @@ function join(
   app.once('close', () => {
     instance.tunnels.closed(endedBy ?? 'server');
     onClose(client);
-    // An orderly end has been passed on by then; anything else must reach the client, too.
-    if (app.errored !== null || !client.writableEnded) client.destroy();
+    endAsDid(app, client);
   });
   client.once('close', () => {
     endedBy ??= 'client';
-    app.destroy();
+    endAsDid(client, app);
   });
   app.on('error', () => app.destroy());
+}
+
+/** @param closed gone, both ways @param other is to go, too */
+function endAsDid(closed: Socket, other: Socket): void {
+  // It has ended in order what it had to say: that is passed on to the last byte, and what else the other says goes to nobody.
+  if (other.writableEnded) other.destroySoon();
+  else if (closed.errored === null) other.destroy();
+  else other.resetAndDestroy();
 }
