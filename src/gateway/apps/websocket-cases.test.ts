@@ -280,7 +280,9 @@ test.each<Way>(['direct', 'tunnelled'])(
     await new Promise((resolve) => socket.once('open', resolve));
     expect(socket.extensions).toBe('permessage-deflate');
     const said = 'again and '.repeat(10_000);
-    const answer = new Promise<string>((resolve) => socket.once('message', (data) => resolve(String(data))));
+    const answer = new Promise<string>((resolve) =>
+      socket.once('message', (data: Buffer) => resolve(data.toString())),
+    );
     socket.send(said);
     expect(await answer).toBe(said);
     const closed = new Promise((resolve) => socket.once('close', (code) => resolve(code)));
