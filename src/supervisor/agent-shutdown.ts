@@ -5,13 +5,15 @@ import type { Caller, Protocol } from '../protocol/rpc.ts';
 
 const nothingServed = { methods: {}, events: {} } satisfies Protocol;
 
-/** What instances need beyond their grace: frozen ones are thawed, killed ones collected. */
+/** What instances need beyond their grace: frozen ones are thawed, killed ones collected; on a busy machine seconds. */
 const extraMs = 5_000;
+/** And what they were in: the processes, disks and taps of machines, on a host with ten times more to do than processors. */
+const shutDownExtraMs = 25_000;
 
 /** @throws BellowsError Unavailable when the agent does not answer in time */
 export async function shutDownAgent(socketPath: string, graceMs: number): Promise<void> {
   await withAgent(socketPath, (agent) =>
-    agent.call('shutdown', { graceMs }, { timeoutMs: graceMs + extraMs }),
+    agent.call('shutdown', { graceMs }, { timeoutMs: graceMs + shutDownExtraMs }),
   );
 }
 

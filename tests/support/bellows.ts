@@ -216,8 +216,10 @@ export class Bellows {
       await ended;
       clearTimeout(late);
     }
-    // By itself it leaves nothing, which leaves-nothing.test.ts shows; a killed one leaves all that it ran.
-    if (this.process.exitCode !== 0) await endLeftovers(this.dataDirectory);
+    // By itself it leaves nothing, which leaves-nothing.test.ts shows; a killed one leaves all that it ran, and one that says
+    // so what was too slow to end.
+    const left = this.process.exitCode !== 0 || this.#output.includes('could not end all instances');
+    if (left) await endLeftovers(this.dataDirectory);
     if (options.keepData !== true) rmSync(this.dataDirectory, { recursive: true, force: true });
     return this.process.exitCode;
   }

@@ -55,6 +55,8 @@ export interface FleetTuning {
   readonly stopAnswerMs: number;
   /** What a guest that answers other things has beyond that: at a load of ten a processor, stops took half a minute. */
   readonly stopSlowMs: number;
+  /** Beyond their grace, when all are ended with their machines: an emulated guest's word that all is done takes a second. */
+  readonly closeAnswerMs: number;
   /** Between two pings of a unit, which also set its clock: an emulated guest's drifts by some ms a second. */
   readonly pingMs: number;
   /** An agent that was killed inside is back within this: it starts anew in 5 to 8 s under emulation, ten times that on a loaded machine. */
@@ -91,6 +93,7 @@ export const defaultTuning: FleetTuning = {
   standstillMs: 15_000,
   stopAnswerMs: 15_000,
   stopSlowMs: 75_000,
+  closeAnswerMs: 3_000,
   pingMs: 10_000,
   reconnectMs: 90_000,
   cloneRetryFirstMs: 1_000,

@@ -30,6 +30,7 @@ const quick: Partial<FleetTuning> = {
   standstillMs: 1_000,
   stopAnswerMs: 40,
   stopSlowMs: 400,
+  closeAnswerMs: 400,
   pingMs: 20,
   reconnectMs: 80,
   cloneRetryFirstMs: 10,
@@ -863,4 +864,13 @@ test('a shutdown leaves no unit', async () => {
   });
   expect(driver.vms.size).toBe(0);
   await expect(start('i-2', 128)).rejects.toThrow(/stopping/);
+});
+
+test('a shutdown does not wait beyond the grace for a guest that says nothing: its machine is ended', async () => {
+  const never = { hungAfterMs: 600_000, stopAnswerMs: 600_000, stopSlowMs: 600_000 };
+  await open({}, 1, { ...never, closeAnswerMs: 50 });
+  await start('i-1', 128);
+  vmOf('i-1').hung = true;
+  await fleet.handlers.shutdown({ graceMs: 50 });
+  expect(driver.vms.size).toBe(0);
 });

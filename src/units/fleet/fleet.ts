@@ -125,7 +125,9 @@ export class Fleet {
     resizer.close();
     const reason = 'the agent is stopping';
     const end = (): Promise<unknown> => Promise.all(roster.all().map((unit) => roster.destroy(unit, reason)));
-    await Promise.all(residents.list().map(({ info }) => this.#stop(info.id, graceMs, reason)));
+    const stopped = Promise.all(residents.list().map(({ info }) => this.#stop(info.id, graceMs, reason)));
+    // No longer: with its machine ends what is in it, and whoever stops Bellows leaves machines behind when this takes too long.
+    await within(graceMs + this.#tuning.closeAnswerMs, stopped);
     await end();
     // What is just being made, a template for example, may take long: without its processes it ends at once.
     await cgroup.kill(rootGroup);
