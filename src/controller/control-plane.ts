@@ -6,6 +6,7 @@ import type { ConnectionOutcome, Transaction } from '../model/change.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
+import type { WebSocketSettings } from '../model/websocket.ts';
 import type { FunctionWorkload, NetworkMode, RuntimeName, Workload } from '../model/workload.ts';
 import type { AgentCapabilities } from '../protocol/agent.ts';
 
@@ -49,7 +50,8 @@ export interface FunctionDeployment extends DeploymentBase {
   /** The region that its code is to see; a default when it is not given. */
   readonly region?: string;
   readonly url?: boolean;
-  readonly websocketRoutes?: readonly string[];
+  /** It takes no WebSockets when it is not given. */
+  readonly websocket?: WebSocketSettings;
 }
 
 export type Deployment = AppDeployment | FunctionDeployment;

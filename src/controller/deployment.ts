@@ -55,7 +55,7 @@ export function deployedWorkload(
     role: deployment.role ?? '',
     ...regionOf(deployment, before),
     url: deployment.url ?? false,
-    websocketRoutes: deployment.websocketRoutes ?? [],
+    ...(deployment.websocket === undefined ? {} : { websocket: deployment.websocket }),
     reservedConcurrency: before?.reservedConcurrency ?? null,
     maxRetries: before?.maxRetries ?? defaultMaxRetries,
   };

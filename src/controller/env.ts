@@ -73,7 +73,7 @@ function functionEnv(workload: FunctionWorkload, context: EnvContext): Record<st
     NODE_PATH:
       '/opt/nodejs/node26/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task',
     // So that an AWS SDK inside calls this Bellows, not AWS. Without the machine's network nothing could be reached.
-    ...(workload.network === 'host' ? { AWS_ENDPOINT_URL_LAMBDA: context.ownUrl } : {}),
+    ...(workload.network === 'host' ? endpoints(workload, context) : {}),
     ...workload.env,
     _HANDLER: workload.handler,
     AWS_REGION: region,
@@ -90,6 +90,12 @@ function functionEnv(workload: FunctionWorkload, context: EnvContext): Record<st
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
   };
+}
+
+function endpoints({ key, websocket }: FunctionWorkload, { ownUrl }: EnvContext): Record<string, string> {
+  const lambda = { AWS_ENDPOINT_URL_LAMBDA: ownUrl };
+  if (websocket === undefined) return lambda;
+  return { ...lambda, AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI: `${ownUrl}/w/${key}` };
 }
 
 /** Lambda's form: `2026/11/21/[$LATEST]` and the instance. */

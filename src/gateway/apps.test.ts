@@ -367,16 +367,6 @@ describe('WebSocket and other upgrades to an app', () => {
     const [data] = (await once(socket, 'data')) as [string];
     expect(data).toContain('101 Switching');
   });
-
-  test('a held function is a 501 with its code, and a plain function takes no upgrade', async () => {
-    harness.deploy(workloadOf('held', { websocketRoutes: ['$connect'] }));
-    await sleep(50);
-    const answer = await raw(
-      'GET /w/acme/held HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
-    ).text;
-    expect(answer).toMatch(/^HTTP\/1\.1 501 /);
-    expect(answer).toContain('"code":"NotSupportedHere"');
-  });
 });
 
 describe('clients that are slow, wrong or hostile', () => {

@@ -3,12 +3,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { BellowsError } from '../base/errors.ts';
+import type { TenantRoute, WorkloadRoute } from '../protocol/routes.ts';
+import type { SignatureVerifier } from '../protocol/sigv4.ts';
 import type { Logger } from '../sys/log.ts';
 import { endWithError, sendError, sendJson } from './answer.ts';
 import { serveApp } from './apps/handle.ts';
 import type { Apps } from './apps/apps.ts';
 import { serveUpgrade } from './apps/upgrade.ts';
 import type { ControllerProxy } from './controller-proxy.ts';
+import { acceptHeld } from './held/accept.ts';
+import type { Held } from './held/held.ts';
+import { connectionIdIn, refuseManagement, serveManagement } from './held/management.ts';
 import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
 import { functionRequestOf, type Answer, type FunctionRequest } from './exchange.ts';
 import type { Served } from './lane/lane-connection.ts';
@@ -25,6 +30,9 @@ export interface DispatchServices extends InvokeServices {
   readonly table: RouteTable;
   readonly apps: Apps;
   readonly connections: Connections;
+  readonly held: Held;
+  /** Of who manages held connections. */
+  readonly managementVerifier: SignatureVerifier<TenantRoute>;
   readonly controller: ControllerProxy;
   readonly meter: Meter;
   readonly log: Logger;
@@ -101,42 +109,51 @@ export class Dispatcher implements ListenHandlers {
     const way = route(request.url ?? '', request.headers.host, this.#services.table);
     if (way.to !== 'workload') return false;
     // A function's URL takes plain requests only, and a client that merely offers HTTP/2 is answered as ever.
-    return way.workload.kind === 'app' || way.workload.websocketRoutes.length > 0;
+    return way.workload.kind === 'app' || asksForWebSocket(way.workload, request);
   };
 
   readonly onUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
-    const { table, apps, connections, rates, meter } = this.#services;
-    const way = route(request.url ?? '', request.headers.host, table);
-    const pool = way.to === 'workload' ? apps.pool(way.workload.key) : undefined;
-    if (way.to !== 'workload' || pool === undefined) {
-      const error = new BellowsError(
-        'NotSupportedHere',
-        'Functions with WebSocket routes are not served yet.',
-        'Deploy it as an app ("kind": "app") to hold WebSockets.',
-      );
-      endWithError(socket, 501, 'Not Implemented', error.toRecord());
+    const way = route(request.url ?? '', request.headers.host, this.#services.table);
+    const served = way.to === 'workload' ? this.#serveUpgrade(request, socket, head, way) : undefined;
+    if (served === undefined) {
+      // It was there when the upgrade was let in.
+      const error = new BellowsError('NotFound', 'There is nothing here that takes an upgrade any more.');
+      endWithError(socket, error.status, 'Not Found', error.toRecord());
       return;
     }
-    const rate = rates.of(way.workload.tenant);
-    if (!rate.enter()) {
-      countRefused(meter, way);
-      refuseUpgrade(request, socket, rate.refusal(), rate.retryAfterSeconds);
-      return;
-    }
-    serveUpgrade({
-      request,
-      socket,
-      head,
-      url: way.url,
-      prefix: way.prefix,
-      pool,
-      meter,
-      connections: connections.of(way.workload.tenant),
-    }).catch((thrown: unknown) => {
+    served.catch((thrown: unknown) => {
       this.#services.onDefect(thrown);
       socket.destroy();
     });
   };
+
+  /** Undefined when there is nobody to serve it. */
+  #serveUpgrade(
+    request: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    way: WorkloadWay,
+  ): Promise<void> | undefined {
+    const { apps, functions, held, rates, meter } = this.#services;
+    const { workload, url, prefix } = way;
+    const rate = rates.of(workload.tenant);
+    if (!rate.enter()) {
+      countRefused(meter, way);
+      refuseUpgrade(request, socket, rate.refusal(), rate.retryAfterSeconds);
+      return Promise.resolve();
+    }
+    const connections = this.#services.connections.of(workload.tenant);
+    const ofFunction = held.function(workload.key);
+    if (ofFunction !== undefined) {
+      const pool = functions.pool(workload.key);
+      if (pool === undefined) return undefined;
+      const { sockets } = held;
+      return acceptHeld({ request, socket, head, url, pool, held: ofFunction, sockets, meter, connections });
+    }
+    const pool = apps.pool(workload.key);
+    if (pool === undefined) return undefined;
+    return serveUpgrade({ request, socket, head, url, prefix, pool, meter, connections });
+  }
 
   #serveWorkload(
     request: IncomingMessage,
@@ -183,17 +200,26 @@ export class Dispatcher implements ListenHandlers {
   }
 
   #serveFunction(request: FunctionRequest, response: Answer, way: WorkloadWay): void {
-    const { table, functions, rates, meter, lines } = this.#services;
+    const { table, functions, held, rates, managementVerifier, meter, lines } = this.#services;
     const { workload, url } = way;
     const pool = functions.pool(workload.key);
     if (pool === undefined) {
       this.#defect(new Error(`no pool for ${workload.key}`), response);
       return;
     }
+    const ofFunction = held.function(workload.key);
+    const encodedId = ofFunction === undefined ? undefined : connectionIdIn(url);
     const rate = rates.of(workload.tenant);
     if (!rate.enter()) {
       countRefused(meter, way);
-      refuseAsUrl(response, rate);
+      if (encodedId === undefined) refuseAsUrl(response, rate);
+      else refuseManagement(response, rate.refusal());
+      return;
+    }
+    if (ofFunction !== undefined && encodedId !== undefined) {
+      const line = lines.ofWorkload(workload.key);
+      const verifier = managementVerifier;
+      serveManagement({ request, response, workload, encodedId, held: ofFunction, verifier, line });
       return;
     }
     const accountId = table.tenant(workload.tenant)?.accountId ?? '';
@@ -224,6 +250,10 @@ function refuseAsUrl(response: Answer, rate: RequestRate): void {
     'Retry-After',
     String(rate.retryAfterSeconds),
   ]);
+}
+
+function asksForWebSocket({ websocket }: WorkloadRoute, request: IncomingMessage): boolean {
+  return websocket !== null && request.headers.upgrade?.toLowerCase() === 'websocket';
 }
 
 /** A browser that asks for `/w/TENANT/NAME` itself. */

@@ -1,5 +1,5 @@
 // The gateway as a whole: puts its parts together, keeps its clocks going, starts and stops it in order.
-import { systemClock } from '../base/clock.ts';
+import { systemClock, type Clock } from '../base/clock.ts';
 import { toErrorRecord } from '../base/errors.ts';
 import type { InstanceId, WorkloadKey } from '../base/ids.ts';
 import type { GatewayProtocol, TenantRoute } from '../protocol/routes.ts';
@@ -20,6 +20,7 @@ import {
 } from './config.ts';
 import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
+import { Held } from './held/held.ts';
 import { Functions } from './invoke/functions.ts';
 import { extraOf, Invocation, type Failure } from './invoke/invocation.ts';
 import { RequestRates } from './limits/request-rate.ts';
@@ -45,14 +46,23 @@ export class Gateway {
   readonly #rates = new RequestRates(() => performance.now());
   readonly #functions: Functions;
   readonly #apps: Apps;
+  readonly #held: Held;
   readonly #controller: ControllerLink;
   readonly #agent: AgentLink;
   readonly #proxy: ControllerProxy;
   readonly #listener: Listener;
   readonly #timers: NodeJS.Timeout[] = [];
   #stopping: Promise<void> | undefined;
+  #port: number;
 
-  constructor(config: GatewayConfig, log: Logger, tuning: InvokeTuning = tuningFor(config)) {
+  /** @param clock for held connections, which last as long as they are let */
+  constructor(
+    config: GatewayConfig,
+    log: Logger,
+    tuning: InvokeTuning = tuningFor(config),
+    clock: Clock = systemClock,
+  ) {
+    this.#port = config.port;
     this.#config = config;
     this.#log = log;
     const layout = layoutOf(config.dataDirectory);
@@ -73,6 +83,14 @@ export class Gateway {
       },
       tuning,
     );
+    this.#held = new Held({
+      clock,
+      functions: this.#functions,
+      meter: this.#meter,
+      lines,
+      rates: this.#rates,
+      port: () => this.#port,
+    });
     this.#agent = new AgentLink(
       layout.agentSocket,
       log,
@@ -88,6 +106,8 @@ export class Gateway {
         lines.onChange(change);
         this.#connections.onChange(change);
         this.#rates.onChange(change);
+        // Before the functions: whoever is told that one is gone is to hand nothing to it.
+        this.#held.onChange(change);
         this.#functions.onChange(change);
         this.#apps.onChange(change);
       },
@@ -119,11 +139,9 @@ export class Gateway {
       meter: this.#meter,
       lines,
       log,
-      verifier: new SignatureVerifier<TenantRoute>({
-        credentialOf: (accessKeyId) => this.#table.tenantByAccessKey(accessKeyId),
-        nowMs: () => Date.now(),
-        service: 'lambda',
-      }),
+      held: this.#held,
+      verifier: this.#verifierOf('lambda'),
+      managementVerifier: this.#verifierOf('execute-api'),
       enqueue: (workload, requestId, event, clientContext) =>
         this.#controller.enqueue(workload, requestId, event, clientContext),
       onDefect,
@@ -135,14 +153,17 @@ export class Gateway {
     });
     this.#listener = new Listener(dispatcher);
     this.#timers.push(
-      setInterval(() => this.#functions.sweep(), tuning.sweepMs),
+      setInterval(() => {
+        this.#functions.sweep();
+        this.#held.sweep();
+      }, tuning.sweepMs),
       setInterval(() => this.#report(), reportMs),
     );
   }
 
   /** Resolves with the port it listens on. */
-  start(): Promise<number> {
-    return this.#listener.listen(this.#config.port, this.#config.host);
+  async start(): Promise<number> {
+    return (this.#port = await this.#listener.listen(this.#config.port, this.#config.host));
   }
 
   /** Takes nothing new, lets what runs end within `graceMs`, closes everything. */
@@ -154,8 +175,10 @@ export class Gateway {
   async #stop(graceMs: number): Promise<void> {
     this.#log.info({ graceMs }, 'stopping');
     const closed = this.#listener.stopAccepting();
+    this.#held.stop();
     await within(graceMs, closed);
     this.#listener.closeAll();
+    this.#held.terminateAll();
     for (const timer of this.#timers) clearInterval(timer);
     this.#report();
     // What was not ended is not a death of its instances: they go on, and the next gateway finds them.
@@ -163,6 +186,14 @@ export class Gateway {
     this.#proxy.close();
     // An answer to `drain` still has to go out over this link.
     setImmediate(() => this.#controller.close());
+  }
+
+  #verifierOf(service: string): SignatureVerifier<TenantRoute> {
+    return new SignatureVerifier<TenantRoute>({
+      credentialOf: (accessKeyId) => this.#table.tenantByAccessKey(accessKeyId),
+      nowMs: () => Date.now(),
+      service,
+    });
   }
 
   async #retire(ids: readonly InstanceId[], deadlineMs: number): Promise<void> {
@@ -212,6 +243,7 @@ export class Gateway {
       const gauges = new Map<WorkloadKey, Gauges>();
       this.#functions.addGauges(gauges);
       this.#apps.addGauges(gauges);
+      this.#held.addGauges(gauges);
       const lines = this.#meter.take(gauges);
       if (lines.length > 0) this.#controller.reportTraffic(lines);
     } catch (thrown) {

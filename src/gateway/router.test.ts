@@ -18,7 +18,7 @@ function tableWith(...keys: string[]): RouteTable {
         timeoutMs: 3000,
         memoryBytes: 1,
         url: false,
-        websocketRoutes: [],
+        websocket: null,
         reservedConcurrency: null,
       },
     });

@@ -2,6 +2,7 @@
 import type { TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
 import { mib, type Bytes, type BytesPerSecond, type Millicores } from '../base/quantity.ts';
 import type { Resources } from './resources.ts';
+import type { WebSocketSettings } from './websocket.ts';
 
 /** Managed runtimes and how their code is started; `custom` is any command. */
 export const runtimeNames = ['nodejs26.x', 'custom'] as const;
@@ -51,7 +52,8 @@ export interface FunctionWorkload extends WorkloadBase {
   /** In which region its caller created it, for its own environment and ARN; absent when it was not through Lambda's API. */
   readonly region?: string;
   readonly url: boolean;
-  readonly websocketRoutes: readonly string[];
+  /** Absent when it takes no WebSockets. */
+  readonly websocket?: WebSocketSettings;
   /** At most this many instances at once, taken from the tenant's concurrency; null is unreserved. */
   readonly reservedConcurrency: number | null;
   /** Retries of a failed asynchronous invocation; Lambda's default is 2. */

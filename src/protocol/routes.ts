@@ -19,6 +19,13 @@ export const tenantRoute = z.object({
 });
 export type TenantRoute = z.infer<typeof tenantRoute>;
 
+const webSocketSettings = z.object({
+  routes: z.array(z.string()),
+  routeSelectionExpression: z.string(),
+  idleTimeoutMs: z.number().nullable(),
+  maxDurationMs: z.number().nullable(),
+});
+
 export const workloadRoute = z.object({
   key: workloadKey,
   tenant: tenantId,
@@ -29,7 +36,8 @@ export const workloadRoute = z.object({
   timeoutMs: z.number(),
   memoryBytes: z.number(),
   url: z.boolean(),
-  websocketRoutes: z.array(z.string()),
+  /** Null: it takes no WebSockets that the gateway holds. */
+  websocket: webSocketSettings.nullable(),
   reservedConcurrency: z.number().nullable(),
 });
 export type WorkloadRoute = z.infer<typeof workloadRoute>;

@@ -6,6 +6,12 @@ import { z } from 'zod';
 import { BellowsError } from '../../base/errors.ts';
 import type { WorkloadName } from '../../base/ids.ts';
 import { resourceKinds, type PartialResources } from '../../model/resources.ts';
+import {
+  defaultIdleTimeoutSeconds,
+  defaultRouteSelectionExpression,
+  routeSelectionPattern,
+  type WebSocketSettings,
+} from '../../model/websocket.ts';
 import type { RuntimeName } from '../../model/workload.ts';
 import type { Deployment, SubmittedCode } from '../../controller/control-plane.ts';
 import { maxManifestBytes } from '../archive/limits.ts';
@@ -25,6 +31,8 @@ const maxHandlerLength = 128;
 const maxDescriptionLength = 256;
 const maxCommandLength = 4_096;
 const maxTags = 50;
+/** A year: more is no limit, which has a word of its own. */
+const maxConnectionSeconds = 31_536_000;
 
 const envField = z
   .record(
@@ -75,6 +83,39 @@ const common = {
     .optional(),
 };
 
+const secondsField = z.int().min(1).max(maxConnectionSeconds).nullable();
+
+const webSocketField = z.strictObject({
+  routes: z
+    .array(z.string().regex(/^[$A-Za-z0-9_.:-]{1,128}$/, 'a route has letters, digits and $_.:-'))
+    .min(1)
+    .max(300),
+  routeSelectionExpression: z
+    .string()
+    .regex(routeSelectionPattern, 'a route is selected by a member of a JSON message: "$request.body.action"')
+    .default(defaultRouteSelectionExpression),
+  idleTimeout: secondsField
+    .default(defaultIdleTimeoutSeconds)
+    .meta({ description: 'Seconds in which a connection carries nothing; null: for as long as it likes.' }),
+  maxDuration: secondsField
+    .default(null)
+    .meta({ description: 'Seconds that a connection may be open; null: for as long as it likes.' }),
+});
+
+function webSocketSettingsOf({
+  routes,
+  routeSelectionExpression,
+  idleTimeout,
+  maxDuration,
+}: z.infer<typeof webSocketField>): WebSocketSettings {
+  return {
+    routes,
+    routeSelectionExpression,
+    idleTimeoutMs: idleTimeout === null ? null : idleTimeout * 1_000,
+    maxDurationMs: maxDuration === null ? null : maxDuration * 1_000,
+  };
+}
+
 const appManifest = z.strictObject({
   kind: z.literal('app'),
   start: z
@@ -103,14 +144,7 @@ const functionManifest = z.strictObject({
     .meta({ description: 'Seconds.' }),
   description: z.string().max(maxDescriptionLength).optional(),
   url: z.boolean().default(false),
-  websocket: z
-    .strictObject({
-      routes: z
-        .array(z.string().regex(/^[$A-Za-z0-9_.:-]{1,128}$/, 'a route has letters, digits and $_.:-'))
-        .min(1)
-        .max(300),
-    })
-    .optional(),
+  websocket: webSocketField.optional(),
   ...common,
 });
 
@@ -193,6 +227,6 @@ export function deploymentOf(name: WorkloadName, manifest: Manifest, code: Submi
     timeoutMs: manifest.timeout * 1_000,
     url: manifest.url,
     ...(manifest.description === undefined ? {} : { description: manifest.description }),
-    ...(manifest.websocket === undefined ? {} : { websocketRoutes: manifest.websocket.routes }),
+    ...(manifest.websocket === undefined ? {} : { websocket: webSocketSettingsOf(manifest.websocket) }),
   };
 }

@@ -211,7 +211,12 @@ describe('workloads', () => {
         url: true,
         runtime: 'nodejs26.x',
         runtimeIdentifier: 'nodejs22.x',
-        websocket: { routes: ['$connect'] },
+        websocket: {
+          routes: ['$connect'],
+          routeSelectionExpression: '$request.body.action',
+          idleTimeout: 600,
+          maxDuration: null,
+        },
       },
     ]);
     expect((await call('listWorkloads', '/v1/workloads')).body).toHaveLength(1);

@@ -28,6 +28,7 @@ export const deploy = command({
     }
     out.line(`Deployed ${tenant}/${named}.`);
     if (workload.kind === 'app' || workload['url'] === true) out.line(url);
+    if ((workload['websocket'] ?? null) !== null) out.line(url.replace(/^http/, 'ws'));
     if (workload.kind === 'function')
       out.line(`bellows invoke ${tenant === defaultTenantId ? '' : `${tenant}/`}${named}`);
     return exitCode.ok;

@@ -1,5 +1,6 @@
 // What gateways must know: routes made from what is wanted and what runs. Pure.
 import type { Tenant } from '../../model/tenant.ts';
+import type { WebSocketSettings } from '../../model/websocket.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { InstanceRoute, TenantRoute, WorkloadRoute } from '../../protocol/routes.ts';
 import type { Tracked } from '../state/actual.ts';
@@ -28,9 +29,13 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
     timeoutMs: isFunction ? workload.timeoutMs : 0,
     memoryBytes: workload.request.memory,
     url: isFunction ? workload.url : true,
-    websocketRoutes: isFunction ? [...workload.websocketRoutes] : [],
+    websocket: isFunction ? webSocketRouteOf(workload.websocket) : null,
     reservedConcurrency: isFunction ? workload.reservedConcurrency : null,
   };
+}
+
+function webSocketRouteOf(settings: WebSocketSettings | undefined): WorkloadRoute['websocket'] {
+  return settings === undefined ? null : { ...settings, routes: [...settings.routes] };
 }
 
 /** Undefined for an instance that gets nothing new. */

@@ -11,7 +11,7 @@ import { MAX_PAYLOAD_BYTES, socketFd } from '../../sys/fd-passing.ts';
 import { setPacing } from '../../sys/pacing.ts';
 import { endWithError } from '../answer.ts';
 import { appLimits } from '../config.ts';
-import { refuseUpgrade } from '../limits/refuse-websocket.ts';
+import { refuseConnection } from '../limits/refuse-connection.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
 import { sourceIpOf } from '../source-ip.ts';
@@ -44,7 +44,7 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
   if (socket.destroyed) return;
   if (!connections.enter()) {
     meter.of(key).throttles += 1;
-    refuse(exchange);
+    refuseConnection(exchange.request, socket, connections);
     return;
   }
   socket.once('close', connections.leave);
@@ -69,12 +69,6 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
     );
     endWithError(socket, 503, 'Service Unavailable', error.toRecord(), ['Retry-After', '1']);
   }
-}
-
-function refuse({ request, socket, connections }: UpgradeExchange): void {
-  const { tenant, limit } = connections;
-  const reason = `The tenant ${tenant} has as many connections open as its limit allows: ${limit}.`;
-  refuseUpgrade(request, socket, connections.refusal(), 1, reason);
 }
 
 async function passToOne({

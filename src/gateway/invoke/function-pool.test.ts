@@ -23,7 +23,7 @@ const route: WorkloadRoute = {
   timeoutMs: 1000,
   memoryBytes: 1,
   url: true,
-  websocketRoutes: [],
+  websocket: null,
   reservedConcurrency: null,
 };
 

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { systemClock, type Clock } from '../../base/clock.ts';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
 import { defaultRequest } from '../../model/workload.ts';
@@ -51,7 +52,7 @@ export function workloadOf(name: string, more: Partial<WorkloadRoute> = {}): Wor
     timeoutMs: 3000,
     memoryBytes: 128 * 1024 * 1024,
     url: true,
-    websocketRoutes: [],
+    websocket: null,
     reservedConcurrency: null,
     ...more,
   };
@@ -69,6 +70,8 @@ export class Harness {
   /** What `acquire` does; refuses unless a test says otherwise. */
   onAcquire: (workload: string) => Promise<string> = () =>
     Promise.reject(new BellowsError('NoRoom', 'No room.'));
+  /** Of held connections. */
+  clock: Clock = systemClock;
   gateway!: Gateway;
   port = 0;
   readonly #tenants: TenantRoute[] = [testTenant];
@@ -113,7 +116,7 @@ export class Harness {
   async #startGateway(tuning: Partial<InvokeTuning>): Promise<void> {
     const log = createLogger('gateway', process.env['BELLOWS_LOG'] ?? 'silent');
     const config = { dataDirectory: this.root, host: '127.0.0.1', port: 0 };
-    this.gateway = new Gateway(config, log, { ...defaultInvokeTuning, ...tuning });
+    this.gateway = new Gateway(config, log, { ...defaultInvokeTuning, ...tuning }, this.clock);
     this.port = await this.gateway.start();
     const deadlineMs = Date.now() + 5000;
     while ((await fetch(`${this.url}/healthz`)).status !== 200 && Date.now() < deadlineMs)

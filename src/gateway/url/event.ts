@@ -4,6 +4,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { WorkloadKey } from '../../base/ids.ts';
 import type { FunctionRequest } from '../exchange.ts';
+import { requestTime } from '../request-time.ts';
 import { readEventHeaders, traceHeader, type EventHeaders, type EventParts } from './event-headers.ts';
 
 export interface UrlRequest {
@@ -81,8 +82,6 @@ function bodyMembers(body: Buffer, { contentType, contentEncoding }: EventHeader
   return `"body":"${body.toString('base64')}","isBase64Encoded":true`;
 }
 
-const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-
 interface TextsOfSecond {
   readonly second: number;
   /** The trace's header up to its random part: a version, and the time in seconds. */
@@ -95,19 +94,11 @@ let ofLastSecond: TextsOfSecond = { second: Number.NaN, trace: '', time: '' };
 function textsOfSecond(nowMs: number): TextsOfSecond {
   const second = Math.floor(nowMs / 1000);
   if (ofLastSecond.second === second) return ofLastSecond;
-  const date = new Date(nowMs);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const day = `${two(date.getUTCDate())}/${months[date.getUTCMonth()]}/${date.getUTCFullYear()}`;
-  const time = `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())}`;
   return (ofLastSecond = {
     second,
     trace: [`,"${traceHeader}":"Root=1-`, second.toString(16), '-'].join(''),
-    time: [
-      '","routeKey":"$default","stage":"$default","time":"',
-      day,
-      ':',
-      time,
-      ' +0000","timeEpoch":',
-    ].join(''),
+    time: ['","routeKey":"$default","stage":"$default","time":"', requestTime(nowMs), '","timeEpoch":'].join(
+      '',
+    ),
   });
 }

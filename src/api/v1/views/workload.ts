@@ -1,6 +1,7 @@
 // A workload as /v1 shows it, and the log lines of one.
 import { z } from 'zod';
 import { formatResources } from '../../../model/resources.ts';
+import type { WebSocketSettings } from '../../../model/websocket.ts';
 import { runtimeNames, type Workload } from '../../../model/workload.ts';
 import type { AppRestart, ControlPlane, LogEntry } from '../../../controller/control-plane.ts';
 import { showTime, sizeView, timeView } from './quantities.ts';
@@ -19,6 +20,13 @@ const base = {
   createdAt: timeView,
   modifiedAt: timeView,
 };
+
+const webSocketView = z.object({
+  routes: z.array(z.string()),
+  routeSelectionExpression: z.string(),
+  idleTimeout: z.number().nullable().meta({ description: 'Seconds; null: none.' }),
+  maxDuration: z.number().nullable().meta({ description: 'Seconds; null: none.' }),
+});
 
 export const workloadView = z
   .discriminatedUnion('kind', [
@@ -42,7 +50,7 @@ export const workloadView = z
       timeout: z.number().meta({ description: 'Seconds.' }),
       description: z.string(),
       url: z.boolean(),
-      websocket: z.object({ routes: z.array(z.string()) }).nullable(),
+      websocket: webSocketView.nullable(),
       reservedConcurrency: z.number().nullable(),
       revisionId: z.string(),
     }),
@@ -83,9 +91,23 @@ export function showWorkload(
     timeout: workload.timeoutMs / 1_000,
     description: workload.description,
     url: workload.url,
-    websocket: workload.websocketRoutes.length === 0 ? null : { routes: [...workload.websocketRoutes] },
+    websocket: workload.websocket === undefined ? null : showWebSocket(workload.websocket),
     reservedConcurrency: workload.reservedConcurrency,
     revisionId: workload.revisionId,
+  };
+}
+
+function showWebSocket({
+  routes,
+  routeSelectionExpression,
+  idleTimeoutMs,
+  maxDurationMs,
+}: WebSocketSettings): z.infer<typeof webSocketView> {
+  return {
+    routes: [...routes],
+    routeSelectionExpression,
+    idleTimeout: idleTimeoutMs === null ? null : idleTimeoutMs / 1_000,
+    maxDuration: maxDurationMs === null ? null : maxDurationMs / 1_000,
   };
 }
 

@@ -1,0 +1,168 @@
+// The events a function gets for a held connection: API Gateway's, as text. Pure.
+// The shapes are in "Working with WebSocket APIs" of its developer guide and in what it sends.
+import type { IncomingMessage } from 'node:http';
+import type { WorkloadKey } from '../../base/ids.ts';
+import { requestTime } from '../request-time.ts';
+
+/** What all events of a connection tell of it. */
+export interface EventSubject {
+  readonly id: string;
+  readonly connectedAtMs: number;
+  readonly sourceIp: string;
+  readonly userAgent: string;
+}
+
+export interface EventContext {
+  readonly key: WorkloadKey;
+  /** The gateway's own. */
+  readonly port: number;
+  readonly requestId: string;
+  readonly nowMs: number;
+}
+
+type Particulars =
+  | { readonly routeKey: '$connect'; readonly eventType: 'CONNECT' }
+  | { readonly routeKey: string; readonly eventType: 'MESSAGE'; readonly messageId: string }
+  | {
+      readonly routeKey: '$disconnect';
+      readonly eventType: 'DISCONNECT';
+      readonly disconnectStatusCode: number;
+      readonly disconnectReason: string;
+    };
+
+/**
+ * `http://DOMAIN_NAME/STAGE` is where the connection is managed, as it is with https at AWS: functions put their client's
+ * address together so. It is the gateway's own and not what the client called it, which may be anything.
+ */
+function requestContext(subject: EventSubject, context: EventContext, particulars: Particulars): object {
+  const { key, port, requestId, nowMs } = context;
+  return {
+    ...particulars,
+    extendedRequestId: requestId,
+    requestTime: requestTime(nowMs),
+    messageDirection: 'IN',
+    stage: `w/${key}`,
+    connectedAt: subject.connectedAtMs,
+    requestTimeEpoch: nowMs,
+    identity: { userAgent: subject.userAgent, sourceIp: subject.sourceIp },
+    requestId,
+    domainName: `127.0.0.1:${port}`,
+    connectionId: subject.id,
+    apiId: key.replace('/', '.'),
+  };
+}
+
+/** @param url below the function's own root */
+export function connectEvent(
+  subject: EventSubject,
+  context: EventContext,
+  request: Pick<IncomingMessage, 'rawHeaders'>,
+  url: string,
+): string {
+  const headers = listed(pairsOf(request.rawHeaders));
+  addForwarded(headers, subject, context);
+  const queryAt = url.indexOf('?');
+  const query = listed(queryAt < 0 ? [] : new URLSearchParams(url.slice(queryAt + 1)));
+  return JSON.stringify({
+    headers: lastOfEach(headers),
+    multiValueHeaders: Object.fromEntries(headers),
+    ...(query.size === 0
+      ? {}
+      : {
+          queryStringParameters: lastOfEach(query),
+          multiValueQueryStringParameters: Object.fromEntries(query),
+        }),
+    requestContext: requestContext(subject, context, { routeKey: '$connect', eventType: 'CONNECT' }),
+    isBase64Encoded: false,
+  });
+}
+
+export function messageEvent(
+  subject: EventSubject,
+  context: EventContext,
+  routeKey: string,
+  { body, isBase64Encoded }: { readonly body: string; readonly isBase64Encoded: boolean },
+): string {
+  const particulars = { routeKey, eventType: 'MESSAGE', messageId: context.requestId } as const;
+  return JSON.stringify({
+    requestContext: requestContext(subject, context, particulars),
+    body,
+    isBase64Encoded,
+  });
+}
+
+export function disconnectEvent(
+  subject: EventSubject,
+  context: EventContext,
+  { code, reason }: { readonly code: number; readonly reason: string },
+): string {
+  // What API Gateway puts there: of the handshake's headers nothing is known any more.
+  const headers = {
+    Host: `127.0.0.1:${context.port}`,
+    'x-api-key': '',
+    'X-Forwarded-For': '',
+    'x-restapi': '',
+  };
+  return JSON.stringify({
+    headers,
+    multiValueHeaders: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
+    requestContext: requestContext(subject, context, {
+      routeKey: '$disconnect',
+      eventType: 'DISCONNECT',
+      disconnectStatusCode: code,
+      disconnectReason: reason === '' ? (usualReasons[code] ?? '') : reason,
+    }),
+    isBase64Encoded: false,
+  });
+}
+
+/** API Gateway's words where the client gave none. */
+const usualReasons: Readonly<Record<number, string>> = {
+  1000: 'Connection Closed Normally',
+  1001: 'Going away',
+  1005: 'Client-side close frame status not set',
+  1006: 'Connection closed abnormally',
+};
+
+/** Names as they were first written, each with all its values. */
+type Listed = Map<string, string[]>;
+
+function pairsOf(raw: readonly string[]): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2)
+    pairs.push([raw[index] ?? '', raw[index + 1] ?? '']);
+  return pairs;
+}
+
+function listed(pairs: Iterable<readonly [string, string]>): Listed {
+  const all: Listed = new Map();
+  for (const [name, value] of pairs) {
+    const earlier = all.get(name);
+    if (earlier === undefined) all.set(name, [value]);
+    else earlier.push(value);
+  }
+  return all;
+}
+
+function lastOfEach(all: Listed): Record<string, string> {
+  return Object.fromEntries([...all].map(([name, values]) => [name, values.at(-1) ?? '']));
+}
+
+/** Who sent it through what; a proxy in front of this one is believed. */
+function addForwarded(
+  headers: Listed,
+  { sourceIp }: EventSubject,
+  { port, requestId, nowMs }: EventContext,
+): void {
+  const present = new Map([...headers.keys()].map((name) => [name.toLowerCase(), name]));
+  const add = (name: string, value: string): void => {
+    if (!present.has(name.toLowerCase())) headers.set(name, [value]);
+  };
+  const random = requestId.replaceAll('-', '').slice(0, 24);
+  add('X-Amzn-Trace-Id', `Root=1-${Math.floor(nowMs / 1000).toString(16)}-${random}`);
+  const forwarded = present.get('x-forwarded-for');
+  if (forwarded === undefined) headers.set('X-Forwarded-For', [sourceIp]);
+  else headers.set(forwarded, [`${headers.get(forwarded)?.join(', ') ?? ''}, ${sourceIp}`]);
+  add('X-Forwarded-Port', String(port));
+  add('X-Forwarded-Proto', 'http');
+}

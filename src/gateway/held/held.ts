@@ -1,0 +1,91 @@
+// All held connections, by function: follows the route table and the clock. Owns the map. Does not own what connections do.
+import type { Clock } from '../../base/clock.ts';
+import type { TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
+import type { Lines } from '../bandwidth/lines.ts';
+import type { Functions } from '../invoke/functions.ts';
+import type { RequestRates } from '../limits/request-rate.ts';
+import type { Gauges, Meter } from '../meter.ts';
+import { HeldFunction } from './held-function.ts';
+import { HeldSockets } from './sockets.ts';
+
+export interface HeldServices {
+  readonly clock: Clock;
+  readonly functions: Functions;
+  readonly meter: Meter;
+  readonly lines: Lines;
+  readonly rates: RequestRates;
+  /** The port that the gateway listens on. */
+  port(): number;
+}
+
+export class Held {
+  readonly sockets = new HeldSockets();
+  readonly #services: HeldServices;
+  readonly #functions = new Map<WorkloadKey, HeldFunction>();
+
+  constructor(services: HeldServices) {
+    this.#services = services;
+  }
+
+  /** Undefined when it takes no WebSockets. */
+  function(key: WorkloadKey): HeldFunction | undefined {
+    return this.#functions.get(key);
+  }
+
+  onChange(change: RouteChange): void {
+    if (change.change === 'workload') this.#setWorkload(change.workload);
+    else if (change.change === 'workloadGone') this.#end(change.key, 'The function was deleted.');
+  }
+
+  /** Closes what idles or lasts too long. */
+  sweep(): void {
+    for (const each of this.#functions.values()) each.sweep();
+  }
+
+  /** To be called after those of functions, to which connections are added. */
+  addGauges(gauges: Map<WorkloadKey, Gauges>): void {
+    for (const [key, { size }] of this.#functions) {
+      const others = gauges.get(key);
+      if (others !== undefined && size > 0) gauges.set(key, { ...others, connections: size });
+    }
+  }
+
+  /** Asks all clients to go. */
+  stop(): void {
+    for (const each of this.#functions.values()) each.closeAll('Bellows stops.');
+  }
+
+  /** Ends what is left. */
+  terminateAll(): void {
+    for (const each of this.#functions.values()) each.terminateAll();
+  }
+
+  #setWorkload({ key, tenant, kind, websocket }: WorkloadRoute): void {
+    if (kind !== 'function' || websocket === null) {
+      this.#end(key, 'The function takes no WebSockets any more.');
+      return;
+    }
+    const present = this.#functions.get(key);
+    if (present === undefined)
+      this.#functions.set(key, new HeldFunction(key, websocket, this.#servicesOf(key, tenant)));
+    else present.setRoute(websocket);
+  }
+
+  #servicesOf(key: WorkloadKey, tenant: TenantId): ConstructorParameters<typeof HeldFunction>[2] {
+    const { clock, functions, lines, meter, rates, port } = this.#services;
+    return {
+      clock,
+      port,
+      pool: () => functions.pool(key),
+      line: () => lines.ofWorkload(key),
+      counter: () => meter.of(key),
+      mayRequest: () => rates.of(tenant).enter(),
+    };
+  }
+
+  #end(key: WorkloadKey, reason: string): void {
+    this.#functions.get(key)?.end(reason);
+    this.#functions.delete(key);
+  }
+}

@@ -1,0 +1,94 @@
+// What callers of @connections see: the unmodified AWS SDK against the gateway, with real runtimes and `ws` clients.
+import {
+  ApiGatewayManagementApiClient,
+  DeleteConnectionCommand,
+  GetConnectionCommand,
+  PostToConnectionCommand,
+} from '@aws-sdk/client-apigatewaymanagementapi';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { testTenant } from '../testing/harness.ts';
+import { closed, connectionIdOf, HeldChat, soon } from '../testing/held-chat.ts';
+
+let chat: HeldChat;
+beforeEach(() => {
+  chat = new HeldChat();
+});
+afterEach(() => chat.dispose());
+
+describe('@connections', () => {
+  let sdk: ApiGatewayManagementApiClient;
+  const open = (credentials = testTenant): ApiGatewayManagementApiClient =>
+    (sdk = new ApiGatewayManagementApiClient({
+      endpoint: `${chat.harness.url}/w/acme/chat`,
+      region: 'us-east-1',
+      credentials,
+      maxAttempts: 1,
+    }));
+  afterEach(() => sdk.destroy());
+
+  const post = (ConnectionId: string, Data: string | Uint8Array): Promise<unknown> =>
+    sdk.send(new PostToConnectionCommand({ ConnectionId, Data })).then(
+      ({ $metadata }) => $metadata.httpStatusCode,
+      ({ name, $metadata }: { name: string; $metadata: { httpStatusCode: number } }) =>
+        `${$metadata.httpStatusCode} ${name}`,
+    );
+
+  test('M-D2: the unmodified SDK sends, looks and closes, and is told of what is gone or too large', async () => {
+    await chat.start();
+    open();
+    const client = await chat.connected('/', [], { headers: { 'User-Agent': 'tester' } });
+    const id = await connectionIdOf(client);
+    expect(await post(id, 'hello')).toBe(200);
+    expect(await post(id, new Uint8Array([0, 255]))).toBe(200);
+    expect(await post(id, 'x'.repeat(128 * 1024))).toBe(200);
+    await soon(() => client.told).toHaveLength(3);
+    expect(client.told.slice(0, 2)).toEqual(['hello', 'base64:AP8=']);
+    expect(await post(id, 'x'.repeat(128 * 1024 + 1))).toBe('413 PayloadTooLargeException');
+    const seen = await sdk.send(new GetConnectionCommand({ ConnectionId: id }));
+    expect(seen.Identity).toEqual({ SourceIp: '127.0.0.1', UserAgent: 'tester' });
+    expect(seen.ConnectedAt?.getTime()).toBeLessThanOrEqual(seen.LastActiveAt?.getTime() ?? 0);
+    const ending = closed(client);
+    const gone = await sdk.send(new DeleteConnectionCommand({ ConnectionId: id }));
+    expect(gone.$metadata.httpStatusCode).toBe(204);
+    expect(await ending).toBe('1000 Connection Closed Normally');
+    expect(await post(id, 'too late')).toBe('410 GoneException');
+    expect(await post('never/was=', 'x')).toBe('410 GoneException');
+  });
+
+  test('only who signs with the credentials of its tenant gets in', async () => {
+    await chat.start();
+    const client = await chat.connected();
+    const id = await connectionIdOf(client);
+    open({ ...testTenant, secretAccessKey: 'guessed' });
+    expect(await post(id, 'x')).toBe('403 InvalidSignatureException');
+    const other = { ...testTenant, id: 'other' as typeof testTenant.id, accessKeyId: 'AKIAOTHER' };
+    chat.harness.change({ change: 'tenant', tenant: other });
+    await chat.harness.call('sync', {});
+    open(other);
+    expect(await post(id, 'x')).toBe('403 ForbiddenException');
+    const unsigned = await fetch(`${chat.harness.url}/w/acme/chat/@connections/${id}`, { method: 'DELETE' });
+    expect(unsigned.status).toBe(403);
+    expect(client.socket.readyState).toBe(WebSocket.OPEN);
+    expect(client.told).toEqual([]);
+  });
+
+  test('a client that reads nothing is not sent without end: LimitExceededException', async () => {
+    await chat.start();
+    open();
+    const client = await chat.connected();
+    const id = await connectionIdOf(client);
+    client.socket.pause();
+    const chunk = 'x'.repeat(128 * 1024);
+    let answer: unknown = 200;
+    let sent = 0;
+    while (answer === 200) {
+      answer = await post(id, chunk);
+      if (answer === 200) sent += 1;
+    }
+    expect(answer).toBe('429 LimitExceededException');
+    client.socket.resume();
+    await soon(() => client.told).toHaveLength(sent);
+    expect(await post(id, 'again')).toBe(200);
+  });
+});
