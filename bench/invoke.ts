@@ -1,51 +1,19 @@
 // Warm invocations: requests/s through a function's URL and through the signed Lambda API, beside a bare node:http server
 // that answers the same bytes. wrk is the client; rounds alternate, so that noise meets all three alike.
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash, createHmac } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { CreateFunctionCommand } from '@aws-sdk/client-lambda';
 import { zipOf } from '../tests/support/archives.ts';
 import { Bellows, freePort, type Credentials } from '../tests/support/bellows.ts';
 import { percentile, times, type Bench } from './figure.ts';
+import { wrk, type Load } from './wrk.ts';
 import { installSystemPackages } from '../scripts/system-packages.mjs';
 
 const rounds = 5;
 const secondsPerRound = 4;
 const connections = 32;
-
-interface Load {
-  readonly requestsPerSecond: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-}
-
-function toMs(text: string): number {
-  const [, number = 'NaN', unit = 'ms'] = /([\d.]+)(us|ms|s|m)/.exec(text) ?? [];
-  return Number(number) * { us: 0.001, ms: 1, s: 1000, m: 60_000 }[unit as 'us' | 'ms' | 's' | 'm'];
-}
-
-function wrk(url: string, headers: Readonly<Record<string, string>> = {}, script?: string): Load {
-  const output = execFileSync(
-    'wrk',
-    [
-      '-t1',
-      `-c${connections}`,
-      `-d${secondsPerRound}s`,
-      '--latency',
-      ...Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`]),
-      ...(script === undefined ? [] : ['-s', script]),
-      url,
-    ],
-    { encoding: 'utf8' },
-  );
-  const failed = /Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)/.exec(output);
-  if (failed !== null) throw new Error(`wrk at ${url}: ${failed[0]}`);
-  return {
-    requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]),
-    p50Ms: toMs(/^ +50% +(\S+)/m.exec(output)?.[1] ?? ''),
-    p99Ms: toMs(/^ +99% +(\S+)/m.exec(output)?.[1] ?? ''),
-  };
-}
+const load = { connections, seconds: secondsPerRound };
 
 /** One signed request that wrk repeats: valid for five minutes, verified by Bellows anew each time. */
 function signed(
@@ -116,14 +84,14 @@ export const invoke: Bench = {
       const path = '/2015-03-31/functions/signed/invocations';
       const measured: Record<'bare' | 'url' | 'sdk', Load[]> = { bare: [], url: [], sdk: [] };
       const turns = {
-        bare: () => wrk(`http://127.0.0.1:${barePort}/`),
-        url: () => wrk(`${bellows.url}/w/default/warm/`),
+        bare: () => wrk(`http://127.0.0.1:${barePort}/`, load),
+        url: () => wrk(`${bellows.url}/w/default/warm/`, load),
         sdk: () =>
-          wrk(
-            `${bellows.url}${path}`,
-            signed(`127.0.0.1:${bellows.port}`, path, bellows.credentials.tenants['default']!),
+          wrk(`${bellows.url}${path}`, {
+            ...load,
+            headers: signed(`127.0.0.1:${bellows.port}`, path, bellows.credentials.tenants['default']!),
             script,
-          ),
+          }),
       };
       for (const turn of Object.values(turns)) turn();
       for (let round = 0; round < rounds; round += 1) {

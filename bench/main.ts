@@ -6,6 +6,7 @@ import { humanBytes } from '../src/base/quantity.ts';
 import type { Bench, Figure } from './figure.ts';
 import { allocator } from './allocator.ts';
 import { density } from './density.ts';
+import { gateway } from './gateway.ts';
 import { invoke } from './invoke.ts';
 import { replayed } from './replay.ts';
 import { resize } from './resize.ts';
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, Bench>> = {
   resize,
   start,
   invoke,
+  gateway,
   vm,
   allocator,
   trace,
