@@ -5,7 +5,7 @@ import { Buffer } from 'node:buffer';
 
 /** A frame's header: 4 bytes of payload length, 1 of type, 4 of id. */
 export const frameHeaderBytes = 9;
-/** Lambda's largest response is 20 MB streamed, the largest body of ours is a 50 MB archive in a file, not in a frame. */
+/** The largest are events and answers of 6 MB: a streamed answer comes in pieces, and an archive of 50 MB in a file, not in a frame. */
 export const maxFramePayloadBytes = 32 * 1024 * 1024;
 
 export interface Frame {

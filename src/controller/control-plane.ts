@@ -7,7 +7,13 @@ import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
 import type { WebSocketSettings } from '../model/websocket.ts';
-import type { FunctionWorkload, NetworkMode, RuntimeName, Workload } from '../model/workload.ts';
+import type {
+  FunctionWorkload,
+  NetworkMode,
+  RuntimeName,
+  UrlInvokeMode,
+  Workload,
+} from '../model/workload.ts';
 import type { AgentCapabilities } from '../protocol/agent.ts';
 
 export interface ChangeOptions {
@@ -50,6 +56,8 @@ export interface FunctionDeployment extends DeploymentBase {
   /** The region that its code is to see; a default when it is not given. */
   readonly region?: string;
   readonly url?: boolean;
+  /** Of its URL; `BUFFERED` when it is not given. */
+  readonly invokeMode?: UrlInvokeMode;
   /** It takes no WebSockets when it is not given. */
   readonly websocket?: WebSocketSettings;
 }
@@ -70,6 +78,8 @@ export interface FunctionUpdate {
   readonly code?: SubmittedCode;
   /** Whether it is served at its URL; begins no new generation. */
   readonly url?: boolean;
+  /** Of its URL; begins no new generation. */
+  readonly invokeMode?: UrlInvokeMode;
   /** The caller's view of `revisionId`; Conflict when it is not the present one. */
   readonly expectedRevision?: string;
 }

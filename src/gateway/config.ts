@@ -1,5 +1,6 @@
 // The gateway's configuration as the supervisor passes it, and every bound it sets on clients, with its reason.
 import { z } from 'zod';
+import { answerLimits } from '../protocol/instance.ts';
 
 /** The one JSON argument in `BELLOWS_CONFIG`. */
 export const gatewayConfig = z.object({
@@ -31,8 +32,8 @@ export const payloadLimits = {
   requestBytes: 6 * 1024 * 1024,
   /** 1 MB, asynchronous: raised from 256 KB in October 2025. */
   eventBytes: 1024 * 1024,
-  /** 6 MB and what AWS adds around it, as its error message says. */
-  responseBytes: 6_291_556,
+  responseBytes: answerLimits.bufferedBytes,
+  streamedResponseBytes: answerLimits.streamedBytes,
   /** `X-Amz-Client-Context` in the API reference of Invoke. */
   clientContextBytes: 3_583,
 } as const;

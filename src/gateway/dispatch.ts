@@ -62,7 +62,7 @@ export class Dispatcher implements ListenHandlers {
       case 'invoke':
         if (expectsContinue) response.writeContinue();
         // A deployed function's calls are answered here; whatever is wrong with others, too.
-        serveInvoke(functionRequestOf(request), response, way.functionName, this.#services);
+        serveInvoke(functionRequestOf(request), response, way, this.#services);
         return;
       case 'workload':
         this.#serveWorkload(request, response, way, expectsContinue);
@@ -89,7 +89,7 @@ export class Dispatcher implements ListenHandlers {
       const way = route(request.url, host, this.#services.table);
       switch (way.to) {
         case 'invoke':
-          serveInvoke(request, answer, way.functionName, this.#services);
+          serveInvoke(request, answer, way, this.#services);
           return { workload: null };
         case 'workload':
           if (way.workload.kind !== 'function') return 'notForTheLane';

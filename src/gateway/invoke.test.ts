@@ -394,39 +394,6 @@ describe("a function's URL", () => {
     expect(JSON.parse(Buffer.from(answer.Payload ?? []).toString())).toEqual([trace, null]);
   });
 
-  test('streams as the handler writes', async () => {
-    await deploy('site', {
-      'index.mjs': `export const handler = awslambda.streamifyResponse(async (event, stream) => {
-        stream = awslambda.HttpResponseStream.from(stream, { statusCode: 206, headers: { 'x-a': 'b' } });
-        stream.write('one,'); await new Promise((r) => setTimeout(r, 100)); stream.write('two'); stream.end();
-      })`,
-    });
-    const answer = await fetch(at('/'));
-    expect(answer.status).toBe(206);
-    expect(answer.headers.get('x-a')).toBe('b');
-    expect(await answer.text()).toBe('one,two');
-  });
-
-  test('a large streamed answer arrives whole at a client that reads slowly', async () => {
-    await deploy(
-      'site',
-      {
-        'index.mjs': `export const handler = awslambda.streamifyResponse(async (event, stream) => {
-        for (let n = 0; n < 200; n++) if (!stream.write(Buffer.alloc(65536, n))) await new Promise((r) => stream.once('drain', r));
-        stream.end();
-      })`,
-      },
-      { timeoutMs: 20_000 },
-    );
-    const answer = await fetch(at('/'));
-    let bytes = 0;
-    for await (const chunk of answer.body ?? []) {
-      bytes += (chunk as Uint8Array).length;
-      if (bytes % 7 === 0) await new Promise((wake) => setTimeout(wake, 1));
-    }
-    expect(bytes).toBe(200 * 65536);
-  });
-
   test('errors are 502, time-outs 504, a function without a URL 403, an unknown one 404', async () => {
     await deploy(
       'site',

@@ -34,7 +34,7 @@ function found(url: string, host?: string): string {
     case 'workload':
       return `${answer.workload.key} ${answer.url} ${answer.prefix}`.trim();
     case 'invoke':
-      return `invoke ${answer.functionName}`;
+      return `${answer.streamed ? 'stream' : 'invoke'} ${answer.functionName}`;
     default:
       return answer.to;
   }
@@ -45,6 +45,9 @@ describe('a request goes', () => {
     ['/2015-03-31/functions/hello/invocations', 'localhost:8080', 'invoke hello'],
     ['/2015-03-31/functions/hello/invocations?Qualifier=1', '127.0.0.1', 'invoke hello'],
     ['/2015-03-31/functions/arn%3Aaws/invocations', undefined, 'invoke arn%3Aaws'],
+    ['/2021-11-15/functions/hello/response-streaming-invocations?Qualifier=1', '127.0.0.1', 'stream hello'],
+    ['/2021-11-15/functions/hello/invocations', '127.0.0.1', 'controller'],
+    ['/2021-11-15/functions/a/b/response-streaming-invocations', 'localhost', 'controller'],
     ['/2015-03-31/functions/a/b/invocations', 'localhost', 'controller'],
     ['/2015-03-31/functions//invocations', 'localhost', 'controller'],
     ['/2015-03-31/functions/hello', 'localhost', 'controller'],

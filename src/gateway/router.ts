@@ -3,8 +3,8 @@ import type { RouteTable } from './table.ts';
 import type { WorkloadRoute } from '../protocol/routes.ts';
 
 export type Route =
-  /** Lambda's Invoke; `functionName` is still percent-encoded. */
-  | { readonly to: 'invoke'; readonly functionName: string }
+  /** Lambda's Invoke, or InvokeWithResponseStream; `functionName` is still percent-encoded. */
+  | { readonly to: 'invoke'; readonly functionName: string; readonly streamed: boolean }
   /** An app or a function's URL. `prefix` was cut off the front of `url`, and is empty for a request by host. */
   | {
       readonly to: 'workload';
@@ -17,8 +17,12 @@ export type Route =
   | { readonly to: 'health' }
   | { readonly to: 'nowhere'; readonly message: string; readonly hint: string };
 
-const functionsPrefix = '/2015-03-31/functions/';
-const invokeSuffix = '/invocations';
+/** In both, what lies between is a function's name. */
+const invokePath = { prefix: '/2015-03-31/functions/', suffix: '/invocations' } as const;
+const streamedInvokePath = {
+  prefix: '/2021-11-15/functions/',
+  suffix: '/response-streaming-invocations',
+} as const;
 const workloadPrefix = '/w/';
 const hostSuffix = '.localhost';
 /** `/2017-03-31/tags/…` and its like: Lambda's API is in paths that begin with a version's date. */
@@ -59,10 +63,10 @@ function routePath(url: string, table: RouteTable): Route {
   const queryAt = url.indexOf('?');
   const path = queryAt < 0 ? url : url.slice(0, queryAt);
   if (path.startsWith(workloadPrefix)) return routeWorkloadPath(url, path, table);
-  if (path.startsWith(functionsPrefix) && path.endsWith(invokeSuffix)) {
-    const functionName = path.slice(functionsPrefix.length, -invokeSuffix.length);
-    if (functionName !== '' && !functionName.includes('/')) return { to: 'invoke', functionName };
-  }
+  const called = nameWithin(path, invokePath);
+  if (called !== undefined) return { to: 'invoke', functionName: called, streamed: false };
+  const calledForStream = nameWithin(path, streamedInvokePath);
+  if (calledForStream !== undefined) return { to: 'invoke', functionName: calledForStream, streamed: true };
   if (path === '/healthz') return healthRoute;
   if (
     path === '/' ||
@@ -79,6 +83,15 @@ function routePath(url: string, table: RouteTable): Route {
     message: `Nothing is served at ${JSON.stringify(path.slice(0, 120))}.`,
     hint: 'Workloads are at /w/TENANT/NAME/ or NAME.TENANT.localhost, the API is at /v1/, the Lambda API at /2015-03-31/.',
   };
+}
+
+function nameWithin(
+  path: string,
+  { prefix, suffix }: { readonly prefix: string; readonly suffix: string },
+): string | undefined {
+  if (!path.startsWith(prefix) || !path.endsWith(suffix)) return undefined;
+  const name = path.slice(prefix.length, -suffix.length);
+  return name === '' || name.includes('/') ? undefined : name;
 }
 
 function routeWorkloadPath(url: string, path: string, table: RouteTable): Route {

@@ -8,6 +8,10 @@ import type { WebSocketSettings } from './websocket.ts';
 export const runtimeNames = ['nodejs26.x', 'custom'] as const;
 export type RuntimeName = (typeof runtimeNames)[number];
 
+/** How answers are sent at a function's URL, in Lambda's words: when all of it is there, or as a streaming handler writes it. */
+export const urlInvokeModes = ['BUFFERED', 'RESPONSE_STREAM'] as const;
+export type UrlInvokeMode = (typeof urlInvokeModes)[number];
+
 /** `host` shares the machine's network, `none` gives a network namespace with a loopback device only. */
 export type NetworkMode = 'host' | 'none';
 
@@ -52,6 +56,8 @@ export interface FunctionWorkload extends WorkloadBase {
   /** In which region its caller created it, for its own environment and ARN; absent when it was not through Lambda's API. */
   readonly region?: string;
   readonly url: boolean;
+  /** Of its URL; `BUFFERED` when absent. */
+  readonly invokeMode?: UrlInvokeMode;
   /** Absent when it takes no WebSockets. */
   readonly websocket?: WebSocketSettings;
   /** At most this many instances at once, taken from the tenant's concurrency; null is unreserved. */

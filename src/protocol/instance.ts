@@ -58,6 +58,11 @@ export const frameType = {
   proceed: 19,
   /** instance → every link: a function is bound and begins with what waits. Also sent to each new link when it already is. */
   serving: 20,
+  /**
+   * gateway → instance: nobody takes the streamed answer to the invocation with this id any more. One that has not begun is not
+   * run; one that runs is sent nothing of, and its handler's stream is closed. Either is answered all the same, in its turn.
+   */
+  abandon: 21,
 } as const;
 
 /** What the runtime needs to become a workload's instance. */
@@ -123,6 +128,30 @@ export interface StreamPrelude {
   readonly statusCode?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly cookies?: readonly string[];
+}
+
+/**
+ * A handler's write is sent in frames of at most this: what is on its way between a handler and a slow client stays small. With its
+ * header such a frame is what a socket is read by at once, so that none needs to be put together of two.
+ */
+export const streamPieceBytes = 64 * 1024 - frameHeaderBytes;
+/** Lambda's quotas for what a function answers: 6 MB and what AWS adds around it, and 200 MB of a streamed answer. */
+export const answerLimits = { bufferedBytes: 6_291_556, streamedBytes: 200 * 1024 * 1024 } as const;
+
+/** The words for an answer that is larger, as AWS has them. */
+export function answerTooLargeMessage(limitBytes: number): string {
+  return `Response payload size exceeded maximum allowed payload size (${limitBytes} bytes).`;
+}
+
+/** How AWS says in the content type that a JSON prelude, ended by eight zero bytes, comes before the body. */
+export const integrationContentType = 'application/vnd.awslambda.http-integration-response';
+const { stringify } = JSON;
+
+/** What comes before a streamed body where the caller is given no head of an HTTP answer; empty when nothing does. */
+export function integrationPrelude({ contentType, statusCode, headers, cookies }: StreamPrelude): string {
+  return contentType === integrationContentType
+    ? stringify({ statusCode, headers, cookies }) + '\0'.repeat(8)
+    : '';
 }
 
 export const invokeFlag = {

@@ -1,6 +1,7 @@
 // What the gateway and the controller say to each other over `run/controller.sock`.
 // The controller pushes routes; the gateway asks for instances and reports what it carries.
 import { z } from 'zod';
+import { urlInvokeModes } from '../model/workload.ts';
 import { endpoint } from './agent.ts';
 import { method, nothing, type Protocol } from './rpc.ts';
 import { instanceId, resources, tenantId, workloadKey, workloadName } from './schemas.ts';
@@ -36,6 +37,8 @@ export const workloadRoute = z.object({
   timeoutMs: z.number(),
   memoryBytes: z.number(),
   url: z.boolean(),
+  /** Of the URL; `BUFFERED` when absent. */
+  invokeMode: z.enum(urlInvokeModes).optional(),
   /** Null: it takes no WebSockets that the gateway holds. */
   websocket: webSocketSettings.nullable(),
   reservedConcurrency: z.number().nullable(),

@@ -18,6 +18,7 @@ import {
   UntagResourceCommand,
   UpdateFunctionCodeCommand,
   UpdateFunctionConfigurationCommand,
+  UpdateFunctionUrlConfigCommand,
   paginateListFunctions,
   waitUntilFunctionActiveV2,
   waitUntilFunctionUpdatedV2,
@@ -302,7 +303,7 @@ describe('M-D1: the AWS SDK manages functions', () => {
     expect((await lambda.send(new ListTagsCommand({ Resource }))).Tags).toEqual({ b: '2' });
   });
 
-  test('a function URL is made, read and deleted', async () => {
+  test('a function URL is made, read, changed and deleted', async () => {
     await create('hello');
     const FunctionName = 'hello';
     const made = await lambda.send(new CreateFunctionUrlConfigCommand({ FunctionName, AuthType: 'NONE' }));
@@ -316,7 +317,21 @@ describe('M-D1: the AWS SDK manages functions', () => {
     ).rejects.toMatchObject({
       name: 'ResourceConflictException',
     });
+    expect(
+      await lambda.send(new UpdateFunctionUrlConfigCommand({ FunctionName, InvokeMode: 'RESPONSE_STREAM' })),
+    ).toMatchObject({ FunctionUrl: made.FunctionUrl, AuthType: 'NONE', InvokeMode: 'RESPONSE_STREAM' });
+    // What is not named stays.
+    await lambda.send(new UpdateFunctionUrlConfigCommand({ FunctionName, AuthType: 'NONE' }));
+    expect(await lambda.send(new GetFunctionUrlConfigCommand({ FunctionName }))).toMatchObject({
+      InvokeMode: 'RESPONSE_STREAM',
+    });
+    await expect(
+      lambda.send(new UpdateFunctionUrlConfigCommand({ FunctionName, AuthType: 'AWS_IAM' })),
+    ).rejects.toMatchObject({ name: 'InvalidParameterValueException' });
     await lambda.send(new DeleteFunctionUrlConfigCommand({ FunctionName }));
+    await expect(
+      lambda.send(new UpdateFunctionUrlConfigCommand({ FunctionName, InvokeMode: 'BUFFERED' })),
+    ).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
     await expect(lambda.send(new GetFunctionUrlConfigCommand({ FunctionName }))).rejects.toMatchObject({
       name: 'ResourceNotFoundException',
     });

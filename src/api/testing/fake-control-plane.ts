@@ -198,6 +198,7 @@ export class FakeControlPlane implements ControlPlane {
             role: deployment.role ?? '',
             ...(deployment.region === undefined ? {} : { region: deployment.region }),
             url: deployment.url ?? false,
+            ...(deployment.invokeMode === undefined ? {} : { invokeMode: deployment.invokeMode }),
             ...(deployment.websocket === undefined ? {} : { websocket: deployment.websocket }),
             reservedConcurrency: null,
             maxRetries: 2,

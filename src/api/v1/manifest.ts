@@ -12,7 +12,7 @@ import {
   routeSelectionPattern,
   type WebSocketSettings,
 } from '../../model/websocket.ts';
-import type { RuntimeName } from '../../model/workload.ts';
+import { urlInvokeModes, type RuntimeName } from '../../model/workload.ts';
 import type { Deployment, SubmittedCode } from '../../controller/control-plane.ts';
 import { maxManifestBytes } from '../archive/limits.ts';
 import { appRuntime, appRuntimeNames, functionRuntime, functionRuntimeNames } from '../runtimes.ts';
@@ -143,7 +143,11 @@ const functionManifest = z.strictObject({
     .default(defaultTimeoutSeconds)
     .meta({ description: 'Seconds.' }),
   description: z.string().max(maxDescriptionLength).optional(),
-  url: z.boolean().default(false),
+  url: z
+    .union([z.boolean(), z.strictObject({ invokeMode: z.enum(urlInvokeModes).default('BUFFERED') })], {
+      error: `it is true, false, or {"invokeMode": one of ${urlInvokeModes.join(', ')}}`,
+    })
+    .default(false),
   websocket: webSocketField.optional(),
   ...common,
 });
@@ -225,7 +229,8 @@ export function deploymentOf(name: WorkloadName, manifest: Manifest, code: Submi
     runtimeIdentifier: manifest.runtime.identifier,
     handler: manifest.handler,
     timeoutMs: manifest.timeout * 1_000,
-    url: manifest.url,
+    url: manifest.url !== false,
+    ...(typeof manifest.url === 'object' ? { invokeMode: manifest.url.invokeMode } : {}),
     ...(manifest.description === undefined ? {} : { description: manifest.description }),
     ...(manifest.websocket === undefined ? {} : { websocket: webSocketSettingsOf(manifest.websocket) }),
   };

@@ -194,7 +194,7 @@ describe('workloads', () => {
       kind: 'function',
       handler: 'index.handler',
       timeout: 10,
-      url: true,
+      url: { invokeMode: 'RESPONSE_STREAM' },
       runtime: 'nodejs22.x',
       websocket: { routes: ['$connect'] },
     };
@@ -209,6 +209,7 @@ describe('workloads', () => {
         handler: 'index.handler',
         timeout: 10,
         url: true,
+        invokeMode: 'RESPONSE_STREAM',
         runtime: 'nodejs26.x',
         runtimeIdentifier: 'nodejs22.x',
         websocket: {

@@ -29,6 +29,7 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
     timeoutMs: isFunction ? workload.timeoutMs : 0,
     memoryBytes: workload.request.memory,
     url: isFunction ? workload.url : true,
+    invokeMode: isFunction ? workload.invokeMode : undefined,
     websocket: isFunction ? webSocketRouteOf(workload.websocket) : null,
     reservedConcurrency: isFunction ? workload.reservedConcurrency : null,
   };

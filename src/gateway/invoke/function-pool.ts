@@ -126,6 +126,22 @@ export class FunctionPool {
     if (this.#queue.cancel(invocation)) this.#concurrency.leave();
   }
 
+  /** The client of a stream has left: what waits is taken back, and who has begun is told that nobody reads it. */
+  abandon(invocation: Invocation): void {
+    if (this.#queue.cancel(invocation)) {
+      this.#concurrency.leave();
+      return;
+    }
+    for (const { link, inflight } of this.#slots.all()) {
+      if (!inflight.includes(invocation)) continue;
+      link.sendWritten((batch) => {
+        batch.begin(0);
+        batch.end(frameType.abandon, invocation.frameId, 0);
+      });
+      return;
+    }
+  }
+
   // ---- instances
 
   addInstance(

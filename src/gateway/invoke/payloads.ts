@@ -1,5 +1,5 @@
 // Lambda's payloads for what the runtime can not answer itself any more: timed out, exited, too large. Pure.
-import { payloadLimits } from '../config.ts';
+import { answerTooLargeMessage } from '../../protocol/instance.ts';
 
 /** As AWS words it: whole seconds with two decimals, the limit that was set and not the time it took. */
 export function timedOutPayload(requestId: string, timeoutMs: number): string {
@@ -38,9 +38,9 @@ export function exitedPayload(requestId: string, { errorType, message }: ExitWor
   return JSON.stringify({ errorType, errorMessage: `RequestId: ${requestId} Error: ${message}` });
 }
 
-export function responseTooLargePayload(): string {
+export function responseTooLargePayload(limitBytes: number): string {
   return JSON.stringify({
     errorType: 'Function.ResponseSizeTooLarge',
-    errorMessage: `Response payload size exceeded maximum allowed payload size (${payloadLimits.responseBytes} bytes).`,
+    errorMessage: answerTooLargeMessage(limitBytes),
   });
 }

@@ -106,8 +106,12 @@ export class LaneConnection implements AnswerOwner {
 
   readonly #onClose = (): void => {
     this.#owner.closed(this);
-    this.#answer?.connectionClosed();
+    const answer = this.#answer;
+    if (answer === undefined) return;
     this.#answer = undefined;
+    // What the client took of it was carried all the same.
+    this.#count(answer);
+    answer.connectionClosed();
   };
 
   /** Serves what is whole in `bytes`, one after the other, as far as answers come at once. */

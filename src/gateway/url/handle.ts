@@ -1,5 +1,6 @@
 // Serves a request at a function's URL: reads it, runs the function, sends what it says.
-// Owns the exchange with the client. Event and answer are event.ts and response.ts; who runs it is invoke/.
+// Owns the exchange with the client. Event and answer are event.ts and response.ts, a streamed body is streamed.ts; who runs it is
+// invoke/.
 import { randomUUID } from 'node:crypto';
 import { BellowsError } from '../../base/errors.ts';
 import { invokeFlag, outcome, type Result } from '../../protocol/instance.ts';
@@ -12,6 +13,7 @@ import { extraOf, Invocation, type Failure, type Sink } from '../invoke/invocati
 import type { Meter } from '../meter.ts';
 import { buildEvent } from './event.ts';
 import { readPrelude, readResponse } from './response.ts';
+import { GatheredAnswer, LiveAnswer, type StreamedAnswer } from './streamed.ts';
 
 export interface UrlExchange {
   readonly request: FunctionRequest;
@@ -53,7 +55,8 @@ export function serveUrl(exchange: UrlExchange): void {
   });
 }
 
-function run({ request, response, url, pool, accountId, meter, line }: UrlExchange, body: Buffer): void {
+function run(exchange: UrlExchange, body: Buffer): void {
+  const { request, response, url, pool, accountId, meter } = exchange;
   if (response.destroyed) return;
   const requestId = randomUUID();
   const { key } = pool.route;
@@ -66,37 +69,51 @@ function run({ request, response, url, pool, accountId, meter, line }: UrlExchan
     key,
     accountId,
   });
-  const sink = new UrlSink(response, requestId, line, (kind) => (meter.of(key)[kind] += 1));
+  const streams = pool.route.invokeMode === 'RESPONSE_STREAM';
+  const sink = new UrlSink(exchange, requestId, streams);
   const extra = extraOf('', request.headers.eventHeaders?.traceId);
   const invocation = new Invocation(event, sink, { requestId, flags: invokeFlag.stream, extra });
+  sink.invocation = invocation;
   meter.of(key).requests += 1;
-  // Only what waits can be taken back; what runs is finished, and its answer goes nowhere.
-  if (pool.submit(invocation) === 'waiting') response.once('close', () => pool.cancel(invocation));
+  if (streams) {
+    response.once('close', () => sink.onClose());
+    pool.submit(invocation);
+  } else if (pool.submit(invocation) === 'waiting') {
+    // Only what waits can be taken back; what runs is finished, as Lambda does, and its answer goes nowhere.
+    response.once('close', () => pool.cancel(invocation));
+  }
 }
 
 class UrlSink implements Sink {
+  /** What it is the sink of, from before it is submitted. */
+  invocation: Invocation | undefined;
+  readonly #exchange: UrlExchange;
   readonly #response: Answer;
   readonly #requestId: string;
-  readonly #line: Line | undefined;
-  readonly #count: (kind: 'errors' | 'throttles') => void;
-  #streaming = false;
+  /** Whether what a streaming handler writes is sent as it comes. */
+  readonly #streams: boolean;
+  /** Of a handler that streams, once it has begun. */
+  #streamed: StreamedAnswer | undefined;
+  #ended = false;
 
-  constructor(
-    response: Answer,
-    requestId: string,
-    line: Line | undefined,
-    count: (kind: 'errors' | 'throttles') => void,
-  ) {
-    this.#response = response;
-    this.#line = line;
+  constructor(exchange: UrlExchange, requestId: string, streams: boolean) {
+    this.#exchange = exchange;
+    this.#response = exchange.response;
     this.#requestId = requestId;
-    this.#count = count;
+    this.#streams = streams;
+  }
+
+  /** The connection of a client that takes a stream has ended, or the answer has. */
+  onClose(): void {
+    if (!this.#ended) this.#giveUp();
   }
 
   onResult({ outcome: how, body }: Result): void {
-    if (this.#streaming) {
-      if (how === outcome.ok) this.#response.end();
-      else this.#cutOff();
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#streamed !== undefined) {
+      if (how === outcome.ok) this.#streamed.end();
+      else this.#refuse(502, 'Internal Server Error');
       return;
     }
     const answer =
@@ -106,7 +123,7 @@ class UrlSink implements Sink {
       return;
     }
     answer.headers.push('x-amzn-requestid', this.#requestId);
-    paced(this.#line, 'out', answer.body.length, () => {
+    paced(this.#exchange.line, 'out', answer.body.length, () => {
       if (this.#response.destroyed) return;
       this.#response.writeHead(answer.status, answer.headers);
       this.#response.end(answer.body);
@@ -114,10 +131,8 @@ class UrlSink implements Sink {
   }
 
   onFailure(failure: Failure): void {
-    if (this.#streaming) {
-      this.#cutOff();
-      return;
-    }
+    if (this.#ended) return;
+    this.#ended = true;
     switch (failure.kind) {
       case 'throttled':
         this.#count('throttles');
@@ -145,49 +160,41 @@ class UrlSink implements Sink {
   }
 
   onStreamStart(payload: Buffer): void {
-    this.#streaming = true;
+    if (this.#ended) return;
     const head = readPrelude(payload);
     if (head === undefined) {
       this.#refuse(502, 'Internal Server Error');
+      this.#giveUp();
       return;
     }
-    if (this.#response.destroyed) return;
-    this.#response.writeHead(head.status, [...head.headers, 'x-amzn-requestid', this.#requestId]);
-    // The client is to see the head now, not with the first chunk.
-    this.#response.flushHeaders();
+    const Body = this.#streams ? LiveAnswer : GatheredAnswer;
+    const headers = [...head.headers, 'x-amzn-requestid', this.#requestId];
+    this.#streamed = new Body(this.#response, this.#exchange.line, { status: head.status, headers });
   }
 
   onStreamChunk(chunk: Buffer, resume: () => void): boolean {
-    // A client that left must not hold up the instance, which finishes all the same.
-    if (this.#response.destroyed || this.#response.writableEnded) return true;
-    const line = this.#line;
-    const drained = this.#response.write(chunk);
-    line?.take('out', chunk.length);
-    const resumeWhenFree = (): void => {
-      if (line === undefined) resume();
-      else line.whenFree('out', resume);
-    };
-    if (drained) {
-      if (line === undefined || line.isFree('out')) return true;
-      resumeWhenFree();
-      return false;
-    }
-    const goOn = (): void => {
-      this.#response.off('drain', goOn).off('close', goOn);
-      resumeWhenFree();
-    };
-    this.#response.once('drain', goOn).once('close', goOn);
-    return false;
+    if (this.#ended || this.#streamed === undefined) return true;
+    const taken = this.#streamed.take(chunk, resume);
+    if (taken !== 'tooLarge') return taken === 'goOn';
+    this.#refuse(502, 'Internal Server Error');
+    this.#giveUp();
+    return true;
   }
 
+  /** Nothing more of the answer is taken. */
+  #giveUp(): void {
+    this.#ended = true;
+    if (this.invocation !== undefined) this.#exchange.pool.abandon(this.invocation);
+  }
+
+  /** Once the head is out, only a connection that breaks off shows that the body is not whole: see `sendJson`. */
   #refuse(status: number, message: string): void {
     this.#count('errors');
     sendJson(this.#response, status, { message }, ['x-amzn-requestid', this.#requestId]);
   }
 
-  /** The head is out: only a connection that breaks off shows that the body is not whole. */
-  #cutOff(): void {
-    this.#count('errors');
-    this.#response.destroy();
+  #count(kind: 'errors' | 'throttles'): void {
+    const { meter, pool } = this.#exchange;
+    meter.of(pool.route.key)[kind] += 1;
   }
 }

@@ -7,6 +7,8 @@
 import { Buffer } from 'node:buffer';
 import process from 'node:process';
 import {
+  answerLimits,
+  answerTooLargeMessage,
   encodeResultFrame,
   frameType,
   invokeFlag,
@@ -14,7 +16,6 @@ import {
   type FunctionIdentity,
   type Invoke,
   type Outcome,
-  type StreamPrelude,
 } from '../../protocol/instance.ts';
 import { logEntry } from './console.ts';
 import { makeContext, parseExtra, type Callback, type Context } from './context.ts';
@@ -24,11 +25,12 @@ import type { Link, Links } from './link.ts';
 import type { Handler } from './load-handler.ts';
 import { peakKib } from './memory.ts';
 import { monotonicMs, nextTurn, parseJson, startTimer, stringifyJson } from './primordials.ts';
-import { bufferedPrelude, isStreaming, makeResponseStream } from './response-stream.ts';
+import { isStreaming } from './response-stream.ts';
+import { isThenable, StreamedRun } from './streamed-run.ts';
 
-const { byteLength, concat, from } = Buffer;
-/** Lambda's largest buffered answer: 6 MB and 100 bytes. */
-const maxResponseBytes = 6 * 1024 * 1024 + 100;
+const { alloc, byteLength } = Buffer;
+const noTail = alloc(0);
+const maxResponseBytes = answerLimits.bufferedBytes;
 /** Node's own codes, as AWS's runtime exits. */
 const exitCodes = { unhandledRejection: 128, uncaughtException: 129 } as const;
 /** How long a fatal answer may take to reach the kernel before the process exits without. */
@@ -43,7 +45,10 @@ interface Invocation {
   /** Set when the callback was called and the event loop is to run empty before the answer. */
   pending: { readonly error: unknown; readonly result: unknown } | undefined;
   waitsForEmptyLoop: boolean;
-  streamStarted: boolean;
+  /** Of a streaming handler, once it runs. */
+  stream: StreamedRun | undefined;
+  /** Nobody wants the answer, and it has not begun. */
+  abandoned: boolean;
   answered: boolean;
 }
 
@@ -95,11 +100,20 @@ export class FunctionHost {
       context: undefined,
       pending: undefined,
       waitsForEmptyLoop: false,
-      streamStarted: false,
+      stream: undefined,
+      abandoned: false,
       answered: false,
     });
     if (this.#current === undefined && this.#turnsComing === 0) this.#startNext();
     else this.#askForTurn();
+  }
+
+  /** Nobody wants the streamed answer to what came as this frame: what has not begun is not run. Others go on to their end. */
+  abandon(id: number, link: Link): void {
+    const isMeant = (invocation: Invocation): boolean =>
+      invocation.id === id && invocation.link === link && (invocation.invoke.flags & invokeFlag.stream) !== 0;
+    if (this.#current !== undefined && isMeant(this.#current)) this.#current.stream?.abandon();
+    for (const invocation of this.#queue) if (isMeant(invocation)) invocation.abandoned = true;
   }
 
   /** Runs what is queued, then tells `onStopped`. */
@@ -139,6 +153,12 @@ export class FunctionHost {
     const next = this.#queue.shift();
     if (next === undefined) {
       if (this.#stopping) this.#options.onStopped();
+      return;
+    }
+    if (next.abandoned) {
+      const summary = { outcome: outcome.ok, durationMicros: 0, peakKib: 0 };
+      next.link.sendEncoded(encodeResultFrame(frameType.result, next.id, summary, noTail, 'null'));
+      if (this.#turnsComing === 0) this.#askForTurn();
       return;
     }
     this.#current = next;
@@ -191,32 +211,17 @@ export class FunctionHost {
 
   #runStreaming(invocation: Invocation, event: unknown, context: Context): void {
     const { link, id, invoke } = invocation;
-    const live = (invoke.flags & invokeFlag.stream) !== 0;
-    const gathered: Buffer[] = [];
-    const stream = makeResponseStream({
-      start: (prelude: StreamPrelude) => {
-        if (!live) {
-          gathered.push(from(bufferedPrelude(prelude)));
-          return;
-        }
-        invocation.streamStarted = true;
-        link.send(frameType.streamStart, id, stringifyJson(prelude));
-      },
-      chunk: (bytes, done) => {
-        if (live) {
-          link.send(frameType.streamChunk, id, bytes);
-          link.drained(done);
-        } else {
-          // A copy, for the writer may use its buffer again.
-          gathered.push(from(bytes));
-          done();
-        }
-      },
+    invocation.stream = new StreamedRun({
+      handler: this.#options.handler,
+      event,
+      context,
+      link,
+      id,
+      live: (invoke.flags & invokeFlag.stream) !== 0,
+      onEnd: (body) => this.#answer(invocation, outcome.ok, body),
+      onError: (thrown) => this.#reject(invocation, thrown),
     });
-    stream.on('finish', () => this.#answer(invocation, outcome.ok, live ? '' : concat(gathered)));
-    stream.on('error', (error) => this.#reject(invocation, error));
-    const returned = this.#options.handler(event, stream, context);
-    if (isThenable(returned)) returned.then(undefined, (error: unknown) => this.#reject(invocation, error));
+    invocation.stream.run();
   }
 
   #calledBack(invocation: Invocation, error: unknown, result: unknown): void {
@@ -263,10 +268,7 @@ export class FunctionHost {
     if (body.length * 3 > maxResponseBytes && byteLength(body) > maxResponseBytes) {
       this.#reject(
         invocation,
-        new RuntimeFailure(
-          'Function.ResponseSizeTooLarge',
-          `Response payload size exceeded maximum allowed payload size (${maxResponseBytes} bytes).`,
-        ),
+        new RuntimeFailure('Function.ResponseSizeTooLarge', answerTooLargeMessage(maxResponseBytes)),
       );
       return;
     }
@@ -292,7 +294,7 @@ export class FunctionHost {
     const tail = this.#options.log.end(durationMs, peak, () =>
       this.#report(invocation.invoke.requestId, durationMs, peak),
     );
-    const type = invocation.streamStarted ? frameType.streamEnd : frameType.result;
+    const type = invocation.stream?.started === true ? frameType.streamEnd : frameType.result;
     const summary = { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak };
     invocation.link.sendEncoded(encodeResultFrame(type, invocation.id, summary, tail, body));
     this.#options.links.holdLoop(true);
@@ -324,12 +326,4 @@ export class FunctionHost {
 function describe(thrown: unknown): { errorType: string; errorMessage: string; stack: readonly string[] } {
   const { errorType, errorMessage, trace } = toInvocationError(thrown);
   return { errorType, errorMessage, stack: trace };
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    value !== null &&
-    (typeof value === 'object' || typeof value === 'function') &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
 }

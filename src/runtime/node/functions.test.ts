@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import { frameType, invokeFlag, outcome, type TrimResult } from '../../protocol/instance.ts';
+import { encodeFrame } from '../../base/frame.ts';
+import {
+  answerLimits,
+  frameType,
+  invokeFlag,
+  outcome,
+  streamPieceBytes,
+  type TrimResult,
+} from '../../protocol/instance.ts';
 import {
   grantOf,
   newRequestId,
@@ -354,6 +362,61 @@ describe('streamed answers', () => {
     const late = await client.invoke({ parts: ['one'], late: true }, { flags: invokeFlag.stream });
     expect(late).toMatchObject({ outcome: outcome.handled, chunks: ['one'] });
     expect(late.json()).toMatchObject({ errorMessage: 'late' });
+  });
+  test('go out in pieces, however much is written at once', async () => {
+    await bound({
+      'index.mjs': `export const handler = awslambda.streamifyResponse(async (event, stream) => { stream.end('x'.repeat(event.length)); });`,
+    });
+    const { chunks } = await client.invoke({ length: 1_000_000 }, { flags: invokeFlag.stream });
+    expect(chunks.join('')).toHaveLength(1_000_000);
+    expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThanOrEqual(streamPieceBytes);
+  });
+  test('are as large as Lambda lets them be where they are gathered', async () => {
+    await bound({
+      'index.mjs': `export const handler = awslambda.streamifyResponse(async (event, stream) => { stream.end('x'.repeat(event.length)); });`,
+    });
+    expect((await client.invoke({ length: answerLimits.bufferedBytes })).text).toHaveLength(
+      answerLimits.bufferedBytes,
+    );
+    expect((await client.invoke({ length: answerLimits.bufferedBytes + 1 })).json()).toMatchObject({
+      errorType: 'Function.ResponseSizeTooLarge',
+    });
+  });
+  test('have the buffer that streamifyResponse was given', async () => {
+    await bound({
+      'index.mjs': `export const handler = awslambda.streamifyResponse(async (event, stream) => { stream.end(String(stream.writableHighWaterMark)); }, { highWaterMark: 12345 });`,
+    });
+    expect((await client.invoke({})).text).toBe('12345');
+  });
+  test('end with the error, and what code that was left behind writes after it belongs to nothing', async () => {
+    await bound({
+      'index.mjs': `let late;
+      export const handler = awslambda.streamifyResponse(async (event, stream) => {
+        if (late !== undefined) { for (let n = 0; n < 10; n++) late.write('late'); await new Promise((r) => setTimeout(r, 20)); stream.end('well'); return; }
+        late = stream; stream.write('one'); throw new Error('no');
+      });`,
+    });
+    const options = { flags: invokeFlag.stream };
+    expect(await client.invoke({}, options)).toMatchObject({ outcome: outcome.handled, chunks: ['one'] });
+    const second = await client.invoke({}, options);
+    expect(second).toMatchObject({ outcome: outcome.ok, chunks: ['well'] });
+    const late = client.frames.filter(({ payload }) => payload.toString() === 'late');
+    expect(late).toEqual([]);
+  });
+  test('that nobody wants any more before they begin are not run, and answered in their turn', async () => {
+    await bound({
+      'index.mjs': `let runs = 0;
+      export const handler = awslambda.streamifyResponse(async (event, stream) => { runs += 1; stream.end(String(runs)); });`,
+    });
+    const options = { flags: invokeFlag.stream };
+    // All in one write, so that the first runs while the others wait.
+    client.socket.cork();
+    const ids = [1, 2, 3].map(() => client.sendInvoke({}, options));
+    client.socket.write(encodeFrame(frameType.abandon, ids[1] ?? 0, ''));
+    client.socket.uncork();
+    const answers = await Promise.all(ids.map((id) => client.answerTo(id)));
+    expect(answers.map(({ chunks }) => chunks.join(''))).toEqual(['1', '', '2']);
+    expect(answers[1]).toMatchObject({ outcome: outcome.ok, prelude: undefined, durationMicros: 0 });
   });
   test('larger than the socket buffers arrive whole', async () => {
     await bound({

@@ -105,6 +105,9 @@ function onFrame(frame: Frame, link: Link): void {
     case frameType.trim:
       link.send(frameType.trimmed, frame.id, stringifyJson(trim()));
       break;
+    case frameType.abandon:
+      if (state.is === 'function') state.host.abandon(frame.id, link);
+      break;
     case frameType.shutdown:
       shutdown(frame);
       break;

@@ -1,11 +1,13 @@
 // The life of a function, and the ways to call it, through the AWS SDK: on whatever units it runs.
 import {
+  CreateFunctionUrlConfigCommand,
   DeleteFunctionCommand,
   DeleteFunctionConcurrencyCommand,
   GetFunctionCommand,
   GetFunctionConcurrencyCommand,
   GetFunctionConfigurationCommand,
   InvokeCommand,
+  InvokeWithResponseStreamCommand,
   ListFunctionsCommand,
   PutFunctionConcurrencyCommand,
   UpdateFunctionCodeCommand,
@@ -189,6 +191,24 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
       );
       const answer = await functions.sdk.send(new InvokeCommand({ FunctionName: 'stream' }));
       expect(new TextDecoder().decode(answer.Payload)).toBe('one two');
+      const streamed = await functions.sdk.send(
+        new InvokeWithResponseStreamCommand({ FunctionName: 'stream' }),
+      );
+      const said: unknown[] = [];
+      for await (const { PayloadChunk, InvokeComplete } of streamed.EventStream!)
+        said.push(InvokeComplete ?? new TextDecoder().decode(PayloadChunk?.Payload));
+      expect(said).toEqual(['one ', 'two', {}]);
+      await functions.sdk.send(
+        new CreateFunctionUrlConfigCommand({
+          FunctionName: 'stream',
+          AuthType: 'NONE',
+          InvokeMode: 'RESPONSE_STREAM',
+        }),
+      );
+      const atUrl = await fetch(`${units.bellows.url}/w/default/stream/`);
+      expect(atUrl.headers.get('content-type')).toBe('application/octet-stream');
+      expect(atUrl.headers.get('content-length')).toBeNull();
+      expect(await atUrl.text()).toBe('one two');
     });
 
     test('an asynchronous invocation that was accepted survives kill -9 of the controller', async () => {

@@ -1,7 +1,7 @@
 // What stands beside a function's configuration: reserved concurrency, tags, its URL.
 import { z } from 'zod';
 import { functionArn } from '../../../model/lambda.ts';
-import type { FunctionWorkload } from '../../../model/workload.ts';
+import { urlInvokeModes, type FunctionWorkload, type UrlInvokeMode } from '../../../model/workload.ts';
 import { LambdaError } from '../../../protocol/lambda/errors.ts';
 import { lambdaTime } from '../configuration.ts';
 import { checkTags, tagsMember } from '../members.ts';
@@ -106,20 +106,21 @@ const tagOperations = [
 
 const urlMembers = z.object({
   AuthType: z.enum(['NONE', 'AWS_IAM']),
-  InvokeMode: z.enum(['BUFFERED', 'RESPONSE_STREAM']).optional(),
+  InvokeMode: z.enum(urlInvokeModes).optional(),
   Cors: z.record(z.string(), z.unknown()).optional(),
 });
+/** What is not named stays as it is. */
+const urlUpdate = urlMembers.partial();
 
 /** @throws LambdaError InvalidParameterValueException */
-function refuseUrlOptions(members: z.infer<typeof urlMembers>): void {
+function refuseUrlOptions(members: z.infer<typeof urlUpdate>): void {
   const refuse = (what: string): LambdaError =>
     new LambdaError(
       'InvalidParameterValueException',
       `${what} is not supported for function URLs by this Bellows.`,
     );
-  if (members.AuthType !== 'NONE') throw refuse(`AuthType ${members.AuthType}`);
+  if (members.AuthType === 'AWS_IAM') throw refuse(`AuthType ${members.AuthType}`);
   if (Object.keys(members.Cors ?? {}).length > 0) throw refuse('Cors');
-  if (members.InvokeMode === 'RESPONSE_STREAM') throw refuse('InvokeMode RESPONSE_STREAM');
 }
 
 /** On the host and port that the caller itself uses; by path when the name can not stand in a host's name. */
@@ -135,7 +136,7 @@ function urlConfiguration(call: Call<unknown>, workload: FunctionWorkload): Reco
     FunctionUrl: functionUrl(call, workload),
     FunctionArn: functionArn(call.region, call.caller.accountId, workload.name),
     AuthType: 'NONE',
-    InvokeMode: 'BUFFERED',
+    InvokeMode: workload.invokeMode ?? 'BUFFERED',
     CreationTime: lambdaTime(workload.createdAtMs),
     LastModifiedTime: lambdaTime(workload.modifiedAtMs),
   };
@@ -152,8 +153,9 @@ async function setUrl(
   call: Call<unknown>,
   workload: FunctionWorkload,
   url: boolean,
+  invokeMode: UrlInvokeMode,
 ): Promise<FunctionWorkload> {
-  return await call.control.updateFunction(workload.tenant, workload.name, { url });
+  return await call.control.updateFunction(workload.tenant, workload.name, { url, invokeMode });
 }
 
 const urlOperations = [
@@ -171,7 +173,8 @@ const urlOperations = [
           `Failed to create function url config for [functionArn = ${functionArn(call.region, call.caller.accountId, workload.name)}]. Error message:  FunctionUrlConfig exists for this Lambda function`,
         );
       }
-      return { status: 201, body: urlConfiguration(call, await setUrl(call, workload, true)) };
+      const made = await setUrl(call, workload, true, call.body.InvokeMode ?? 'BUFFERED');
+      return { status: 201, body: urlConfiguration(call, made) };
     },
   }),
   operation({
@@ -182,12 +185,24 @@ const urlOperations = [
     handle: async (call) => ({ status: 200, body: urlConfiguration(call, withUrl(call)) }),
   }),
   operation({
+    name: 'UpdateFunctionUrlConfig',
+    method: 'PUT',
+    path: urlPath,
+    body: urlUpdate,
+    handle: async (call): Promise<LambdaAnswer> => {
+      const workload = withUrl(call);
+      refuseUrlOptions(call.body);
+      const mode = call.body.InvokeMode ?? workload.invokeMode ?? 'BUFFERED';
+      return { status: 200, body: urlConfiguration(call, await setUrl(call, workload, true, mode)) };
+    },
+  }),
+  operation({
     name: 'DeleteFunctionUrlConfig',
     method: 'DELETE',
     path: urlPath,
     body: nothing,
     handle: async (call) => {
-      await setUrl(call, withUrl(call), false);
+      await setUrl(call, withUrl(call), false, 'BUFFERED');
       return { status: 204 };
     },
   }),

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { formatResources } from '../../../model/resources.ts';
 import type { WebSocketSettings } from '../../../model/websocket.ts';
-import { runtimeNames, type Workload } from '../../../model/workload.ts';
+import { runtimeNames, urlInvokeModes, type Workload } from '../../../model/workload.ts';
 import type { AppRestart, ControlPlane, LogEntry } from '../../../controller/control-plane.ts';
 import { showTime, sizeView, timeView } from './quantities.ts';
 
@@ -50,6 +50,7 @@ export const workloadView = z
       timeout: z.number().meta({ description: 'Seconds.' }),
       description: z.string(),
       url: z.boolean(),
+      invokeMode: z.enum(urlInvokeModes).meta({ description: 'How answers are sent at its URL.' }),
       websocket: webSocketView.nullable(),
       reservedConcurrency: z.number().nullable(),
       revisionId: z.string(),
@@ -91,6 +92,7 @@ export function showWorkload(
     timeout: workload.timeoutMs / 1_000,
     description: workload.description,
     url: workload.url,
+    invokeMode: workload.invokeMode ?? 'BUFFERED',
     websocket: workload.websocket === undefined ? null : showWebSocket(workload.websocket),
     reservedConcurrency: workload.reservedConcurrency,
     revisionId: workload.revisionId,
