@@ -157,11 +157,11 @@ describe("the AWS SDK's InvokeWithResponseStream", () => {
 
   test('a time-out and an exit in the middle are in the last event, by their names', async () => {
     await deploy(`stream.write('half'); await new Promise(() => setInterval(() => {}, 1000));`, {
-      timeoutMs: 2000,
+      timeoutMs: 3000,
     });
     const timedOut = await streamed();
     expect(timedOut).toMatchObject({ text: 'half', complete: { ErrorCode: 'Sandbox.Timedout' } });
-    expect(timedOut.complete?.ErrorDetails).toContain('Task timed out after 2.00 seconds');
+    expect(timedOut.complete?.ErrorDetails).toContain('Task timed out after 3.00 seconds');
     const id = await deploy(`stream.write('half'); await gate('die'); process.kill(process.pid, 'SIGKILL');`);
     const answer = call();
     const events = (await answer).EventStream![Symbol.asyncIterator]();

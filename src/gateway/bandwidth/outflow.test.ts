@@ -86,6 +86,16 @@ test('a line that owes holds the source back until it is free, and what passed i
   expect(line.isFree('out')).toBe(true);
 });
 
+test('a line that becomes free while it is asked holds nobody back for ever', () => {
+  let nowMs = 0;
+  // 300 bytes' time goes by with each look: of the 500 that are owed some are left at the first, none at the second.
+  const own = new TokenBucket(1000, () => (nowMs += 300));
+  const endless = new TokenBucket(Number.POSITIVE_INFINITY, () => 0);
+  const line = new Line({ in: endless, out: own }, { in: endless, out: endless });
+  const outflow = new Outflow(client, line, 10_000_000);
+  expect(outflow.send(Buffer.alloc(64 * 1024 + 500), resume)).toBe(true);
+});
+
 test('a client that has left holds nobody back, and nothing is sent to it', () => {
   const outflow = new Outflow(client, slowLine(), 10_000_000);
   client.leave();

@@ -39,7 +39,8 @@ export class Outflow {
     };
     if (drained) this.#whenFree(goOn);
     else this.#whenDrained(() => this.#whenFree(goOn));
-    return false;
+    // The line may have become free since it was asked: who went on already must not hold back now, for nobody would tell it again.
+    return !this.#holding;
   }
 
   #whenFree(then: () => void): void {
