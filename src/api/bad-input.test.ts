@@ -290,6 +290,18 @@ const manifests: readonly (readonly [what: string, manifest: unknown, code: Erro
   ['an unknown network', { ...app, network: 'vpn' }, 'InvalidManifest', /"network":/],
   ['websocket without routes', { ...fn, websocket: {} }, 'InvalidManifest', /"websocket\.routes" is missing/],
   [
+    'a route selected by what is no member of a message',
+    { ...fn, websocket: { routes: ['a'], routeSelectionExpression: '$request.header.a' } },
+    'InvalidManifest',
+    /"websocket\.routeSelectionExpression": a route is selected by a member/,
+  ],
+  [
+    'an idle time of no seconds',
+    { ...fn, websocket: { routes: ['a'], idleTimeout: 0 } },
+    'InvalidManifest',
+    /"websocket\.idleTimeout"/,
+  ],
+  [
     'a route with a space',
     { ...fn, websocket: { routes: ['a b'] } },
     'InvalidManifest',

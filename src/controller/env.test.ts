@@ -71,6 +71,20 @@ describe('environment', () => {
     expect(updatedFunction(first, changed, moment).runtimeIdentifier).toBe('nodejs24.x');
   });
 
+  test('a function with WebSocket routes finds where its connections are managed', () => {
+    const websocket = {
+      routes: ['$default'],
+      routeSelectionExpression: '$request.body.action',
+      idleTimeoutMs: null,
+      maxDurationMs: null,
+    };
+    const name = 'AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI';
+    const holding = deployedWorkload(tenant, fn('f', { websocket }), undefined, moment);
+    expect(instanceEnv(holding, context)[name]).toBe(`http://127.0.0.1:8080/w/${holding.key}`);
+    const other = deployedWorkload(tenant, fn('f'), undefined, moment);
+    expect(instanceEnv(other, context)).not.toHaveProperty(name);
+  });
+
   test('without a network no endpoint is named', () => {
     const workload = deployedWorkload(tenant, fn('f'), undefined, { ...moment, network: 'none' });
     expect(instanceEnv(workload, context)).not.toHaveProperty('AWS_ENDPOINT_URL_LAMBDA');

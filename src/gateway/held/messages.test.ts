@@ -44,7 +44,7 @@ describe('a message', () => {
   test('M-C4: in which the instance dies is told so once, and those behind it wait for the next instance', async () => {
     const first = await chat.start();
     const client = await chat.connected();
-    chat.harness.onAcquire = () => chat.startInstance();
+    chat.startWhenAsked();
     for (const text of ['before', '{"action":"crash"}', ...numbers(50)]) client.socket.send(text);
     await soon(() => chat.harness.discarded.map(({ id }) => id)).toEqual([first]);
     chat.harness.gone(first, 'chat', 'exit status 3');
@@ -57,10 +57,11 @@ describe('a message', () => {
     await chat.deployed({ routes: ['$default'] });
     const some = await Promise.all(Array.from({ length: 20 }, () => chat.connected()));
     let refusals = 0;
+    let started: Promise<string> | undefined;
     chat.harness.onAcquire = () => {
       refusals += 1;
       if (refusals <= 3) return Promise.reject(new BellowsError('NoRoom', 'No room.'));
-      return chat.startInstance();
+      return (started ??= chat.startInstance());
     };
     for (const text of numbers(100)) for (const { socket } of some) socket.send(text);
     for (const { told } of some) await soon(() => told).toEqual(numbers(100));
@@ -93,7 +94,7 @@ describe('a message', () => {
     const newCode = {
       'index.js': 'exports.handler = async ({ body }) => ({ statusCode: 200, body: `new ${body}` });',
     };
-    chat.harness.onAcquire = () => chat.harness.startInstance('chat', newCode, { generation: 'g2' });
+    chat.startWhenAsked(() => chat.harness.startInstance('chat', newCode, { generation: 'g2' }));
     await chat.deploy({ routes: ['$default'] }, 'g2');
     for (const text of numbers(20)) client.socket.send(text);
     await soon(() => client.told).toHaveLength(21);
@@ -106,8 +107,7 @@ describe('a message', () => {
     for (const text of numbers(5)) client.socket.send(text);
     client.socket.close(1000);
     await closed(client);
-    let started: Promise<string> | undefined;
-    chat.harness.onAcquire = () => (started ??= chat.startInstance());
+    chat.startWhenAsked();
     const other = await chat.connected();
     await soon(async () => routesOf(await eventsOf(other))).toContain('$disconnect');
     const events = await eventsOf(other);

@@ -65,6 +65,12 @@ export class HeldChat {
     return this.harness.startInstance('chat', code);
   }
 
+  /** From now on an instance is started when the gateway asks for one: one, however often it asks. */
+  startWhenAsked(start: () => Promise<string> = () => this.startInstance()): void {
+    let started: Promise<string> | undefined;
+    this.harness.onAcquire = () => (started ??= start());
+  }
+
   dial(path = '/', protocols: string[] = [], options: ClientOptions = {}): Client {
     const url = `${this.harness.url.replace('http', 'ws')}/w/acme/chat${path}`;
     const socket = new WebSocket(url, protocols, options);
