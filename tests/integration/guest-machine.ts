@@ -18,7 +18,7 @@ import { doorAnswer, doorPort, type DoorRequest } from '../../src/protocol/door.
 import { guestPortName, type GuestProtocol, type Identity } from '../../src/protocol/guest.ts';
 import type { EventOf } from '../../src/protocol/rpc.ts';
 import { FrameClient } from '../../src/runtime/testing/instance-client.ts';
-import { threadsOfTranslation } from '../../src/units/vm/accelerator.ts';
+import { processorsOf, threadsOfTranslation } from '../../src/units/vm/accelerator.ts';
 import { qemuVersionOf } from '../../src/units/vm/host.ts';
 import { buildGuestImage } from '../../src/units/vm/image/build.ts';
 import { cpioArchive, type CpioEntry } from '../../src/units/vm/image/cpio.ts';
@@ -90,7 +90,9 @@ export class GuestMachine {
   /** @param from another machine's photograph, which this one begins as; default: it boots */
   static async boot(options: GuestMachineOptions, from?: Photograph): Promise<GuestMachine> {
     const image = await buildGuestImage();
-    const thread = threadsOfTranslation(await qemuVersionOf('qemu-system-x86_64'));
+    const qemuVersion = await qemuVersionOf('qemu-system-x86_64');
+    const thread = threadsOfTranslation(qemuVersion);
+    const cpus = processorsOf('tcg', qemuVersion, 2);
     const directory = mkdtempSync(join(tmpdir(), 'bellows-guest-'));
     let qemu: ChildProcess | undefined;
     try {
@@ -106,7 +108,7 @@ export class GuestMachine {
       const forwards = `hostfwd=tcp:127.0.0.1:${ports.door}-:${doorPort},hostfwd=tcp:127.0.0.1:${ports.shell}-:${shellPort}`;
       qemu = spawn('nice', [
         ...['-n', '10', 'qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none'],
-        ...['-machine', 'pc,vmport=off,usb=off,graphics=off', '-cpu', 'max', '-smp', '2'],
+        ...['-machine', 'pc,vmport=off,usb=off,graphics=off', '-cpu', 'max', '-smp', String(cpus)],
         ...['-accel', `tcg,thread=${thread},tb-size=64`, '-m', `${options.ramBytes / mib}M`],
         ...['-kernel', image.kernel, '-initrd', initrd, '-append', image.commandLine, '-no-reboot'],
         ...['-serial', `file:${join(directory, 'console')}`],

@@ -20,3 +20,12 @@ export function threadsOfTranslation(qemuVersion: string): 'single' | 'multi' {
   const isFixed = Number(major) > 8 || (Number(major) === 8 && Number(minor) >= 1);
   return isFixed ? 'multi' : 'single';
 }
+
+/**
+ * A guest's processors, for those that it is to be given. Translated in one thread they take turns on one processor of the
+ * host: a second gives the guest nothing, and has its kernel lock and signal between the two. With one, a boot took 19 s of
+ * the host's processor instead of 23, and a start of Node in a clone a tenth less.
+ */
+export function processorsOf(kind: Accelerator['kind'], qemuVersion: string, wanted: number): number {
+  return kind === 'tcg' && threadsOfTranslation(qemuVersion) === 'single' ? 1 : wanted;
+}

@@ -4,7 +4,7 @@ import { chownSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, r
 import { join } from 'node:path';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import { identify, isAlive, sendSignal } from '../../sys/process.ts';
-import type { VmHost } from './host.ts';
+import { cpusFor, type VmHost } from './host.ts';
 import { machineArguments, type MachineMemory } from './machine/arguments.ts';
 import { kernelHead } from './machine/kernel-head.ts';
 import { firstPassedFd, launch } from './machine/launch.ts';
@@ -13,7 +13,6 @@ import { insidePaths } from './machine/sandbox.ts';
 import { macOf, tapName } from './network/names.ts';
 import type { UnitRecord } from './record.ts';
 import type { Packing } from './packed-file.ts';
-import { cpusFor } from './template/store.ts';
 
 /** What a machine begins with. Descriptors are ours, and stay ours. */
 export type Beginning =
@@ -73,7 +72,7 @@ export async function putTogether(
         qemuVersion: host.qemuVersion,
         name: machineName(host, record),
         accelerator: accelerator.kind,
-        cpus: cpusFor(record.size),
+        cpus: cpusFor(host, record.size),
         ramBytes: record.ramBytes,
         memory,
         incoming,

@@ -5,7 +5,9 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { BellowsError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
+import type { Resources } from '../../model/resources.ts';
 import type { GroupPath } from '../../agent/cgroup/port.ts';
+import { processorsOf } from './accelerator.ts';
 import type { Confinement } from './machine/sandbox.ts';
 import { directoryHash, uidOfSlot } from './network/names.ts';
 import { UnitNetwork } from './network/network.ts';
@@ -84,6 +86,11 @@ export function madeWith({ options, qemuVersion }: VmHost): MadeWith {
   const { image, accelerator } = options;
   const processor = processorOf(accelerator.kind, readFileSync('/proc/cpuinfo', 'latin1'), release());
   return { imageHash: image.hash, accelerator: processor, qemuVersion };
+}
+
+/** What a guest of the size sees; how much of them its instances may use is limited inside. */
+export function cpusFor({ options, qemuVersion }: VmHost, { cpu }: Resources): number {
+  return processorsOf(options.accelerator.kind, qemuVersion, Math.max(1, Math.ceil(cpu / 1000)));
 }
 
 export function bootId(): string {

@@ -31,12 +31,11 @@ export interface TemplateTraits extends MadeWith {
 
 export const templateTraits = (
   size: Resources,
-  common: Omit<TemplateTraits, 'ramBytes' | 'cpus' | 'storageBytes'>,
+  common: Omit<TemplateTraits, 'ramBytes' | 'storageBytes'>,
   overheadBytes: number,
 ): TemplateTraits => ({
   ...common,
   ramBytes: ramBytesFor(size, overheadBytes),
-  cpus: cpusFor(size),
   storageBytes: size.storage,
 });
 
@@ -44,7 +43,6 @@ export const templateTraits = (
 const ramGrain = 2 * 1024 * 1024;
 export const ramBytesFor = (size: Resources, overheadBytes: number): number =>
   Math.ceil((size.memory + overheadBytes) / ramGrain) * ramGrain;
-export const cpusFor = (size: Resources): number => Math.max(1, Math.ceil(size.cpu / 1000));
 
 /** Raised when templates of an earlier Bellows can not be used: its devices, or the order of them, are others. */
 const recipe = 3;

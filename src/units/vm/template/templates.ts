@@ -5,7 +5,7 @@ import { BellowsError } from '../../../base/errors.ts';
 import type { Resources } from '../../../model/resources.ts';
 import { takeApart } from '../construct.ts';
 import type { UnitCore } from '../core.ts';
-import { madeWith, type VmHost } from '../host.ts';
+import { cpusFor, madeWith, type VmHost } from '../host.ts';
 import type { UnitRecord } from '../record.ts';
 import { buildTemplate, type TemplateInUse } from './build.ts';
 import { loadTemplateMemory, memoryOfClones } from './memory.ts';
@@ -43,6 +43,7 @@ export class Templates {
           ...madeWith(this.#host),
           network: network === null ? 'user' : 'tap',
           scratch: scratchKind,
+          cpus: cpusFor(this.#host, size),
         },
         options.image.overheadBytes,
       ),
