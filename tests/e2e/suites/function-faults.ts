@@ -10,6 +10,13 @@ import type { UnitsUnderTest } from '../../support/units.ts';
  */
 const inVirtualMachines = ['throw', 'exit', 'hang', 'oom', 'big', 'a module that throws'];
 
+/** What the log tells of an invocation: a word of each line, and how its last line ends. */
+interface LogOf {
+  readonly words: readonly string[];
+  readonly status: string;
+}
+const timeout = 'Status: timeout';
+
 export function functionFaultsSuite(units: UnitsUnderTest, functions: Functions): void {
   const runHere = ([what]: readonly [string, ...unknown[]]): boolean =>
     units.kind === 'host' || inVirtualMachines.includes(what);
@@ -44,90 +51,94 @@ export function functionFaultsSuite(units: UnitsUnderTest, functions: Functions)
 
     const functionFor = (what: string): string => (what === 'heap' || what === 'oom' ? 'hungry' : 'faulty');
 
-    const answers: readonly (readonly [string, string, RegExp])[] = [
+    const answers: readonly (readonly [string, string, RegExp, LogOf?])[] = [
       ['throw', 'TypeError', /bad thing/],
       ['reject', 'CustomError', /no/],
       ['unhandled', 'Runtime.UnhandledPromiseRejection', /nobody catches/],
-      ['exit', 'Runtime.ExitError', /^RequestId: \S+ Error: Runtime exited with error: exit status 7$/],
+      [
+        'exit',
+        'Runtime.ExitError',
+        /^RequestId: \S+ Error: Runtime exited with error: exit status 7$/,
+        {
+          words: ['START', 'last words', 'exit status 7', 'END', 'REPORT'],
+          status: 'Status: error\tError Type: Runtime.ExitError',
+        },
+      ],
       ['leave', 'Runtime.ExitError', /^RequestId: \S+ Error: Runtime exited without providing a reason$/],
       ['abort', 'Runtime.ExitError', /^RequestId: \S+ Error: Runtime exited with error: signal: aborted$/],
-      ['hang', 'Sandbox.Timedout', timedOut],
-      ['spin', 'Sandbox.Timedout', timedOut],
-      ['oom', 'Runtime.OutOfMemory', /signal: killed/],
+      [
+        'hang',
+        'Sandbox.Timedout',
+        timedOut,
+        { words: ['START', 'last words', 'timed out', 'END', 'REPORT'], status: timeout },
+      ],
+      [
+        'spin',
+        'Sandbox.Timedout',
+        timedOut,
+        { words: ['START', 'timed out', 'END', 'REPORT'], status: timeout },
+      ],
+      [
+        'oom',
+        'Runtime.OutOfMemory',
+        /signal: killed/,
+        {
+          words: ['START', 'signal: killed', 'END', 'REPORT'],
+          status: 'Status: error\tError Type: Runtime.OutOfMemory',
+        },
+      ],
       ['heap', 'Runtime.OutOfMemory', /signal: killed/],
       ['circular', 'Runtime.MarshalError', /Unable to stringify response body/],
       ['big', 'Function.ResponseSizeTooLarge', /6291556|too large|exceeded/i],
     ];
-    test.each(answers.filter(runHere))(
-      '%s → %s',
+    test.for(answers.filter(runHere))(
+      '%s → %s, and where the log tells the whole invocation, in order, so does the tail that is answered',
       { timeout: units.within(60_000) },
-      async (what, errorType, message) => {
+      async ([what, errorType, message, logged]) => {
         const name = functionFor(what);
-        const failed = await functions.invoke(name, { do: what });
+        const say = logged?.words.includes('last words') === true ? 'last words' : '';
+        const failed = await functions.invoke(name, { do: what, say }, { LogType: 'Tail' });
         expect(failed).toMatchObject({ status: 200, payload: { errorType } });
         expect(failed.error).toMatch(/^(Unhandled|Handled)$/);
-        expect((failed.payload as { errorMessage: string }).errorMessage).toMatch(message);
+        const { errorMessage } = failed.payload as { errorMessage: string };
+        expect(errorMessage).toMatch(message);
+        if (logged !== undefined) {
+          const requestId = /RequestId: (\S+) /.exec(errorMessage)?.[1] ?? 'none';
+          await logTells(name, requestId, logged, failed.log);
+        }
         const next = await functions.invoke(name, {});
         expect(next.error).toBeUndefined();
         expect((next.payload as { calls: number }).calls).toBeGreaterThan(0);
       },
     );
 
-    const logs: readonly (readonly [string, number, readonly string[], string])[] = [
-      [
-        'hang',
-        units.shortTimeoutSeconds,
-        ['START', 'last words', 'timed out', 'END', 'REPORT'],
-        'Status: timeout',
-      ],
-      ['spin', units.shortTimeoutSeconds, ['START', 'timed out', 'END', 'REPORT'], 'Status: timeout'],
-      [
-        'exit',
-        0,
-        ['START', 'last words', 'exit status 7', 'END', 'REPORT'],
-        'Status: error\tError Type: Runtime.ExitError',
-      ],
-      [
-        'oom',
-        0,
-        ['START', 'signal: killed', 'END', 'REPORT'],
-        'Status: error\tError Type: Runtime.OutOfMemory',
-      ],
-    ];
-    test.each(logs.filter(runHere))(
-      '%s: the log tells the whole invocation, in order, and so does the tail that is answered',
-      { timeout: units.within(60_000) },
-      async (what, seconds, words, status) => {
-        const say = words.includes('last words') ? 'last words' : '';
-        const { payload, log } = await functions.invoke(
-          functionFor(what),
-          { do: what, say },
-          { LogType: 'Tail' },
-        );
-        const requestId =
-          /RequestId: (\S+) /.exec((payload as { errorMessage: string }).errorMessage)?.[1] ?? 'none';
-        let lines: string[] = [];
-        await eventually(
-          async () => {
-            const { stdout } = await units.bellows.cli('logs', functionFor(what), '-n', '1000');
-            lines = stdout.split('\n').filter((line) => line.includes(requestId));
-            return lines.some((line) => line.includes('REPORT'));
-          },
-          { what: () => `a REPORT line of ${requestId}` },
-        );
-        const [start, ...rest] = lines;
-        expect(start).toContain(`START RequestId: ${requestId} Version: $LATEST`);
-        expect(rest.length).toBe(words.length - 1);
-        for (const [at, word] of words.entries()) expect(lines[at]).toContain(word);
-        const tail = log?.trim().split('\n') ?? [];
-        expect(tail[0]).toBe(`START RequestId: ${requestId} Version: $LATEST`);
-        for (const word of words) expect(tail.filter((line) => line.includes(word))).not.toEqual([]);
-        expect(tail.at(-1)).toMatch(/^REPORT .*Status: /);
-        expect(lines.at(-1)).toMatch(/Memory Size: 192 MB\tMax Memory Used: [1-9]\d* MB\t/);
-        expect(lines.at(-1)).toContain(status);
-        if (seconds > 0) expect(lines.at(-1)).toContain(`Duration: ${seconds}000.00 ms`);
-      },
-    );
+    async function logTells(
+      name: string,
+      requestId: string,
+      { words, status }: LogOf,
+      log: string | undefined,
+    ): Promise<void> {
+      let lines: string[] = [];
+      await eventually(
+        async () => {
+          const { stdout } = await units.bellows.cli('logs', name, '-n', '1000');
+          lines = stdout.split('\n').filter((line) => line.includes(requestId));
+          return lines.some((line) => line.includes('REPORT'));
+        },
+        { what: () => `a REPORT line of ${requestId}` },
+      );
+      expect(lines[0]).toContain(`START RequestId: ${requestId} Version: $LATEST`);
+      expect(lines.length).toBe(words.length);
+      for (const [at, word] of words.entries()) expect(lines[at]).toContain(word);
+      const tail = log?.trim().split('\n') ?? [];
+      expect(tail[0]).toBe(`START RequestId: ${requestId} Version: $LATEST`);
+      for (const word of words) expect(tail.filter((line) => line.includes(word))).not.toEqual([]);
+      expect(tail.at(-1)).toMatch(/^REPORT .*Status: /);
+      expect(lines.at(-1)).toMatch(/Memory Size: 192 MB\tMax Memory Used: [1-9]\d* MB\t/);
+      expect(lines.at(-1)).toContain(status);
+      if (status === timeout)
+        expect(lines.at(-1)).toContain(`Duration: ${units.shortTimeoutSeconds}000.00 ms`);
+    }
 
     const inits: readonly (readonly [string, string, string, RegExp, RegExp])[] = [
       ['a module that throws', 'throw new Error("at load");', 'index.handler', /Error/, /at load/],
