@@ -1,5 +1,5 @@
 // Functions through the unmodified AWS SDK, as a user of Lambda would: deploy, call, configure, break.
-// The suites run in virtual machines too (vm-functions.test.ts). What is asked of Bellows alone, no unit concerned, is here.
+// The suites run in virtual machines too (vm-workloads.test.ts). What is asked of Bellows alone, no unit concerned, is here.
 import {
   GetFunctionConfigurationCommand,
   InvokeCommand,
