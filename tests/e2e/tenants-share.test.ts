@@ -3,15 +3,13 @@
 import { dirname } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Bellows, eventually, type InstanceAnswer } from '../support/bellows.ts';
-import { GrantSamples, type SamplesAccount } from '../support/grant-samples.ts';
+import { GrantSamples } from '../support/grant-samples.ts';
 import { groupDirectory, memoryLimitOf, oomKillsOf } from '../support/kernel.ts';
-import { NumberedSockets } from '../support/numbered-sockets.ts';
 import { randomFrom } from '../support/random.ts';
 import { SharingTenant } from '../support/sharing-tenants.ts';
+import { throughout as watchedThroughout } from '../support/throughout.ts';
 
 const names = ['amber', 'birch', 'cedar'] as const;
-const socketsEach = 10;
-const messagesPerSecondEach = 40;
 const mib = 1024 * 1024;
 /** What may be granted in all: less than all three ask for. The machine has more, so that nothing here is about its own memory. */
 const roomMib = 1024;
@@ -57,37 +55,12 @@ const limitsOf = async (of: readonly SharingTenant[]): Promise<number[]> =>
   Promise.all(of.map(async (tenant) => limitOf(await tenant.app()) + limitOf(await tenant.worker())));
 const sum = (amounts: readonly number[]): number => amounts.reduce((total, amount) => total + amount, 0);
 
-/**
- * Runs `body` while clients of all three apps send numbered messages and grants are compared with the kernel's limits; then
- * asserts what has to hold whatever `body` does.
- */
-async function throughout(what: string, body: () => Promise<void>): Promise<SamplesAccount> {
-  const before = await Promise.all(tenants.map(async (tenant) => tenant.app()));
-  const clients = await Promise.all(
-    tenants.map(async ({ socketUrl }) => NumberedSockets.open(socketUrl, socketsEach)),
-  );
+/** See ../support/throughout.ts; and nobody was killed for it. */
+async function throughout(what: string, body: () => Promise<void>): Promise<void> {
   const samples = new GrantSamples(bellows);
-  try {
-    const ports = clients.map(({ localPorts }) => localPorts);
-    for (const each of clients) each.start(messagesPerSecondEach);
-    samples.start(20);
-    await body();
-    const seen = await samples.stop();
-    const accounts = await Promise.all(clients.map(async (each) => each.stop()));
-    console.log(`${what}: ${JSON.stringify(seen)}; sockets ${JSON.stringify(accounts)}`);
-    for (const account of accounts)
-      expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
-    expect(clients.map(({ localPorts }) => localPorts)).toEqual(ports);
-    expect(seen.wrong).toEqual([]);
-    expect(seen.samples).toBeGreaterThan(5);
-    const after = await Promise.all(tenants.map(async (tenant) => tenant.app()));
-    expect(after.map(({ id, pid }) => ({ id, pid }))).toEqual(before.map(({ id, pid }) => ({ id, pid })));
-    expect(await oomKills()).toBe(0);
-    return seen;
-  } finally {
-    await samples.stop();
-    for (const each of clients) each.close();
-  }
+  const clients = { socketsEach: 10, messagesPerSecondEach: 40 };
+  await watchedThroughout(what, { tenants, samples, everyMs: 20, ...clients }, body);
+  expect(await oomKills()).toBe(0);
 }
 
 test('M-C3 M-C5 M-E2: three tenants’ limits, requests and work change at random, every grant is the kernel’s, and no client notices', async () => {

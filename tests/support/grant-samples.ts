@@ -1,30 +1,17 @@
-// Whether what Bellows says is what the kernel holds, asked again and again while a test goes on: every instance's grant is
-// the limit of its group, every tenant's limit is its group's, and the ledger adds up to the kernel's limits.
-// The kernel's side is read from its own files. Owns nothing of why limits change.
+// Whether what Bellows says is what is really held, asked again and again while a test goes on: on this machine every instance's
+// grant is the limit of its group, and every tenant's limit is its group's, read from the kernel's own files; what is held of
+// virtual machines is ./machine-grants.ts. On both the ledger adds up to that. Owns nothing of why limits change.
 import { dirname } from 'node:path';
-import { amountOf } from './apps.ts';
 import type { Bellows } from './bellows.ts';
 import { groupDirectory, memoryLimitOf } from './kernel.ts';
+import { compareLedger, Differences, memory, memoryLine, running, type Look } from './ledger-sums.ts';
 
 /**
  * A limit is written first and told afterwards, and the two sides can not be read at one moment: so what differs is looked at
  * again. A request in which somebody has to free memory is told of when that is over, which may take the two seconds that the
  * agent waits for a collection, once for instances and once for their tenant; what is wrong stays wrong.
  */
-const settleMs = 5_000;
-
-interface LedgerAnswer {
-  readonly resource: string;
-  readonly capacity: string;
-  readonly granted: string;
-  readonly unallocated: string;
-  readonly oversubscribed: string;
-  readonly tenants: readonly {
-    readonly tenant: string;
-    readonly limit: string | null;
-    readonly granted: string;
-  }[];
-}
+const hostSettleMs = 5_000;
 
 export interface SamplesAccount {
   readonly samples: number;
@@ -40,50 +27,36 @@ export interface SamplesAccount {
   readonly mostBytes: number;
 }
 
-const memory = (text: string): number => amountOf('memory', text);
-const sum = (amounts: readonly number[]): number => amounts.reduce((total, amount) => total + amount, 0);
+/** Where limits are held, and how long what differs there may go on to differ. */
+export interface Held {
+  readonly look: (bellows: Bellows) => Promise<Look>;
+  readonly settleMs: number;
+}
 
-/** In words, each thing that Bellows says of memory and the kernel does not, at one look; empty when there is none. */
-async function differences(bellows: Bellows): Promise<{ readonly found: string[]; readonly bytes: number }> {
-  const [instances, ledger] = await Promise.all([
-    bellows.instances(),
-    bellows.v1<LedgerAnswer[]>('GET', '/ledger').then(({ body }) => body),
-  ]);
-  const running = instances.filter(({ state }) => state !== 'stopping' && state !== 'gone');
-  const line = ledger.find(({ resource }) => resource === 'memory');
-  if (line === undefined) throw new Error('the ledger has no line of memory');
-  const found: string[] = [];
-  const compare = (what: string, said: number, kernel: number): void => {
-    if (said !== kernel) found.push(`${what}: ${said} is said, and it is ${kernel}`);
-  };
-
+async function lookAtHost(bellows: Bellows): Promise<Look> {
+  const [instances, line] = await Promise.all([running(bellows), memoryLine(bellows)]);
+  const differences = new Differences();
   const limits = new Map<string, number>();
-  for (const { id, pid, tenant, memory: own } of running) {
+  for (const { id, pid, tenant, memory: own } of instances) {
     const group = groupDirectory(pid, 'memory');
     limits.set(id, memoryLimitOf(group));
-    compare(`grant of ${id}`, memory(own.grant), memoryLimitOf(group));
+    differences.compare(`grant of ${id}`, memory(own.grant), memoryLimitOf(group));
     const limit = line.tenants.find((each) => each.tenant === tenant)?.limit ?? null;
-    compare(`limit of ${tenant}`, limit === null ? Infinity : memory(limit), memoryLimitOf(dirname(group)));
+    differences.compare(
+      `limit of ${tenant}`,
+      limit === null ? Infinity : memory(limit),
+      memoryLimitOf(dirname(group)),
+    );
   }
-  for (const { tenant, granted, limit } of line.tenants) {
-    const own = running.filter((each) => each.tenant === tenant);
-    const bytes = sum(own.map(({ id }) => limits.get(id) ?? 0));
-    compare(`granted to ${tenant}`, memory(granted), bytes);
-    if (limit !== null && bytes > memory(limit))
-      found.push(`${tenant} has ${bytes}, and its limit is ${limit}`);
-  }
-  const bytes = sum([...limits.values()]);
-  compare('granted in all', memory(line.granted), bytes);
-  compare(
-    'granted, unallocated and oversubscribed',
-    memory(line.granted) + memory(line.unallocated) - memory(line.oversubscribed),
-    memory(line.capacity),
-  );
-  return { found, bytes };
+  const bytes = compareLedger(differences, line, instances, limits);
+  return { found: differences.found, bytes };
 }
+
+const heldByHost: Held = { look: lookAtHost, settleMs: hostSettleMs };
 
 export class GrantSamples {
   readonly #bellows: Bellows;
+  readonly #held: Held;
   readonly #wrong: string[] = [];
   #samples = 0;
   #equalAtOnce = 0;
@@ -93,8 +66,9 @@ export class GrantSamples {
   #isOver = false;
   #going: Promise<void> | undefined;
 
-  constructor(bellows: Bellows) {
+  constructor(bellows: Bellows, held: Held = heldByHost) {
     this.#bellows = bellows;
+    this.#held = held;
   }
 
   start(everyMs: number): void {
@@ -137,7 +111,7 @@ export class GrantSamples {
         break;
       }
       apart = found;
-      if (performance.now() - begunMs > settleMs) {
+      if (performance.now() - begunMs > this.#held.settleMs) {
         this.#wrong.push(...found);
         break;
       }
@@ -147,9 +121,9 @@ export class GrantSamples {
   }
 
   /** An instance that ends between the two looks has no group any more: looked at again like all that differs. */
-  async #look(): Promise<{ readonly found: readonly string[]; readonly bytes: number }> {
+  async #look(): Promise<Look> {
     try {
-      return await differences(this.#bellows);
+      return await this.#held.look(this.#bellows);
     } catch (thrown) {
       return { found: [String(thrown)], bytes: 0 };
     }

@@ -1,5 +1,5 @@
 // An image of virtual machines whose agent has a shell beside it (tests/integration/fixtures/agent-with-shell.ts), for
-// `--guest-image`: faults inside a guest can not be had from outside. Owns making it, and talking to the shell.
+// `--guest-image`: faults inside a guest, and what its kernel says, can not be had from outside. Owns making it, and talking to the shell.
 import { chmodSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { buildGuestImage } from '../../src/units/vm/image/build.ts';
 import { cpioArchive } from '../../src/units/vm/image/cpio.ts';
 import { bundledAgent } from '../integration/guest-machine.ts';
 import { shellPort } from '../integration/guest-shell.ts';
-import type { Bellows } from './bellows.ts';
+import type { Bellows, InstanceAnswer } from './bellows.ts';
 
 const silentMs = 10_000;
 
@@ -36,4 +36,14 @@ export async function shellIn(bellows: Bellows, unit: string, command: string): 
   socket.setTimeout(silentMs, () => socket.destroy(new Error('the shell does not answer')));
   socket.end(command);
   return (await text(socket).catch(() => '')).trim();
+}
+
+/** What the kernel in its machine holds an instance to, in bytes: what is held is in memory.high, what is enforced in memory.max. */
+export async function limitInside(
+  bellows: Bellows,
+  { unit, tenant, id }: Pick<InstanceAnswer, 'unit' | 'tenant' | 'id'>,
+): Promise<number> {
+  const group = `/sys/fs/cgroup/bellows/tenants/${tenant}/${id}`;
+  const limits = await shellIn(bellows, unit, `cat ${group}/memory.max ${group}/memory.high`);
+  return Math.min(...limits.split('\n').map((limit) => (limit === 'max' ? Infinity : Number(limit))));
 }

@@ -1,4 +1,4 @@
-// Three customers on one Bellows, each with an app that WebSocket clients are connected to and a function that works now and
+// Customers on one Bellows, each with an app that WebSocket clients are connected to and mostly a function that works now and
 // then. Owns how they are set up and asked; nothing of what tests assert.
 import { CreateFunctionCommand, InvokeCommand, type LambdaClient } from '@aws-sdk/client-lambda';
 import { zipOf } from './archives.ts';
@@ -28,7 +28,8 @@ export type Worked = { readonly heldMib: number } | { readonly error: string };
 
 export interface Sizes {
   readonly app: string;
-  readonly functionMib: number;
+  /** None: it has no function. */
+  readonly functionMib?: number;
   readonly timeoutSeconds: number;
 }
 
@@ -54,17 +55,18 @@ export class SharingTenant {
       requestHandler: { requestTimeout: (timeoutSeconds + 30) * 1000 },
     });
     await deployStatefulApp(bellows, name, 'app', { memory: app });
-    await lambda.send(
-      new CreateFunctionCommand({
-        FunctionName: 'worker',
-        Runtime: 'nodejs26.x',
-        Role: 'arn:aws:iam::000000000000:role/any',
-        Handler: 'index.handler',
-        MemorySize: functionMib,
-        Timeout: timeoutSeconds,
-        Code: { ZipFile: await zipOf({ 'index.mjs': holder }) },
-      }),
-    );
+    if (functionMib !== undefined)
+      await lambda.send(
+        new CreateFunctionCommand({
+          FunctionName: 'worker',
+          Runtime: 'nodejs26.x',
+          Role: 'arn:aws:iam::000000000000:role/any',
+          Handler: 'index.handler',
+          MemorySize: functionMib,
+          Timeout: timeoutSeconds,
+          Code: { ZipFile: await zipOf({ 'index.mjs': holder }) },
+        }),
+      );
     return new SharingTenant(name, bellows, lambda);
   }
 
