@@ -44,12 +44,13 @@ export function functionFaultsSuite(units: UnitsUnderTest, functions: Functions)
         }
       };`;
     beforeAll(async () => {
-      await functions.create('faulty', code, { Timeout: units.shortTimeoutSeconds, MemorySize: 192 });
-      // V8 collects harder and harder before the kernel has the last word: on a busy machine that takes seconds.
-      await functions.create('hungry', code, { Timeout: units.within(30), MemorySize: 192 });
+      await functions.create('impatient', code, { Timeout: units.shortTimeoutSeconds, MemorySize: 192 });
+      // Out of memory, V8 collects harder and harder before the kernel has the last word: on a busy machine that takes seconds.
+      await functions.create('faulty', code, { Timeout: units.within(30), MemorySize: 192 });
     });
 
-    const functionFor = (what: string): string => (what === 'heap' || what === 'oom' ? 'hungry' : 'faulty');
+    const functionFor = (what: string): string =>
+      what === 'hang' || what === 'spin' ? 'impatient' : 'faulty';
 
     const answers: readonly (readonly [string, string, RegExp, LogOf?])[] = [
       ['throw', 'TypeError', /bad thing/],
