@@ -27,6 +27,8 @@ installSystemPackages([
   'python3',
   'python3-websockets',
   'curl',
+  // Makes certificates for localhost.
+  'openssl',
   // Virtual machines, and what their image and disks are made with.
   'qemu-system-x86',
   'erofs-utils',

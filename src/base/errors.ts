@@ -17,6 +17,7 @@ export const errorKinds = {
   InvalidManifest: { status: 400, fault: 'caller' },
   InvalidArchive: { status: 400, fault: 'caller' },
   UnsafeArchive: { status: 400, fault: 'caller' },
+  InvalidCertificate: { status: 400, fault: 'caller' },
   UnsupportedRuntime: { status: 400, fault: 'caller' },
   Unauthorized: { status: 401, fault: 'caller' },
   Forbidden: { status: 403, fault: 'caller' },

@@ -3,6 +3,8 @@
 
 export interface WelcomeFacts {
   readonly url: string;
+  /** Where TLS is served, and whom clients are to trust where the certificate is our own. */
+  readonly secure?: { readonly url: string; readonly authority: string | undefined } | undefined;
   readonly dataDirectory: string;
   readonly credentialsPath: string;
   readonly logPath: string;
@@ -22,6 +24,7 @@ export function welcome(facts: WelcomeFacts): string {
     '',
     'Bellows is ready.',
     `  address      ${url}`,
+    ...(facts.secure === undefined ? [] : secureLines(facts.secure)),
     `  dashboard    ${url}/`,
     ...(deployed.has('chat') ? [`  chat         ${url}/w/default/chat/`] : []),
     `  data         ${facts.dataDirectory}`,
@@ -34,6 +37,11 @@ export function welcome(facts: WelcomeFacts): string {
     'Ctrl-C stops it.',
     '',
   ].join('\n');
+}
+
+function secureLines({ url, authority }: NonNullable<WelcomeFacts['secure']>): string[] {
+  const trust = authority === undefined ? '' : ` (clients trust it by ${authority})`;
+  return [`  with TLS     ${url}${trust}`];
 }
 
 function commands({ program, deployed, helloDirectory, ...facts }: WelcomeFacts): string[] {

@@ -93,6 +93,8 @@ describe('HTTP to an app', () => {
             Connection: 'keep-alive, x-hop',
             'X-Hop': '1',
             'X-Forwarded-For': '1.2.3.4',
+            'X-Forwarded-Proto': 'https',
+            Forwarded: 'for=1.2.3.4',
             'X-Forwarded-Prefix': '/evil',
             TE: 'trailers',
           },
@@ -106,10 +108,12 @@ describe('HTTP to an app', () => {
     };
     expect(seen.url).toBe('/a?b');
     expect(seen.headers).toMatchObject({
-      'x-forwarded-for': '1.2.3.4, 127.0.0.1',
+      'x-forwarded-for': '127.0.0.1',
       'x-forwarded-proto': 'http',
       'x-forwarded-prefix': '/w/acme/site',
       'x-forwarded-host': `127.0.0.1:${harness.port}`,
+      'x-forwarded-port': String(harness.port),
+      forwarded: `for=127.0.0.1;host="127.0.0.1:${harness.port}";proto=http`,
     });
     expect(seen.headers).not.toHaveProperty('x-hop');
     expect(seen.headers).not.toHaveProperty('te');

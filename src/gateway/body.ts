@@ -1,5 +1,5 @@
 // Reads a whole request body into memory, up to a limit. Owns nothing else; large bodies are streamed (apps/).
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest } from './client-exchange.ts';
 
 export type Body =
   | { readonly kind: 'whole'; readonly bytes: Buffer }
@@ -11,13 +11,13 @@ export type Body =
 const empty: Body = { kind: 'whole', bytes: Buffer.alloc(0) };
 
 /** Whether a body follows the head at all (RFC 9112, 6.3): only then is it worth waiting for one. */
-export function hasBody(request: IncomingMessage): boolean {
+export function hasBody(request: ClientRequest): boolean {
   const length = request.headers['content-length'];
   return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
 }
 
 /** Calls back once, at once when there is no body. */
-export function readBody(request: IncomingMessage, limitBytes: number, done: (body: Body) => void): void {
+export function readBody(request: ClientRequest, limitBytes: number, done: (body: Body) => void): void {
   if (!hasBody(request)) {
     done(empty);
     return;
@@ -56,7 +56,7 @@ export function readBody(request: IncomingMessage, limitBytes: number, done: (bo
 const maxDiscardedBytes = 64 * 1024 * 1024;
 
 /** Reads on into nothing, up to a bound, then says that it was too large; who sends more finds the connection closed. */
-function discardRest(request: IncomingMessage, done: (body: Body) => void): void {
+function discardRest(request: ClientRequest, done: (body: Body) => void): void {
   let bytesLeft = maxDiscardedBytes;
   const finish = (body: Body): void => {
     request.off('data', onData).off('end', onEnd).off('close', onClose);

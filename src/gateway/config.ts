@@ -7,6 +7,15 @@ export const gatewayConfig = z.object({
   dataDirectory: z.string().min(1),
   port: z.number().int().min(0).max(65_535),
   host: z.string().min(1),
+  /** Where TLS is served too. Without files, by certificates of the data directory's own authority. */
+  tls: z
+    .object({
+      port: z.number().int().min(0).max(65_535),
+      files: z.object({ certFile: z.string().min(1), keyFile: z.string().min(1) }).optional(),
+    })
+    .optional(),
+  /** Addresses and networks of proxies whose `X-Forwarded-*` and `Forwarded` are believed. */
+  trustedProxies: z.array(z.string()).optional(),
   /** Given where instances run in virtual machines. */
   units: z.looseObject({}).optional(),
 });
@@ -24,6 +33,25 @@ export const serverLimits = {
   maxHeaderBytes: 32 * 1024,
   /** How often the two time-outs above are looked at. */
   checkingIntervalMs: 2_000,
+} as const;
+
+/** What a client may do to one connection of HTTP/2. */
+export const http2Limits = {
+  /** As nginx's and Apache's: more than a page loads at once. */
+  maxStreams: 128,
+  /** As node:http's own limit of headers. */
+  maxHeaders: 2_000,
+  /** Requests taken back at once, as a browser does that leaves a page, and each second after that ("rapid reset", CVE-2023-44487). */
+  resetBurst: 500,
+  resetsPerSecond: 50,
+  /** Nobody needs two answers to pings at once, but for a client that measures. */
+  maxOutstandingPings: 10,
+  /** Frames that make no sense: a client that goes on after so many means no good. */
+  maxInvalidFrames: 100,
+  /** Streams opened beyond what was allowed. */
+  maxRejectedStreams: 100,
+  /** Of state and unsent bytes in MB, Node's default: a whole header list for every stream fits. */
+  maxSessionMegabytes: 10,
 } as const;
 
 /** Lambda's quotas: "Invocation payload (request and response)" in its developer guide. */

@@ -1,13 +1,14 @@
 // Forwards what is the controller's own (API, dashboard, metrics) to its HTTP socket, and bridges its restart.
-import { Agent, type IncomingMessage, type ServerResponse } from 'node:http';
+import { Agent } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../base/errors.ts';
 import { sendError } from './answer.ts';
 import { forward, type Upstream } from './apps/forward.ts';
 import { forwardedRequestHeaders } from './apps/headers.ts';
 import { appLimits } from './config.ts';
+import type { ClientRequest, ClientResponse } from './client-exchange.ts';
+import type { Hop } from './hop.ts';
 import { originForm } from './router.ts';
-import { sourceIpOf } from './source-ip.ts';
 
 export class ControllerProxy {
   readonly #upstream: Upstream;
@@ -16,8 +17,13 @@ export class ControllerProxy {
     this.#upstream = { agent: new Agent({ keepAlive: true }), address: { socketPath } };
   }
 
-  async serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): Promise<void> {
-    const origin = { sourceIp: sourceIpOf(request.socket), host: request.headers.host, prefix: '' };
+  async serve(
+    request: ClientRequest,
+    response: ClientResponse,
+    hop: Hop,
+    expectsContinue: boolean,
+  ): Promise<void> {
+    const origin = { hop, host: request.headers.host, prefix: '' };
     const headers = forwardedRequestHeaders(
       request.rawHeaders,
       origin,

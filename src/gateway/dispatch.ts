@@ -1,8 +1,9 @@
 // Sends each request where it belongs: an invocation, a function's URL, an app, the controller, or nowhere.
 // Owns that decision's consequences and nothing of how each is served.
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { BellowsError } from '../base/errors.ts';
+import type { WorkloadKey } from '../base/ids.ts';
 import type { TenantRoute, WorkloadRoute } from '../protocol/routes.ts';
 import type { SignatureVerifier } from '../protocol/sigv4.ts';
 import type { Logger } from '../sys/log.ts';
@@ -15,7 +16,11 @@ import { acceptHeld } from './held/accept.ts';
 import type { Held } from './held/held.ts';
 import { connectionIdIn, refuseManagement, serveManagement } from './held/management.ts';
 import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
+import type { ClientRequest, ClientResponse } from './client-exchange.ts';
 import { functionRequestOf, type Answer, type FunctionRequest } from './exchange.ts';
+import type { TrustedProxies } from './hop.ts';
+import { Http2Request } from './http2/request.ts';
+import { Http2Response } from './http2/response.ts';
 import type { Served } from './lane/lane-connection.ts';
 import type { ListenHandlers } from './listen.ts';
 import { refuseUpgrade } from './limits/refuse-websocket.ts';
@@ -36,6 +41,7 @@ export interface DispatchServices extends InvokeServices {
   readonly controller: ControllerProxy;
   readonly meter: Meter;
   readonly log: Logger;
+  readonly proxies: TrustedProxies;
   health(): { readonly status: 'ok' | 'starting' } & Readonly<Record<string, unknown>>;
 }
 
@@ -48,12 +54,8 @@ export class Dispatcher implements ListenHandlers {
     this.#services = services;
   }
 
-  readonly onRequest = (
-    request: IncomingMessage,
-    response: ServerResponse,
-    expectsContinue: boolean,
-  ): void => {
-    const { table, controller, log } = this.#services;
+  readonly onRequest = (request: ClientRequest, response: ClientResponse, expectsContinue: boolean): void => {
+    const { table, controller, log, proxies } = this.#services;
     // A connection that breaks is the business of whoever streams over it; unheard, its error would end the process.
     response.on('error', ignore);
     request.on('error', ignore);
@@ -62,14 +64,14 @@ export class Dispatcher implements ListenHandlers {
       case 'invoke':
         if (expectsContinue) response.writeContinue();
         // A deployed function's calls are answered here; whatever is wrong with others, too.
-        serveInvoke(functionRequestOf(request), response, way, this.#services);
+        serveInvoke(functionRequestOf(request, proxies.hopOf(request.socket)), response, way, this.#services);
         return;
       case 'workload':
         this.#serveWorkload(request, response, way, expectsContinue);
         return;
       case 'controller':
         controller
-          .serve(request, response, expectsContinue)
+          .serve(request, response, proxies.hopOf(request.socket), expectsContinue)
           .catch((thrown: unknown) => this.#defect(thrown, response));
         return;
       case 'health': {
@@ -152,21 +154,23 @@ export class Dispatcher implements ListenHandlers {
     }
     const pool = apps.pool(workload.key);
     if (pool === undefined) return undefined;
-    return serveUpgrade({ request, socket, head, url, prefix, pool, meter, connections });
+    const hop = this.#services.proxies.hopOf(socket);
+    return serveUpgrade({ request, socket, hop, head, url, prefix, pool, meter, connections });
   }
 
   #serveWorkload(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     way: WorkloadWay,
     expectsContinue: boolean,
   ): void {
-    const { apps, connections, rates, meter } = this.#services;
+    const { apps, connections, rates, meter, proxies } = this.#services;
     const { workload, url, prefix } = way;
-    response.once('close', () => meter.countConnection(workload.key, request.socket));
+    const hop = proxies.hopOf(request.socket);
+    response.once('close', () => this.#count(workload.key, request, response));
     if (workload.kind === 'function') {
       if (expectsContinue) response.writeContinue();
-      this.#serveFunction(functionRequestOf(request), response, way);
+      this.#serveFunction(functionRequestOf(request, hop), response, way);
       return;
     }
     const pool = apps.pool(workload.key);
@@ -176,7 +180,7 @@ export class Dispatcher implements ListenHandlers {
     }
     if (wantsPage(request, prefix, url)) {
       // Without the slash, a page's relative links would point beside the app.
-      response.writeHead(308, { Location: `${prefix}${url}`, 'Content-Length': '0' });
+      response.writeHead(308, ['Location', `${prefix}${url}`, 'Content-Length', '0']);
       response.end();
       return;
     }
@@ -190,6 +194,7 @@ export class Dispatcher implements ListenHandlers {
     serveApp({
       request,
       response,
+      hop,
       url,
       prefix,
       expectsContinue,
@@ -197,6 +202,14 @@ export class Dispatcher implements ListenHandlers {
       meter,
       connections: ofTenant,
     }).catch((thrown: unknown) => this.#defect(thrown, response));
+  }
+
+  /** One connection carries many requests: over HTTP/1.1 one after the other, over HTTP/2 at once. */
+  #count(workload: WorkloadKey, request: ClientRequest, response: ClientResponse): void {
+    const { meter } = this.#services;
+    if (request instanceof Http2Request && response instanceof Http2Response)
+      meter.countBytes(workload, request.bytesReceived, response.bytesSent);
+    else meter.countConnection(workload, request.socket);
   }
 
   #serveFunction(request: FunctionRequest, response: Answer, way: WorkloadWay): void {
@@ -257,7 +270,7 @@ function asksForWebSocket({ websocket }: WorkloadRoute, request: IncomingMessage
 }
 
 /** A browser that asks for `/w/TENANT/NAME` itself. */
-function wantsPage(request: IncomingMessage, prefix: string, url: string): boolean {
+function wantsPage(request: ClientRequest, prefix: string, url: string): boolean {
   if (prefix === '' || request.method !== 'GET') return false;
   const asked = request.url ?? '';
   const atRoot = asked.length === prefix.length + url.length - 1;

@@ -1,9 +1,9 @@
 // What serving a function needs of a request and of its answer, wherever the bytes were parsed: by node:http or by the
-// lane (lane/). Owns these two shapes and the adapter from node:http's. Does not own parsing.
-import type { IncomingMessage } from 'node:http';
+// lane (lane/). Owns these shapes and the adapter from node:http's. Does not own parsing.
 import { readBody, type Body } from './body.ts';
+import type { ClientRequest } from './client-exchange.ts';
 import { HeaderBlock } from './header-block.ts';
-import { sourceIpOf } from './source-ip.ts';
+import type { Hop } from './hop.ts';
 
 /** A request for a function, read as far as its head at least. */
 export interface FunctionRequest {
@@ -12,9 +12,7 @@ export interface FunctionRequest {
   readonly url: string;
   readonly headers: HeaderBlock;
   readonly httpVersion: string;
-  readonly sourceIp: string;
-  /** The port that the client connected to. */
-  readonly port: number;
+  readonly hop: Hop;
   /** Calls back once; at once when all of it is there already. */
   readBody(limitBytes: number, done: (body: Body) => void): void;
 }
@@ -37,15 +35,14 @@ export interface Answer {
   off(event: 'close' | 'drain', listener: () => void): this;
 }
 
-/** A request that node:http parsed. */
-export function functionRequestOf(request: IncomingMessage): FunctionRequest {
+/** A request that came whole as far as its head. */
+export function functionRequestOf(request: ClientRequest, hop: Hop): FunctionRequest {
   return {
     method: request.method ?? 'GET',
     url: request.url ?? '',
     headers: new HeaderBlock(request.rawHeaders),
     httpVersion: request.httpVersion,
-    sourceIp: sourceIpOf(request.socket),
-    port: request.socket.localPort ?? 0,
+    hop,
     readBody: (limitBytes, done) => readBody(request, limitBytes, done),
   };
 }

@@ -1,7 +1,7 @@
 // The gateway as a whole: puts its parts together, keeps its clocks going, starts and stops it in order.
 import { systemClock, type Clock } from '../base/clock.ts';
 import { toErrorRecord } from '../base/errors.ts';
-import type { InstanceId, WorkloadKey } from '../base/ids.ts';
+import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import type { GatewayProtocol, TenantRoute } from '../protocol/routes.ts';
 import type { ResultOf } from '../protocol/rpc.ts';
 import { outcome } from '../protocol/instance.ts';
@@ -20,6 +20,7 @@ import {
 } from './config.ts';
 import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
+import { Front, type FrontPorts } from './front.ts';
 import { Held } from './held/held.ts';
 import { Functions } from './invoke/functions.ts';
 import { extraOf, Invocation, type Failure } from './invoke/invocation.ts';
@@ -28,7 +29,8 @@ import { Connections } from './limits/tenant-connections.ts';
 import { AgentLink } from './links/agent-link.ts';
 import { ControllerLink } from './links/controller-link.ts';
 import { InstanceLink } from './links/instance-link.ts';
-import { Listener } from './listen.ts';
+import { TrustedProxies } from './hop.ts';
+
 import { Meter, type Gauges } from './meter.ts';
 import { RouteTable } from './table.ts';
 
@@ -39,7 +41,6 @@ type AsyncOutcome = { outcome: 'ok' | 'functionError' | 'throttled' | 'unavailab
 
 export class Gateway {
   readonly #log: Logger;
-  readonly #config: GatewayConfig;
   readonly #table = new RouteTable();
   readonly #meter = new Meter();
   readonly #connections = new Connections();
@@ -50,7 +51,7 @@ export class Gateway {
   readonly #controller: ControllerLink;
   readonly #agent: AgentLink;
   readonly #proxy: ControllerProxy;
-  readonly #listener: Listener;
+  readonly #front: Front;
   readonly #timers: NodeJS.Timeout[] = [];
   #stopping: Promise<void> | undefined;
   #port: number;
@@ -63,7 +64,6 @@ export class Gateway {
     clock: Clock = systemClock,
   ) {
     this.#port = config.port;
-    this.#config = config;
     this.#log = log;
     const layout = layoutOf(config.dataDirectory);
     const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
@@ -129,7 +129,9 @@ export class Gateway {
     });
     this.#proxy = new ControllerProxy(layout.controllerHttpSocket);
     const onDefect = (error: unknown): void => log.error({ err: error }, 'defect');
+    const proxies = new TrustedProxies(config.trustedProxies ?? []);
     const dispatcher = new Dispatcher({
+      proxies,
       table: this.#table,
       functions: this.#functions,
       apps: this.#apps,
@@ -151,7 +153,8 @@ export class Gateway {
         agent: this.#agent.connected ? 'connected' : 'away',
       }),
     });
-    this.#listener = new Listener(dispatcher);
+    const knowsTenant = (tenant: string): boolean => this.#table.tenant(tenant as TenantId) !== undefined;
+    this.#front = new Front(config, dispatcher, proxies, knowsTenant, log);
     this.#timers.push(
       setInterval(() => {
         this.#functions.sweep();
@@ -161,9 +164,11 @@ export class Gateway {
     );
   }
 
-  /** Resolves with the port it listens on. */
-  async start(): Promise<number> {
-    return (this.#port = await this.#listener.listen(this.#config.port, this.#config.host));
+  /** Resolves with the ports it listens on. */
+  async start(): Promise<FrontPorts> {
+    const ports = await this.#front.start();
+    this.#port = ports.port;
+    return ports;
   }
 
   /** Takes nothing new, lets what runs end within `graceMs`, closes everything. */
@@ -174,10 +179,10 @@ export class Gateway {
 
   async #stop(graceMs: number): Promise<void> {
     this.#log.info({ graceMs }, 'stopping');
-    const closed = this.#listener.stopAccepting();
+    const closed = this.#front.stopAccepting();
     this.#held.stop();
     await within(graceMs, closed);
-    this.#listener.closeAll();
+    this.#front.closeAll();
     this.#held.terminateAll();
     for (const timer of this.#timers) clearInterval(timer);
     this.#report();

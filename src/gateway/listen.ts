@@ -8,19 +8,22 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ErrorRecord } from '../base/errors.ts';
 import { endWithError, sendJson } from './answer.ts';
 import { serverLimits } from './config.ts';
+import type { ClientRequest, ClientResponse } from './client-exchange.ts';
+import type { TrustedProxies } from './hop.ts';
 import { Lane, type LaneHandlers } from './lane/lane.ts';
+import { openListening, type ListenAt } from './open-listening.ts';
 
 export interface ListenHandlers {
   /** Plain requests, parsed by the lane, and what is told of its connections. */
-  readonly onPlain: Omit<LaneHandlers, 'leave'>;
+  readonly onPlain: Omit<LaneHandlers, 'leave' | 'proxies'>;
   /** A connection leaves the lane. @param bytesUnused how many of the bytes read belong to what follows */
   readonly onLeavesLane: (socket: Socket, bytesUnused: number) => void;
-  readonly onRequest: (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
+  readonly onRequest: (request: ClientRequest, response: ClientResponse, expectsContinue: boolean) => void;
   /** Whether the request's upgrade is to be served; otherwise it is served as a plain request. */
   readonly wantsUpgrade: (request: IncomingMessage) => boolean;
   readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void;
@@ -30,7 +33,7 @@ export class Listener {
   readonly #server: Server;
   readonly lane: Lane;
 
-  constructor(handlers: ListenHandlers) {
+  constructor(handlers: ListenHandlers, proxies: TrustedProxies) {
     this.#server = createServer({
       headersTimeout: serverLimits.headersTimeoutMs,
       requestTimeout: serverLimits.requestTimeoutMs,
@@ -68,6 +71,7 @@ export class Listener {
     const serveByNode = this.#server.listeners('connection') as ((socket: Socket) => void)[];
     this.#server.removeAllListeners('connection');
     this.lane = new Lane({
+      proxies,
       serve: handlers.onPlain.serve,
       carried: handlers.onPlain.carried,
       leave: (socket, bytesUnused) => {
@@ -79,15 +83,13 @@ export class Listener {
   }
 
   /** Resolves with the port, which is the asked one unless that was 0. */
-  listen(port: number, host: string): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen({ port, host }, () => {
-        this.#server.off('error', reject);
-        this.#server.on('error', () => undefined);
-        resolve((this.#server.address() as AddressInfo).port);
-      });
-    });
+  listen(at: ListenAt): Promise<number> {
+    return openListening(this.#server, at);
+  }
+
+  /** Serves a connection that was accepted, and maybe decrypted, elsewhere. */
+  take(socket: Socket): void {
+    this.#server.emit('connection', socket);
   }
 
   /** Takes no new connection, ends the idle ones, and resolves when the others have ended. */

@@ -40,5 +40,5 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     });
   });
 }
-const port = await gateway.start();
-log.info({ port }, 'ready');
+const ports = await gateway.start();
+log.info(ports, 'ready');

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import type { NetworkMode } from '../model/workload.ts';
 import type { FleetConfig } from '../units/fleet/config.ts';
+import type { GatewayConfig } from '../gateway/config.ts';
 import type { Layout } from '../sys/layout.ts';
 import { cgroupRootOf } from './data-directory.ts';
 import type { ChildName } from './records.ts';
@@ -24,6 +25,10 @@ export interface ProcessesConfig {
   readonly port: number;
   readonly host: string;
   readonly network: NetworkMode;
+  /** Where TLS is served too, and by which certificate; see src/gateway/config.ts. */
+  readonly tls?: GatewayConfig['tls'];
+  /** Proxies that are believed. */
+  readonly trustedProxies?: readonly string[] | undefined;
   readonly poolMaximum?: number | undefined;
   readonly keepAliveMs?: number | undefined;
   readonly memoryBytes?: number | undefined;
@@ -46,6 +51,8 @@ export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.P
     port: config.port,
     host: config.host,
     network: config.network,
+    tls: config.tls,
+    trustedProxies: config.trustedProxies,
     poolMaximum: config.poolMaximum,
     keepAliveMs: config.keepAliveMs,
     memoryBytes: config.memoryBytes,

@@ -24,6 +24,7 @@ const processRecord = z.object({
   supervisor: identity,
   host: z.string(),
   port: z.number(),
+  tlsPort: z.number().optional(),
   children: z.object({
     agent: identity.optional(),
     controller: identity.optional(),

@@ -7,6 +7,8 @@
 import { messageOf } from '../base/errors.ts';
 import type { NetworkMode } from '../model/workload.ts';
 import type { FileLock } from '../sys/file-lock.ts';
+import type { GatewayConfig } from '../gateway/config.ts';
+import { readCertificate } from '../gateway/tls/certificate.ts';
 import type { Layout } from '../sys/layout.ts';
 import { identify, isAlive, type ProcessIdentity } from '../sys/process.ts';
 import type { FleetConfig } from '../units/fleet/config.ts';
@@ -49,6 +51,10 @@ export interface SupervisorOptions {
   readonly port: number;
   readonly host: string;
   readonly network: NetworkMode;
+  /** Where TLS is served too, and by which certificate; undefined for nowhere. */
+  readonly tls?: GatewayConfig['tls'];
+  /** Addresses and networks of proxies whose word of a client is taken. */
+  readonly trustedProxies?: readonly string[] | undefined;
   /** The most warm processes that are kept ready; undefined leaves it to the controller. */
   readonly poolMaximum?: number | undefined;
   /** How long an idle instance of a function stays; undefined leaves it to the controller. */
@@ -197,6 +203,7 @@ export class Supervisor {
       supervisor: self,
       host: this.#options.host,
       port: this.#options.port,
+      tlsPort: this.#options.tls?.port,
       children: Object.fromEntries(this.#identities),
     });
   }
@@ -233,13 +240,19 @@ export class Supervisor {
 }
 
 /** The port is looked at before anything of an earlier Bellows is ended: a start that can not be must not cost what serves. */
-async function clearTheWay(layout: Layout, { host, port, say }: SupervisorOptions): Promise<void> {
+async function clearTheWay(layout: Layout, { host, port, tls, say }: SupervisorOptions): Promise<void> {
   const record = readProcesses(layout);
   const left = record === undefined ? [] : leftRunning(record);
   const gateway = record?.children.gateway;
   const portIsOurs =
     record?.port === port && record.host === host && gateway !== undefined && isAlive(gateway);
   if (!portIsOurs) await checkPort(host, port);
+  if (tls !== undefined) {
+    if (tls.files !== undefined) await readCertificate(tls.files, Date.now());
+    const { tlsPort } = record ?? {};
+    const ours = tlsPort === tls.port && record?.host === host && gateway !== undefined && isAlive(gateway);
+    if (!ours) await checkPort(host, tls.port);
+  }
   if (record === undefined || left.length === 0) return;
   say(`Taking over from a Bellows whose supervisor was killed (its ${left.join(', ')} still ran)…`);
   await endLeftRunning(record);

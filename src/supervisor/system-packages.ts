@@ -25,6 +25,11 @@ export async function ensureBubblewrap(say: (text: string) => void): Promise<Sys
   return ensurePrograms([bubblewrap], 'instances are sandboxed with', say);
 }
 
+/** What makes certificates for localhost. @param say tells the person who waits */
+export async function ensureOpenssl(say: (text: string) => void): Promise<SystemPrograms> {
+  return ensurePrograms([openssl], 'certificates for localhost are made with', say);
+}
+
 /** What virtual machines are made and run with. @param say tells the person who waits */
 export async function ensureVirtualMachines(say: (text: string) => void): Promise<SystemPrograms> {
   return ensurePrograms(virtualMachines, 'virtual machines are made and run with', say);
@@ -37,6 +42,7 @@ interface SystemProgram {
 }
 
 const bubblewrap: SystemProgram = { command: 'bwrap', package: 'bubblewrap' };
+const openssl: SystemProgram = { command: 'openssl', package: 'openssl' };
 const virtualMachines: readonly SystemProgram[] = [
   { command: 'qemu-system-x86_64', package: 'qemu-system-x86' },
   { command: 'mkfs.erofs', package: 'erofs-utils' },

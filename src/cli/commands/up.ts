@@ -7,8 +7,10 @@ import { systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { parseBytes } from '../../base/quantity.ts';
 import { defaultTenantId } from '../../base/ids.ts';
+import { TrustedProxies } from '../../gateway/hop.ts';
+import { authorityFilesOf } from '../../gateway/tls/local-authority.ts';
 import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
-import { ensureBubblewrap, ensureVirtualMachines } from '../../supervisor/system-packages.ts';
+import { ensureBubblewrap, ensureOpenssl, ensureVirtualMachines } from '../../supervisor/system-packages.ts';
 import { defaultPoolMaximum, sharingModes } from '../../units/fleet/config.ts';
 import { defaultUnitSize } from '../../units/fleet/unit-size.ts';
 import { virtualMachinesWork } from '../../units/fleet/accelerator.ts';
@@ -43,6 +45,16 @@ export const up = command({
       description: 'where everything is kept (default: BELLOWS_DATA, ~/.bellows)',
     },
     { flags: '--host <address>', description: 'what to listen on (default: 127.0.0.1, this machine alone)' },
+    { flags: '--tls-port <number>', description: 'a port for https:// and wss:// besides' },
+    {
+      flags: '--tls-cert <file>',
+      description: 'certificate for it, in PEM (default: one for localhost is made)',
+    },
+    { flags: '--tls-key <file>', description: 'and its private key' },
+    {
+      flags: '--trusted-proxy <addresses>',
+      description: 'proxies that are believed in X-Forwarded-For and its like, separated by commas',
+    },
     { flags: '--unit <kind>', description: 'where instances run: host, vm or auto (default: auto)' },
     { flags: '--network <mode>', description: "instances' network: host, or none (default: host)" },
     {
@@ -80,6 +92,10 @@ export const up = command({
     port: wholeNumber(1, 65_535).default(defaultPort),
     data: z.string().min(1).optional(),
     host: z.string().min(1).max(253).default('127.0.0.1'),
+    tlsPort: wholeNumber(1, 65_535).optional(),
+    tlsCert: z.string().min(1).optional(),
+    tlsKey: z.string().min(1).optional(),
+    trustedProxy: z.string().min(1).optional(),
     unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
@@ -94,7 +110,7 @@ export const up = command({
     verbose: z.boolean().optional(),
   }),
   handler: async (args, ctx) => {
-    const { port, data, host, network, pool, keepAlive, memory, examples, verbose } = args;
+    const { port, data, host, network, pool, keepAlive, memory, trustedProxy, examples, verbose } = args;
     if (process.platform !== 'linux')
       throw new CommandError(
         exitCode.failed,
@@ -106,15 +122,21 @@ export const up = command({
     const sandbox = await ensureBubblewrap(say);
     if (sandbox.outcome === 'missing')
       say(`warning: Instances are not sandboxed: ${sandbox.why} ${sandbox.solve}`);
+    const tls = await tlsOf(args, say);
+    const trustedProxies = trustedProxy?.split(',').map((address) => address.trim());
+    // Refused here, where somebody reads it, and not by a process that would be started again and again.
+    if (trustedProxies !== undefined) new TrustedProxies(trustedProxies);
     if (!['127.0.0.1', '::1', 'localhost'].includes(host))
       say(
-        `warning: Listening on ${host}: others can reach it, and nothing is encrypted. Put a TLS proxy in front.`,
+        `warning: Listening on ${host}: others can reach it, and port ${port} is not encrypted. Give --tls-port with a certificate of your own, or put a TLS proxy in front.`,
       );
     return serve(
       {
         dataDirectory,
         port,
         host,
+        tls,
+        trustedProxies,
         network,
         poolMaximum: pool,
         keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,
@@ -128,6 +150,36 @@ export const up = command({
     );
   },
 });
+
+interface TlsArgs {
+  readonly tlsPort?: number | undefined;
+  readonly tlsCert?: string | undefined;
+  readonly tlsKey?: string | undefined;
+}
+
+/** Where TLS is served, and by which certificate. @throws CommandError when options do not fit, or none can be made */
+async function tlsOf(
+  { tlsPort, tlsCert, tlsKey }: TlsArgs,
+  say: (text: string) => void,
+): Promise<SupervisorOptions['tls']> {
+  if ((tlsCert === undefined) !== (tlsKey === undefined) || (tlsCert !== undefined && tlsPort === undefined))
+    throw new CommandError(
+      exitCode.usage,
+      '--tls-cert and --tls-key go together, and with --tls-port.',
+      'For example: bellows up --tls-port 8443 --tls-cert server.pem --tls-key server.key',
+    );
+  if (tlsPort === undefined) return undefined;
+  if (tlsCert !== undefined && tlsKey !== undefined)
+    return { port: tlsPort, files: { certFile: resolve(tlsCert), keyFile: resolve(tlsKey) } };
+  const openssl = await ensureOpenssl(say);
+  if (openssl.outcome === 'missing')
+    throw new CommandError(
+      exitCode.failed,
+      `There can be no certificate for localhost: ${openssl.why}`,
+      `${openssl.solve} Or give a certificate: --tls-cert FILE --tls-key FILE`,
+    );
+  return { port: tlsPort };
+}
 
 interface UnitArgs {
   readonly unit: 'host' | 'vm' | 'auto';
@@ -211,7 +263,7 @@ async function greet(
   { url, layout, logPath }: Supervisor,
   examples: boolean,
   signal: AbortSignal,
-  { say, units: virtual }: SupervisorOptions,
+  { say, units: virtual, tls }: SupervisorOptions,
   { env }: Context,
 ): Promise<void> {
   const client = new Client(new Installation({ json: false, url, dataDir: layout.root }, {}), signal);
@@ -225,6 +277,13 @@ async function greet(
   say(
     welcome({
       url,
+      secure:
+        tls === undefined
+          ? undefined
+          : {
+              url: `https://localhost:${tls.port}`,
+              authority: tls.files === undefined ? authorityFilesOf(layout.root).certificate : undefined,
+            },
       dataDirectory: layout.root,
       credentialsPath: layout.credentials,
       logPath,

@@ -24,7 +24,7 @@ export class AppInstance {
   readonly id: InstanceId;
   readonly generation: string;
   readonly upstream: AppUpstream;
-  /** Undefined with mode `tcp` and in virtual machines: then connections are tunnelled. */
+  /** Undefined with mode `tcp` and in virtual machines: then all connections are tunnelled, and else those over TLS. */
   readonly handover: { readonly link: InstanceLink; readonly channel: HandoverChannel } | undefined;
   /** Requests under way through the gateway. */
   openRequests = 0;
@@ -57,12 +57,10 @@ export class AppInstance {
     this.tunnels = new TunnelCounts(onTunnels);
     this.upstream =
       door === undefined ? hostUpstream(route.endpoint) : doorUpstream(route.id, route.endpoint, door);
+    // An earlier gateway may have told of tunnels that ended with it.
+    this.tellTunnels();
     // A socket can not be handed into another machine.
-    if (mode === 'tcp' || door !== undefined) {
-      // An earlier gateway may have told of tunnels that ended with it.
-      this.tellTunnels();
-      return;
-    }
+    if (mode === 'tcp' || door !== undefined) return;
     const channel = new HandoverChannel(join(runDirectory, instanceSockets.handover));
     const link = new InstanceLink(route.id, route.endpoint, {
       onOpen: () => undefined,
@@ -91,7 +89,7 @@ export class AppInstance {
   }
 
   tellTunnels(): void {
-    if (this.handover === undefined) this.tunnels.tellSoon();
+    this.tunnels.tellSoon();
   }
 
   close(): void {

@@ -1,9 +1,10 @@
 // Forwards one HTTP request over a kept-open connection and streams the answer back, with back-pressure both ways.
 // Owns the exchange. Does not own whereto (app-pool.ts) nor what to say when it does not work.
-import { type Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { carry, type Carrying } from '../bandwidth/carry.ts';
 import type { Line } from '../bandwidth/line.ts';
 import { hasBody } from '../body.ts';
+import type { ClientRequest, ClientResponse } from '../client-exchange.ts';
 import { forwardedResponseHeaders } from './headers.ts';
 
 export interface Upstream {
@@ -28,8 +29,8 @@ export type ForwardEnd = 'answered' | 'unreachable' | 'failed' | 'clientGone';
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
 export function forward(
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: ClientRequest,
+  response: ClientResponse,
   upstream: Upstream,
   what: Forwarded,
 ): Promise<ForwardEnd> {
@@ -81,6 +82,9 @@ export function forward(
       response.writeContinue();
       sendBody();
     });
+    outgoing.on('information', ({ statusCode, rawHeaders }) => {
+      if (statusCode !== 100 && !response.headersSent) inform(request, response, statusCode, rawHeaders);
+    });
 
     outgoing.once('response', (incoming) => {
       if (response.destroyed) {
@@ -102,13 +106,13 @@ export function forward(
 
 /** @param stopBody ends the carrying of what the client sends */
 function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: ClientRequest,
+  response: ClientResponse,
   incoming: IncomingMessage,
   line: Line | undefined,
   stopBody: () => void,
 ): void {
-  const chunked = incoming.headers['transfer-encoding'] !== undefined && request.httpVersion === '1.1';
+  const chunked = incoming.headers['transfer-encoding'] !== undefined && request.httpVersion !== '1.0';
   try {
     response.writeHead(
       incoming.statusCode ?? 502,
@@ -143,6 +147,21 @@ function answer(
   setImmediate(() => {
     if (!bodyBegun && !response.writableEnded && !response.destroyed) response.flushHeaders();
   });
+}
+
+/** What an app says before its answer, as early hints (RFC 8297). HTTP/1.0 knows nothing of the kind. */
+function inform(
+  { httpVersion }: ClientRequest,
+  response: ClientResponse,
+  status: number,
+  rawHeaders: readonly string[],
+): void {
+  if (httpVersion === '1.0') return;
+  try {
+    response.writeInformation(status, forwardedResponseHeaders(rawHeaders, false));
+  } catch {
+    // Headers that Node read leniently and does not write: the answer is worth more than what was said before it.
+  }
 }
 
 function pairs(rawTrailers: readonly string[]): [string, string][] {

@@ -1,20 +1,21 @@
 // Serves an HTTP request to an app: finds an instance, or waits for one that restarts, and forwards.
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { sendError } from '../answer.ts';
 import { appLimits } from '../config.ts';
+import type { ClientRequest, ClientResponse } from '../client-exchange.ts';
+import type { Hop } from '../hop.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
-import { sourceIpOf } from '../source-ip.ts';
 import type { AppPool } from './app-pool.ts';
 import { forward, type ForwardEnd } from './forward.ts';
 import { forwardedRequestHeaders } from './headers.ts';
 
 export interface AppExchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly request: ClientRequest;
+  readonly response: ClientResponse;
+  readonly hop: Hop;
   /** Path and query below the app's own root. */
   readonly url: string;
   readonly prefix: string;
@@ -66,12 +67,13 @@ export async function serveApp(exchange: AppExchange): Promise<void> {
 async function forwardToOne({
   request,
   response,
+  hop,
   url,
   prefix,
   expectsContinue,
   pool,
 }: AppExchange): Promise<ForwardEnd> {
-  const origin = { sourceIp: sourceIpOf(request.socket), host: request.headers.host, prefix };
+  const origin = { hop, host: request.headers.host, prefix };
   const headers = forwardedRequestHeaders(
     request.rawHeaders,
     origin,

@@ -1,7 +1,9 @@
 // Headers on their way through a proxy: what is for one hop only goes, where the request came from is added. Pure.
 
+import { clientOf, forwardingHeaders, type Hop } from '../hop.ts';
+
 export interface Origin {
-  readonly sourceIp: string;
+  readonly hop: Hop;
   /** The Host header as the client sent it. */
   readonly host: string | undefined;
   /** What was cut off the front of the path; empty when nothing was. */
@@ -20,7 +22,8 @@ const hopByHop = new Set([
   'upgrade',
   'trailer',
 ]);
-const ours = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-prefix']);
+/** What a `Connection` header may not name: it would change what the request is, or where its body ends. */
+const endToEnd = ['host', 'content-length'];
 
 /** Headers for the other side: names and values in turn, in their order. @param chunked whether a body of unknown length follows */
 export function forwardedRequestHeaders(
@@ -29,7 +32,12 @@ export function forwardedRequestHeaders(
   chunked: boolean,
 ): string[] {
   const dropped = namedInConnection(rawHeaders);
-  const headers = copy(rawHeaders, (name) => hopByHop.has(name) || ours.has(name) || dropped.has(name));
+  const headers = copy(
+    rawHeaders,
+    (name) => hopByHop.has(name) || forwardingHeaders.has(name) || dropped.has(name),
+  );
+  // HTTP/1.0 needs none, and goes on as HTTP/1.1.
+  if (origin.host === undefined) headers.push('Host', 'localhost');
   addOrigin(headers, rawHeaders, origin);
   if (chunked) {
     headers.push('Transfer-Encoding', 'chunked');
@@ -55,7 +63,7 @@ export function upgradeHead(
   rawHeaders: readonly string[],
   origin: Origin,
 ): Buffer {
-  const headers = copy(rawHeaders, (name) => ours.has(name));
+  const headers = copy(rawHeaders, (name) => forwardingHeaders.has(name));
   addOrigin(headers, rawHeaders, origin);
   let text = `${method} ${url} HTTP/1.1\r\n`;
   for (let index = 0; index + 1 < headers.length; index += 2)
@@ -64,17 +72,12 @@ export function upgradeHead(
   return Buffer.from(`${text}\r\n`, 'latin1');
 }
 
-/** A proxy in front of this one is believed: what it says of the client is kept, and this hop is added to it. */
-function addOrigin(
-  headers: string[],
-  rawHeaders: readonly string[],
-  { sourceIp, host, prefix }: Origin,
-): void {
-  const earlier = valueOf(rawHeaders, 'x-forwarded-for');
-  headers.push('X-Forwarded-For', earlier === undefined ? sourceIp : `${earlier}, ${sourceIp}`);
-  headers.push('X-Forwarded-Proto', valueOf(rawHeaders, 'x-forwarded-proto') ?? 'http');
-  const forwardedHost = valueOf(rawHeaders, 'x-forwarded-host') ?? host;
-  if (forwardedHost !== undefined) headers.push('X-Forwarded-Host', forwardedHost);
+/** What is known of the client, as far as somebody who is believed says it (hop.ts). */
+function addOrigin(headers: string[], rawHeaders: readonly string[], { hop, host, prefix }: Origin): void {
+  const client = clientOf(hop, host, (name) => valueOf(rawHeaders, name));
+  headers.push('X-Forwarded-For', client.forwardedFor, 'X-Forwarded-Proto', client.proto);
+  if (client.host !== undefined) headers.push('X-Forwarded-Host', client.host);
+  headers.push('X-Forwarded-Port', client.port, 'Forwarded', client.forwarded);
   if (prefix !== '') headers.push('X-Forwarded-Prefix', prefix);
 }
 
@@ -99,5 +102,7 @@ function valueOf(rawHeaders: readonly string[], lowerName: string): string | und
 
 function namedInConnection(rawHeaders: readonly string[]): Set<string> {
   const value = valueOf(rawHeaders, 'connection');
-  return new Set(value?.split(',').map((name) => name.trim().toLowerCase()));
+  const named = new Set(value?.split(',').map((name) => name.trim().toLowerCase()));
+  for (const name of endToEnd) named.delete(name);
+  return named;
 }

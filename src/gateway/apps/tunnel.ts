@@ -67,5 +67,14 @@ function endAsDid(closed: Socket, other: Socket): void {
   // It has ended in order what it had to say: that is passed on to the last byte, and what else the other says goes to nobody.
   if (other.writableEnded) other.destroySoon();
   else if (closed.errored === null) other.destroy();
-  else other.resetAndDestroy();
+  else breakOff(other);
+}
+
+/** Neither TLS nor a Unix socket knows resets; over TLS, an end without its closing message says that it is none. */
+function breakOff(socket: Socket): void {
+  try {
+    socket.resetAndDestroy();
+  } catch {
+    socket.destroy();
+  }
 }

@@ -11,10 +11,10 @@ import { MAX_PAYLOAD_BYTES, socketFd } from '../../sys/fd-passing.ts';
 import { setPacing } from '../../sys/pacing.ts';
 import { endWithError } from '../answer.ts';
 import { appLimits } from '../config.ts';
+import type { Hop } from '../hop.ts';
 import { refuseConnection } from '../limits/refuse-connection.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
-import { sourceIpOf } from '../source-ip.ts';
 import type { AppInstance } from './app-instance.ts';
 import type { AppPool } from './app-pool.ts';
 import { upgradeHead } from './headers.ts';
@@ -23,6 +23,7 @@ import { tunnel } from './tunnel.ts';
 export interface UpgradeExchange {
   readonly request: IncomingMessage;
   readonly socket: Socket;
+  readonly hop: Hop;
   /** What the client sent after the request's head, as far as it was read. */
   readonly head: Buffer;
   readonly url: string;
@@ -74,6 +75,7 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
 async function passToOne({
   request,
   socket,
+  hop,
   head,
   url,
   prefix,
@@ -81,7 +83,7 @@ async function passToOne({
   meter,
   connections,
 }: UpgradeExchange): Promise<Passed> {
-  const origin = { sourceIp: sourceIpOf(socket), host: request.headers.host, prefix };
+  const origin = { hop, host: request.headers.host, prefix };
   const chunks = [upgradeHead(request.method ?? 'GET', url, request.rawHeaders, origin)];
   if (head.length > 0) chunks.push(head);
   const deadlineMs = performance.now() + appLimits.waitForInstanceMs;
@@ -94,7 +96,8 @@ async function passToOne({
     // It is on its way to the instance's count: until it is there, it counts as one that is open.
     instance.openRequests += 1;
     try {
-      passed = await (instance.handover === undefined
+      // Encrypted, it is of no use to anybody without this process's keys and state.
+      passed = await (instance.handover === undefined || hop.secure
         ? tunnel(instance, socket, chunks, (connection) => meter.countConnection(pool.route.key, connection))
         : handOver(instance, instance.handover, socket, chunks, () => {
             meter.countConnection(pool.route.key, socket);

@@ -10,7 +10,7 @@
 import type { Socket } from 'node:net';
 import type { Body } from '../body.ts';
 import type { FunctionRequest } from '../exchange.ts';
-import { sourceIpOf } from '../source-ip.ts';
+import type { Hop } from '../hop.ts';
 import { LaneAnswer, type AnswerOwner } from './lane-answer.ts';
 import { maxPlainHeadBytes, readPlainHead, type PlainHead, type PlainHeaders } from './plain-head.ts';
 import type { WorkloadKey } from '../../base/ids.ts';
@@ -24,6 +24,8 @@ export type Served = { readonly workload: WorkloadKey | null } | 'notForTheLane'
 export interface LaneOwner {
   /** Counts up as time goes by; see lane.ts. */
   readonly tick: number;
+  /** Who is at the other end. */
+  hopOf(socket: Socket): Hop;
   /** No further request is taken on any connection. */
   readonly stopping: boolean;
   /** Serves it, or has not touched it. */
@@ -37,8 +39,7 @@ export interface LaneOwner {
 export class LaneConnection implements AnswerOwner {
   readonly socket: Socket;
   readonly #owner: LaneOwner;
-  readonly #sourceIp: string;
-  readonly #port: number;
+  readonly #hop: Hop;
   #answer: LaneAnswer | undefined;
   #request: LaneRequest | undefined;
   #served: Served = 'notForTheLane';
@@ -54,8 +55,7 @@ export class LaneConnection implements AnswerOwner {
   constructor(socket: Socket, owner: LaneOwner) {
     this.socket = socket;
     this.#owner = owner;
-    this.#sourceIp = sourceIpOf(socket);
-    this.#port = socket.localPort ?? 0;
+    this.#hop = owner.hopOf(socket);
     this.#tick = owner.tick;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
@@ -145,7 +145,7 @@ export class LaneConnection implements AnswerOwner {
     const answer = new LaneAnswer(this);
     const { contentLength } = head.headers;
     const body = contentLength === 0 ? nothing : bytes.subarray(head.bytes, head.bytes + contentLength);
-    const request = new LaneRequest(head, body, this.#sourceIp, this.#port);
+    const request = new LaneRequest(head, body, this.#hop);
     this.#answer = answer;
     this.#request = request;
     const served = this.#owner.serve(request, head.headers.host, answer);
@@ -204,17 +204,15 @@ class LaneRequest implements FunctionRequest {
   readonly url: string;
   readonly headers: PlainHeaders;
   readonly httpVersion = '1.1';
-  readonly sourceIp: string;
-  readonly port: number;
+  readonly hop: Hop;
   readonly #body: Buffer;
   readonly #headBytes: number;
 
-  constructor(head: PlainHead, body: Buffer, sourceIp: string, port: number) {
+  constructor(head: PlainHead, body: Buffer, hop: Hop) {
     this.method = head.method;
     this.url = head.target;
     this.headers = head.headers;
-    this.sourceIp = sourceIp;
-    this.port = port;
+    this.hop = hop;
     this.#body = body;
     this.#headBytes = head.bytes;
   }

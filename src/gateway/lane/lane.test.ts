@@ -1,13 +1,14 @@
 // What a client sees of the lane and of node:http behind it, on one real listening server: order, hand-over, bounds.
 // Who served a request is told by the answer: "lane" or "node", and what it saw.
 import { once } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { ClientResponse } from '../client-exchange.ts';
 import type { FunctionRequest } from '../exchange.ts';
 import { serverLimits } from '../config.ts';
-import { Listener } from '../listen.ts';
+import { TrustedProxies } from '../hop.ts';
+import { Listener, type ListenHandlers } from '../listen.ts';
 import type { LaneAnswer } from './lane-answer.ts';
 
 interface Open {
@@ -23,7 +24,7 @@ let serveNow: ((open: Open) => void) | undefined;
 let open: Open[] = [];
 let seenByNode: string[] = [];
 
-function text(answer: Open['answer'] | ServerResponse, body: string): void {
+function text(answer: Open['answer'] | ClientResponse, body: string): void {
   answer.writeHead(200, ['Content-Type', 'text/plain', 'Content-Length', String(Buffer.byteLength(body))]);
   answer.end(body);
 }
@@ -42,7 +43,7 @@ beforeEach(async () => {
   seenByNode = [];
   serveNow = (exchange) =>
     text(exchange.answer, `<lane ${exchange.request.url} ${bodyOf(exchange.request)}>`);
-  listener = new Listener({
+  const handlers: ListenHandlers = {
     onPlain: {
       serve: (request, _host, answer) => {
         if (request.url.startsWith('/node')) return 'notForTheLane';
@@ -53,7 +54,7 @@ beforeEach(async () => {
       carried: () => undefined,
     },
     onLeavesLane: () => undefined,
-    onRequest: (request: IncomingMessage, response: ServerResponse) => {
+    onRequest: (request, response) => {
       seenByNode.push(`${request.method} ${request.url}`);
       let body = '';
       request.setEncoding('latin1').on('data', (chunk: string) => (body += chunk));
@@ -62,8 +63,9 @@ beforeEach(async () => {
     wantsUpgrade: () => true,
     onUpgrade: (_request, socket, head) =>
       socket.end(`HTTP/1.1 101 Switching Protocols\r\n\r\n${head.toString('latin1')}`),
-  });
-  port = await listener.listen(0, '127.0.0.1');
+  };
+  listener = new Listener(handlers, new TrustedProxies([]));
+  port = await listener.listen({ port: 0, host: '127.0.0.1' });
 });
 afterEach(async () => {
   for (const client of clients.splice(0)) client.destroy();

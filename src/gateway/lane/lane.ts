@@ -5,10 +5,13 @@ import type { Socket } from 'node:net';
 import type { WorkloadKey } from '../../base/ids.ts';
 import { serverLimits } from '../config.ts';
 import type { FunctionRequest } from '../exchange.ts';
+import type { Hop, TrustedProxies } from '../hop.ts';
 import type { LaneAnswer } from './lane-answer.ts';
 import { LaneConnection, type LaneOwner, type Served } from './lane-connection.ts';
 
 export interface LaneHandlers {
+  /** Whose word of a client's address is taken. */
+  readonly proxies: TrustedProxies;
   /** Serves a plain request, or has not touched it. */
   serve(request: FunctionRequest, host: string, answer: LaneAnswer): Served;
   carried(workload: WorkloadKey, bytesIn: number, bytesOut: number): void;
@@ -42,6 +45,10 @@ export class Lane implements LaneOwner {
   /** How many connections it holds. */
   get size(): number {
     return this.#connections.size;
+  }
+
+  hopOf(socket: Socket): Hop {
+    return this.#handlers.proxies.hopOf(socket);
   }
 
   take(socket: Socket): void {

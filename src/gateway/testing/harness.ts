@@ -24,7 +24,7 @@ import { plan } from '../../runtime/node/testing/plan.ts';
 import { TestInstance } from '../../runtime/testing/instance-client.ts';
 import { layoutOf, type Layout } from '../../sys/layout.ts';
 import { createLogger } from '../../sys/log.ts';
-import { defaultInvokeTuning, type InvokeTuning } from '../config.ts';
+import { defaultInvokeTuning, type GatewayConfig, type InvokeTuning } from '../config.ts';
 import { Gateway } from '../gateway.ts';
 import type { TrafficLine } from '../meter.ts';
 
@@ -74,6 +74,10 @@ export class Harness {
   clock: Clock = systemClock;
   gateway!: Gateway;
   port = 0;
+  /** Where `config` asks for TLS. */
+  tlsPort = 0;
+  /** What the gateway's configuration has besides; to be set before the start. */
+  config: Pick<GatewayConfig, 'tls' | 'trustedProxies'> = {};
   readonly #tenants: TenantRoute[] = [testTenant];
   readonly #workloads = new Map<string, WorkloadRoute>();
   readonly #routes = new Map<string, InstanceRoute>();
@@ -115,9 +119,11 @@ export class Harness {
 
   async #startGateway(tuning: Partial<InvokeTuning>): Promise<void> {
     const log = createLogger('gateway', process.env['BELLOWS_LOG'] ?? 'silent');
-    const config = { dataDirectory: this.root, host: '127.0.0.1', port: 0 };
+    const config = { dataDirectory: this.root, host: '127.0.0.1', port: 0, ...this.config };
     this.gateway = new Gateway(config, log, { ...defaultInvokeTuning, ...tuning }, this.clock);
-    this.port = await this.gateway.start();
+    const { port, tlsPort } = await this.gateway.start();
+    this.port = port;
+    this.tlsPort = tlsPort ?? 0;
     const deadlineMs = Date.now() + 5000;
     while ((await fetch(`${this.url}/healthz`)).status !== 200 && Date.now() < deadlineMs)
       await new Promise((wake) => setTimeout(wake, 5));

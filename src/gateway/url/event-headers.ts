@@ -2,6 +2,7 @@
 // of a connection that repeat their headers. Pure. Does not own the event around it (event.ts).
 
 import type { WorkloadKey } from '../../base/ids.ts';
+import { clientOf, forwardingHeaders, type Hop } from '../hop.ts';
 
 /** Which of AWS X-Ray's traces a request belongs to. */
 export const traceHeader = 'x-amzn-trace-id';
@@ -12,6 +13,8 @@ export interface EventHeaders {
   readonly members: string;
   /** A whole member with its comma, or nothing. */
   readonly cookies: string;
+  /** The client's address. */
+  readonly sourceIp: string;
   /** JSON, as `userAgent`. */
   readonly domainName: string;
   readonly userAgent: string;
@@ -39,7 +42,7 @@ export interface EventParts {
  * Names in lower case, several values of one name joined by commas, cookies apart, and who sent it through what.
  * @param raw names and values in turn
  */
-export function readEventHeaders(raw: readonly string[], sourceIp: string, port: number): EventHeaders {
+export function readEventHeaders(raw: readonly string[], hop: Hop): EventHeaders {
   const names: string[] = [];
   const values: string[] = [];
   const cookies: string[] = [];
@@ -57,19 +60,20 @@ export function readEventHeaders(raw: readonly string[], sourceIp: string, port:
     } else values[earlier] += `,${value}`;
   }
   const valueOf = (name: string): string | undefined => values[names.indexOf(name)];
+  const client = clientOf(hop, valueOf('host'), valueOf);
+  const forwarded = ['x-forwarded-for', client.forwardedFor];
+  forwarded.push('x-forwarded-proto', client.proto, 'x-forwarded-port', client.port);
   // A header's name is an RFC 9110 token, as the parser has seen to: nothing in it needs escaping.
-  const members = names.map((name, index) => {
-    const value = values[index] ?? '';
-    return `"${name}":${JSON.stringify(name === 'x-forwarded-for' ? `${value},${sourceIp}` : value)}`;
-  });
-  // A proxy in front of this one is believed.
-  if (!names.includes('x-forwarded-for')) members.push(`"x-forwarded-for":"${sourceIp}"`);
-  if (!names.includes('x-forwarded-proto')) members.push('"x-forwarded-proto":"http"');
-  if (!names.includes('x-forwarded-port')) members.push(`"x-forwarded-port":"${port}"`);
+  const members: string[] = [];
+  for (const [index, name] of names.entries())
+    if (!forwardingHeaders.has(name)) members.push(`"${name}":${JSON.stringify(values[index])}`);
+  for (let index = 0; index + 1 < forwarded.length; index += 2)
+    members.push(`"${forwarded[index]}":${JSON.stringify(forwarded[index + 1])}`);
   return {
     members: members.join(','),
     cookies: cookies.length === 0 ? '' : `"cookies":${JSON.stringify(cookies)},`,
     domainName: JSON.stringify(withoutPort(valueOf('host') ?? '')),
+    sourceIp: client.ip,
     userAgent: JSON.stringify(valueOf('user-agent') ?? ''),
     contentType: valueOf('content-type') ?? '',
     contentEncoding: valueOf('content-encoding') ?? '',

@@ -8,7 +8,7 @@ import { requestTime } from '../request-time.ts';
 import { readEventHeaders, traceHeader, type EventHeaders, type EventParts } from './event-headers.ts';
 
 export interface UrlRequest {
-  readonly request: Pick<FunctionRequest, 'method' | 'headers' | 'httpVersion' | 'sourceIp' | 'port'>;
+  readonly request: Pick<FunctionRequest, 'method' | 'headers' | 'httpVersion' | 'hop'>;
   /** Path and query below the function's own root, as they came. */
   readonly url: string;
   readonly body: Buffer;
@@ -27,8 +27,7 @@ export function buildEvent(given: UrlRequest): string {
   const { body, requestId, nowMs } = given;
   const headers = (given.request.headers.eventHeaders ??= readEventHeaders(
     given.request.headers.raw,
-    given.request.sourceIp,
-    given.request.port,
+    given.request.hop,
   ));
   const { opening, middle } = partsOf(given, headers);
   const { trace, time } = textsOfSecond(nowMs);
@@ -55,7 +54,7 @@ function partsOf({ request, url, key, accountId }: UrlRequest, headers: EventHea
     `},${query}"requestContext":{"accountId":${JSON.stringify(accountId)},"apiId":${id},`,
     `"domainName":${headers.domainName},"domainPrefix":${id},`,
     `"http":{"method":"${method}","path":${path},"protocol":"HTTP/${request.httpVersion}",`,
-    `"sourceIp":"${request.sourceIp}","userAgent":${headers.userAgent}},"requestId":"`,
+    `"sourceIp":"${headers.sourceIp}","userAgent":${headers.userAgent}},"requestId":"`,
   ].join('');
   return (headers.lastParts = { method, url, key, accountId, opening, middle });
 }

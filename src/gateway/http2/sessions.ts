@@ -1,0 +1,144 @@
+// HTTP/2 connections: what a client may do to one, and how long one is kept. Requests become the same exchanges as over
+// HTTP/1.1. Owns the sessions and their bounds. Does not own what requests mean, nor TLS (tls/secure-listener.ts).
+//
+//    opened ──a request──▶ in use ──all answered──▶ idle ──time──▶ told to go (GOAWAY) ──time──▶ closed
+//       └──────── none in time ────────▶ closed
+import { createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Socket } from 'node:net';
+import { BellowsError } from '../../base/errors.ts';
+import { sendError } from '../answer.ts';
+import { http2Limits, serverLimits } from '../config.ts';
+import { Http2Request } from './request.ts';
+import { Http2Response } from './response.ts';
+
+export type OnHttp2Request = (
+  request: Http2Request,
+  response: Http2Response,
+  expectsContinue: boolean,
+) => void;
+
+interface Session {
+  readonly session: ServerHttp2Session;
+  readonly streams: Map<ServerHttp2Stream, { readonly request: Http2Request; readonly sinceMs: number }>;
+  used: boolean;
+  /** Since when it has no stream. */
+  idleSinceMs: number;
+}
+
+export class Http2Sessions {
+  readonly #server: Http2Server;
+  readonly #onRequest: OnHttp2Request;
+  readonly #nowMs: () => number;
+  readonly #sessions = new Map<ServerHttp2Session, Session>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(onRequest: OnHttp2Request, nowMs: () => number = () => performance.now()) {
+    this.#onRequest = onRequest;
+    this.#nowMs = nowMs;
+    this.#server = createServer({
+      maxOutstandingPings: http2Limits.maxOutstandingPings,
+      maxSessionInvalidFrames: http2Limits.maxInvalidFrames,
+      maxSessionRejectedStreams: http2Limits.maxRejectedStreams,
+      maxSessionMemory: http2Limits.maxSessionMegabytes,
+      maxHeaderListPairs: http2Limits.maxHeaders,
+      streamResetBurst: http2Limits.resetBurst,
+      streamResetRate: http2Limits.resetsPerSecond,
+      // What an app repeats reaches its client as it does over HTTP/1.1.
+      strictSingleValueFields: false,
+      settings: {
+        enablePush: false,
+        maxConcurrentStreams: http2Limits.maxStreams,
+        maxHeaderListSize: serverLimits.maxHeaderBytes,
+      },
+    });
+    this.#server.on('session', (session) => this.#take(session));
+    // A session that breaks is over; its streams tell whoever serves them.
+    this.#server.on('sessionError', () => undefined);
+    this.#timer = setInterval(() => this.sweep(), serverLimits.checkingIntervalMs).unref();
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /** @param socket whose client and we have agreed on HTTP/2 */
+  take(socket: Socket): void {
+    this.#server.emit('connection', socket);
+  }
+
+  /** Ends what is idle, what never asked for anything, and requests whose body does not come. */
+  sweep(): void {
+    const nowMs = this.#nowMs();
+    for (const { session, streams, used, idleSinceMs } of this.#sessions.values()) {
+      for (const [stream, { request, sinceMs }] of streams)
+        if (!request.complete && nowMs - sinceMs > serverLimits.requestTimeoutMs) stream.close();
+      if (streams.size > 0) continue;
+      const idleMs = nowMs - idleSinceMs;
+      const allowedMs = used ? serverLimits.keepAliveTimeoutMs : serverLimits.headersTimeoutMs;
+      if (idleMs > allowedMs + serverLimits.checkingIntervalMs) session.destroy();
+      else if (idleMs > allowedMs) session.close();
+    }
+  }
+
+  /** Tells every client to go; what is under way is finished. */
+  stop(): void {
+    for (const { session } of this.#sessions.values()) session.close();
+  }
+
+  closeAll(): void {
+    clearInterval(this.#timer);
+    for (const { session } of this.#sessions.values()) session.destroy();
+  }
+
+  #take(session: ServerHttp2Session): void {
+    const state: Session = { session, streams: new Map(), used: false, idleSinceMs: this.#nowMs() };
+    this.#sessions.set(session, state);
+    session.on('error', () => undefined);
+    session.once('close', () => this.#sessions.delete(session));
+    session.on('stream', (stream, headers, _flags, rawHeaders) =>
+      this.#serve(state, stream, headers as IncomingHttpHeaders, rawHeaders),
+    );
+  }
+
+  #serve(
+    state: Session,
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    rawHeaders: readonly string[],
+  ): void {
+    stream.on('error', () => undefined);
+    const request = new Http2Request(stream, state.session.socket, headers, rawHeaders);
+    const response = new Http2Response(stream);
+    request.on('error', () => undefined);
+    response.on('error', () => undefined);
+    state.used = true;
+    state.streams.set(stream, { request, sinceMs: this.#nowMs() });
+    stream.once('close', () => {
+      state.streams.delete(stream);
+      if (state.streams.size === 0) state.idleSinceMs = this.#nowMs();
+    });
+    const expects = headers.expect?.toLowerCase();
+    const refusal =
+      request.method === 'CONNECT'
+        ? noConnect
+        : request.wrong !== undefined
+          ? new BellowsError('BadRequest', request.wrong, 'Send it as RFC 9113, 8.3.1 says.')
+          : expects !== undefined && expects !== '100-continue'
+            ? unknownExpectation
+            : undefined;
+    if (refusal === undefined) this.#onRequest(request, response, expects !== undefined);
+    else sendError(response, refusal);
+  }
+}
+
+const noConnect = new BellowsError(
+  'MethodNotAllowed',
+  'CONNECT is for proxies, and this is none.',
+  'Open WebSockets over HTTP/1.1, as browsers do here.',
+);
+const unknownExpectation = new BellowsError(
+  'BadRequest',
+  'The Expect header asks for something that is not known here.',
+  'Send "Expect: 100-continue", or leave it out.',
+);
