@@ -23,6 +23,8 @@ const clients: Socket[] = [];
 let serveNow: ((open: Open) => void) | undefined;
 let open: Open[] = [];
 let seenByNode: string[] = [];
+/** Connections that the lane has given to node:http. */
+let leftLane = 0;
 
 function text(answer: Open['answer'] | ClientResponse, body: string): void {
   answer.writeHead(200, ['Content-Type', 'text/plain', 'Content-Length', String(Buffer.byteLength(body))]);
@@ -41,6 +43,7 @@ function bodyOf(request: FunctionRequest): string {
 beforeEach(async () => {
   open = [];
   seenByNode = [];
+  leftLane = 0;
   serveNow = (exchange) =>
     text(exchange.answer, `<lane ${exchange.request.url} ${bodyOf(exchange.request)}>`);
   const handlers: ListenHandlers = {
@@ -53,7 +56,7 @@ beforeEach(async () => {
       },
       carried: () => undefined,
     },
-    onLeavesLane: () => undefined,
+    onLeavesLane: () => void (leftLane += 1),
     onRequest: (request, response) => {
       seenByNode.push(`${request.method} ${request.url}`);
       let body = '';
@@ -129,11 +132,11 @@ describe('who serves', () => {
 
   test('a head that comes in pieces, and a body that comes later', async () => {
     const slow = client('GET /a HT');
-    await sleep(20);
+    await expect.poll(() => leftLane).toBe(1);
     slow.socket.write(`TP/1.1\r\nHost: x\r\n${closing}\r\n`);
     expect(bodies(await slow.closed)).toEqual(['node /a ']);
     const late = client(`POST /b HTTP/1.1\r\nHost: x\r\n${closing}Content-Length: 4\r\n\r\nab`);
-    await sleep(20);
+    await expect.poll(() => leftLane).toBe(2);
     late.socket.write('cd');
     expect(bodies(await late.closed)).toEqual(['node /b abcd']);
   });
