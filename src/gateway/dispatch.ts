@@ -150,7 +150,19 @@ export class Dispatcher implements ListenHandlers {
       const pool = functions.pool(workload.key);
       if (pool === undefined) return undefined;
       const { sockets } = held;
-      return acceptHeld({ request, socket, head, url, pool, held: ofFunction, sockets, meter, connections });
+      const hop = this.#services.proxies.hopOf(socket);
+      return acceptHeld({
+        request,
+        socket,
+        head,
+        url,
+        hop,
+        pool,
+        held: ofFunction,
+        sockets,
+        meter,
+        connections,
+      });
     }
     const pool = apps.pool(workload.key);
     if (pool === undefined) return undefined;

@@ -12,7 +12,7 @@ import { refuseConnection } from '../limits/refuse-connection.ts';
 import { acceptanceOf } from '../limits/refuse-websocket.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
-import { sourceIpOf } from '../source-ip.ts';
+import { clientOf, type Client, type Hop } from '../hop.ts';
 import { readAnswer } from './answer.ts';
 import { HeldConnection } from './connection.ts';
 import { connectEvent } from './event.ts';
@@ -26,6 +26,7 @@ export interface HeldExchange {
   readonly head: Buffer;
   /** Path and query below the function's own root. */
   readonly url: string;
+  readonly hop: Hop;
   readonly pool: FunctionPool;
   readonly held: HeldFunction;
   readonly sockets: HeldSockets;
@@ -67,11 +68,14 @@ export async function acceptHeld(exchange: HeldExchange): Promise<void> {
     return;
   }
   socket.once('close', connections.leave);
-  const client = { sourceIp: sourceIpOf(socket), userAgent: request.headers['user-agent'] ?? '' };
-  const connection = new HeldConnection(held, randomBytes(idBytes).toString('base64url'), client);
+  const client = clientOf(exchange.hop, request.headers.host, (name) => request.headers[name]?.toString());
+  const connection = new HeldConnection(held, randomBytes(idBytes).toString('base64url'), {
+    sourceIp: client.ip,
+    userAgent: request.headers['user-agent'] ?? '',
+  });
   held.add(connection);
   const verdict = held.hasRoute('$connect')
-    ? await askFunction(exchange, connection)
+    ? await askFunction(exchange, connection, client)
     : ({ is: 'accepted', protocol: firstOffered(request) } as const);
   // The function may have been deleted while it was asked.
   if (verdict.is === 'accepted' && connection.state.is === 'connecting') {
@@ -91,11 +95,12 @@ function firstOffered(request: IncomingMessage): string | undefined {
 function askFunction(
   { request, url, pool, held, meter }: HeldExchange,
   connection: HeldConnection,
+  client: Client,
 ): Promise<Verdict> {
   const requestId = randomUUID();
   const words = (message: string): string =>
     JSON.stringify({ message, connectionId: connection.id, requestId });
-  const event = connectEvent(connection, held.context(requestId), request, url);
+  const event = connectEvent(connection, held.context(requestId), { request, url, client });
   return new Promise((resolve) => {
     const fail = (
       status: number,

@@ -2,6 +2,7 @@
 // The shapes are in "Working with WebSocket APIs" of its developer guide and in what it sends.
 import type { IncomingMessage } from 'node:http';
 import type { WorkloadKey } from '../../base/ids.ts';
+import { forwardingHeaders, type Client } from '../hop.ts';
 import { requestTime } from '../request-time.ts';
 
 /** What all events of a connection tell of it. */
@@ -52,15 +53,20 @@ function requestContext(subject: EventSubject, context: EventContext, particular
   };
 }
 
-/** @param url below the function's own root */
+export interface Handshake {
+  readonly request: Pick<IncomingMessage, 'rawHeaders'>;
+  /** Below the function's own root. */
+  readonly url: string;
+  readonly client: Client;
+}
+
 export function connectEvent(
   subject: EventSubject,
   context: EventContext,
-  request: Pick<IncomingMessage, 'rawHeaders'>,
-  url: string,
+  { request, url, client }: Handshake,
 ): string {
   const headers = listed(pairsOf(request.rawHeaders));
-  addForwarded(headers, subject, context);
+  tellWhence(headers, client, context);
   const queryAt = url.indexOf('?');
   const query = listed(queryAt < 0 ? [] : new URLSearchParams(url.slice(queryAt + 1)));
   return JSON.stringify({
@@ -148,21 +154,18 @@ function lastOfEach(all: Listed): Record<string, string> {
   return Object.fromEntries([...all].map(([name, values]) => [name, values.at(-1) ?? '']));
 }
 
-/** Who sent it through what; a proxy in front of this one is believed. */
-function addForwarded(
-  headers: Listed,
-  { sourceIp }: EventSubject,
-  { port, requestId, nowMs }: EventContext,
-): void {
-  const present = new Map([...headers.keys()].map((name) => [name.toLowerCase(), name]));
-  const add = (name: string, value: string): void => {
-    if (!present.has(name.toLowerCase())) headers.set(name, [value]);
-  };
+/** Who sent it through what, as far as somebody who is believed says so. */
+function tellWhence(headers: Listed, client: Client, { requestId, nowMs }: EventContext): void {
+  const names = new Set<string>();
+  for (const name of [...headers.keys()]) {
+    const lower = name.toLowerCase();
+    names.add(lower);
+    if (forwardingHeaders.has(lower)) headers.delete(name);
+  }
   const random = requestId.replaceAll('-', '').slice(0, 24);
-  add('X-Amzn-Trace-Id', `Root=1-${Math.floor(nowMs / 1000).toString(16)}-${random}`);
-  const forwarded = present.get('x-forwarded-for');
-  if (forwarded === undefined) headers.set('X-Forwarded-For', [sourceIp]);
-  else headers.set(forwarded, [`${headers.get(forwarded)?.join(', ') ?? ''}, ${sourceIp}`]);
-  add('X-Forwarded-Port', String(port));
-  add('X-Forwarded-Proto', 'http');
+  if (!names.has('x-amzn-trace-id'))
+    headers.set('X-Amzn-Trace-Id', [`Root=1-${Math.floor(nowMs / 1000).toString(16)}-${random}`]);
+  headers.set('X-Forwarded-For', [client.forwardedFor]);
+  headers.set('X-Forwarded-Port', [client.port]);
+  headers.set('X-Forwarded-Proto', [client.proto]);
 }

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { WorkloadKey } from '../../base/ids.ts';
 import { defaultRouteSelectionExpression, routeSelectionPath } from '../../model/websocket.ts';
+import { clientOf } from '../hop.ts';
 import { readAnswer } from './answer.ts';
 import { connectEvent, disconnectEvent, messageEvent } from './event.ts';
 import { connectionIdIn } from './management.ts';
@@ -106,25 +107,27 @@ describe('the events', () => {
       '__proto__',
       'p',
     ];
+    const hop = { peer: '10.0.0.1', port: 8080, secure: false, proxies: undefined };
+    const client = clientOf(hop, 'evil.example', () => '1.1.1.1');
     const event = JSON.parse(
-      connectEvent(subject, context, { rawHeaders }, '/?a=1&a=%202&__proto__=q'),
+      connectEvent(subject, context, { request: { rawHeaders }, url: '/?a=1&a=%202&__proto__=q', client }),
     ) as object;
     expect(event).toEqual({
       headers: {
         Host: 'evil.example',
         'X-A': '2',
-        'x-forwarded-for': '1.1.1.1, 10.0.0.1',
         ['__proto__']: 'p',
         'X-Amzn-Trace-Id': 'Root=1-5e6a879e-00000001aaaa4bbb8ccc0123',
+        'X-Forwarded-For': '10.0.0.1',
         'X-Forwarded-Port': '8080',
         'X-Forwarded-Proto': 'http',
       },
       multiValueHeaders: {
         Host: ['evil.example'],
         'X-A': ['1', '2'],
-        'x-forwarded-for': ['1.1.1.1, 10.0.0.1'],
         ['__proto__']: ['p'],
         'X-Amzn-Trace-Id': ['Root=1-5e6a879e-00000001aaaa4bbb8ccc0123'],
+        'X-Forwarded-For': ['10.0.0.1'],
         'X-Forwarded-Port': ['8080'],
         'X-Forwarded-Proto': ['http'],
       },

@@ -105,6 +105,7 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
       });
     });
 
+    const applied = { timeout: 20_000, interval: 50 };
     test('M-A3: MemorySize and Timeout are applied live to the running instance: same pid, same state, the kernel’s new limit', async () => {
       await functions.create(
         'resized',
@@ -128,7 +129,8 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
             Timeout: 20,
           }),
         );
-        expect(await units.memoryLimitOf(instance!)).toBe(megabytes * mib);
+        // A shrink that has to wait for the instance is applied a moment after the answer.
+        await expect.poll(() => units.memoryLimitOf(instance!), applied).toBe(megabytes * mib);
         const { payload } = await functions.invoke('resized');
         expect(payload).toMatchObject({ mb: String(megabytes) });
         const { left } = payload as { left: number };
