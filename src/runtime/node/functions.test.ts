@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { encodeFrame } from '../../base/frame.ts';
 import {
@@ -690,6 +689,5 @@ test('a rejected promise without anything running ends the process, not silently
   });
   expect(await valueOf({})).toBe(1);
   expect(await running.exited()).not.toBe(0);
-  await sleep(10);
-  expect(running.output).toContain('afterwards');
+  await expect.poll(() => running.output).toContain('afterwards');
 });
