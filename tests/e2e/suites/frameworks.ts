@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { filesBelow } from '../../support/apps.ts';
 import { zipOf, type Files } from '../../support/archives.ts';
-import { projectRoot } from '../../support/bellows.ts';
+import { eventually, projectRoot } from '../../support/bellows.ts';
 import { Functions } from '../../support/functions.ts';
 import type { UnitsUnderTest } from '../../support/units.ts';
 
@@ -122,8 +122,15 @@ export function frameworksSuite(units: UnitsUnderTest): void {
       { who: 'Ada' },
     );
     expect(answer).toBe('ok');
-    const { stdout } = await units.bellows.cli('logs', 'powertools');
-    expect(stdout).toContain('"service":"greeter"');
-    expect(stdout).toContain('"function_name":"powertools"');
+    // Lines come a moment after the answer.
+    let lines = '';
+    await eventually(
+      async () => {
+        lines = (await units.bellows.cli('logs', 'powertools')).stdout;
+        return lines.includes('"service":"greeter"');
+      },
+      { timeoutMs: units.within(10_000), what: () => `the logged line in ${JSON.stringify(lines)}` },
+    );
+    expect(lines).toContain('"function_name":"powertools"');
   });
 }
