@@ -145,12 +145,12 @@ export class Dispatcher implements ListenHandlers {
       return Promise.resolve();
     }
     const connections = this.#services.connections.of(workload.tenant);
+    const hop = this.#services.proxies.hopOf(socket);
     const ofFunction = held.function(workload.key);
     if (ofFunction !== undefined) {
       const pool = functions.pool(workload.key);
       if (pool === undefined) return undefined;
       const { sockets } = held;
-      const hop = this.#services.proxies.hopOf(socket);
       return acceptHeld({
         request,
         socket,
@@ -166,7 +166,6 @@ export class Dispatcher implements ListenHandlers {
     }
     const pool = apps.pool(workload.key);
     if (pool === undefined) return undefined;
-    const hop = this.#services.proxies.hopOf(socket);
     return serveUpgrade({ request, socket, hop, head, url, prefix, pool, meter, connections });
   }
 

@@ -244,14 +244,11 @@ async function clearTheWay(layout: Layout, { host, port, tls, say }: SupervisorO
   const record = readProcesses(layout);
   const left = record === undefined ? [] : leftRunning(record);
   const gateway = record?.children.gateway;
-  const portIsOurs =
-    record?.port === port && record.host === host && gateway !== undefined && isAlive(gateway);
-  if (!portIsOurs) await checkPort(host, port);
+  const isServed = record?.host === host && gateway !== undefined && isAlive(gateway);
+  if (!isServed || record.port !== port) await checkPort(host, port);
   if (tls !== undefined) {
     if (tls.files !== undefined) await readCertificate(tls.files, Date.now());
-    const { tlsPort } = record ?? {};
-    const ours = tlsPort === tls.port && record?.host === host && gateway !== undefined && isAlive(gateway);
-    if (!ours) await checkPort(host, tls.port);
+    if (!isServed || record.tlsPort !== tls.port) await checkPort(host, tls.port);
   }
   if (record === undefined || left.length === 0) return;
   say(`Taking over from a Bellows whose supervisor was killed (its ${left.join(', ')} still ran)…`);

@@ -78,6 +78,11 @@ export class V2Memory {
     }
   }
 
+  /** The group is gone. */
+  forget(group: GroupPath): void {
+    this.#endingHolds.delete(this.#files.directory(group));
+  }
+
   strain(group: GroupPath): MemoryStrain {
     const events = this.#files.read(group, 'memory.events') ?? '';
     return {

@@ -127,8 +127,7 @@ test('a memory limit above what is charged is written; while held it is what slo
     'cpu.weight': '100\n',
   });
   const cgroup = make();
-  const files = (): (number | string)[] =>
-    ['memory.max', 'memory.high'].map((name) => content(inside(name)).trim());
+  const files = (): string[] => ['memory.max', 'memory.high'].map((name) => content(inside(name)).trim());
   expect(await cgroup.setLimits(instance, { memoryBytes: 128 * mib, cpuWeight: 20_000 })).toBe('applied');
   expect(files()).toEqual([String(128 * mib), 'max']);
   expect(content(inside('cpu.weight'))).toBe('10000');

@@ -85,7 +85,10 @@ export class CgroupV2 implements Cgroup {
     for (const child of this.children(group)) await this.remove([...group, child]);
     const directory = this.#files.directory(group);
     const timeoutMs = this.processes(group).length > 0 ? 0 : emptyTimeoutMs;
-    if (await until(() => removeDirectory(directory), timeoutMs)) return;
+    if (await until(() => removeDirectory(directory), timeoutMs)) {
+      this.#memory.forget(group);
+      return;
+    }
     const pids = this.processes(group).join(', ');
     throw new BellowsError(
       'Conflict',
