@@ -13,6 +13,7 @@ import {
 const runs = { numRuns: 2_000 };
 const header: fc.Arbitrary<InvokeHeader> = fc.record({
   timeoutMs: fc.double({ noNaN: true }),
+  memoryMb: fc.nat(0xffffffff),
   flags: fc.nat(255),
   requestId: fc.uuid(),
   extra: fc.string({ unit: 'grapheme', maxLength: 200 }),
@@ -37,12 +38,24 @@ describe('an invocation', () => {
   });
 
   test('extra data that is too long to be counted is refused, not cut', () => {
-    const head = { timeoutMs: 1, flags: 0, requestId: '0'.repeat(36), extra: 'x'.repeat(65_536) };
+    const head = {
+      timeoutMs: 1,
+      memoryMb: 128,
+      flags: 0,
+      requestId: '0'.repeat(36),
+      extra: 'x'.repeat(65_536),
+    };
     expect(() => encodeInvoke(head, new Uint8Array())).toThrow(RangeError);
   });
 
   test('cut short before its event begins, it is refused wherever it is cut', () => {
-    const head = { timeoutMs: 1, flags: 0, requestId: '0'.repeat(36), extra: '{"traceId":"x"}' };
+    const head = {
+      timeoutMs: 1,
+      memoryMb: 128,
+      flags: 0,
+      requestId: '0'.repeat(36),
+      extra: '{"traceId":"x"}',
+    };
     const whole = encodeInvoke(head, new Uint8Array());
     for (let length = 0; length < whole.length; length += 1) {
       expect(() => decodeInvoke(whole.subarray(0, length))).toThrow(RangeError);

@@ -163,7 +163,7 @@ export const invokeFlag = {
 
 /** RFC 4122 text form. */
 const requestIdBytes = 36;
-const invokeFixedBytes = 8 + 1 + requestIdBytes + 2;
+const invokeFixedBytes = 8 + 4 + 1 + requestIdBytes + 2;
 
 export interface InvokeHeader {
   /**
@@ -171,13 +171,15 @@ export interface InvokeHeader {
    * and who waits in the instance for another to end has not started.
    */
   readonly timeoutMs: number;
+  /** The function's MemorySize, in MiB, when the invocation was sent. */
+  readonly memoryMb: number;
   readonly flags: number;
   readonly requestId: string;
   /** JSON of `{clientContext?, identity?, traceId?}`, or empty. */
   readonly extra: string;
 }
 
-/** Payload of `invoke`: f64 time-out, u8 flags, request id, u16 length of extra, extra, event. The event is the rest. */
+/** Payload of `invoke`: f64 time-out, u32 MiB, u8 flags, request id, u16 length of extra, extra, event. The event is the rest. */
 export function invokePrefixBytes(extra: string): number {
   return invokeFixedBytes + Buffer.byteLength(extra);
 }
@@ -185,10 +187,11 @@ export function invokePrefixBytes(extra: string): number {
 /** Writes everything but the event; returns the offset where the event goes. */
 export function writeInvokePrefix(target: Buffer, offset: number, header: InvokeHeader): number {
   target.writeDoubleLE(header.timeoutMs, offset);
-  target.writeUInt8(header.flags, offset + 8);
-  target.write(header.requestId, offset + 9, requestIdBytes, 'latin1');
+  target.writeUInt32LE(header.memoryMb, offset + 8);
+  target.writeUInt8(header.flags, offset + 12);
+  target.write(header.requestId, offset + 13, requestIdBytes, 'latin1');
   const extraBytes = header.extra === '' ? 0 : target.write(header.extra, offset + invokeFixedBytes, 'utf8');
-  target.writeUInt16LE(extraBytes, offset + 9 + requestIdBytes);
+  target.writeUInt16LE(extraBytes, offset + 13 + requestIdBytes);
   return offset + invokeFixedBytes + extraBytes;
 }
 
@@ -198,13 +201,14 @@ export interface Invoke extends InvokeHeader {
 
 /** @throws RangeError when the payload is shorter than it says. */
 export function decodeInvoke(payload: Buffer): Invoke {
-  const extraBytes = payload.readUInt16LE(9 + requestIdBytes);
+  const extraBytes = payload.readUInt16LE(13 + requestIdBytes);
   const eventAt = invokeFixedBytes + extraBytes;
   if (eventAt > payload.length) throw new RangeError('an invoke frame is shorter than it says');
   return {
     timeoutMs: payload.readDoubleLE(0),
-    flags: payload.readUInt8(8),
-    requestId: payload.toString('latin1', 9, 9 + requestIdBytes),
+    memoryMb: payload.readUInt32LE(8),
+    flags: payload.readUInt8(12),
+    requestId: payload.toString('latin1', 13, 13 + requestIdBytes),
     extra: extraBytes === 0 ? '' : payload.toString('utf8', invokeFixedBytes, eventAt),
     event: payload.subarray(eventAt),
   };

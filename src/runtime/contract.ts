@@ -192,6 +192,11 @@ export function runtimeContract(name: string, subject: ContractSubject): void {
       expect((await client.invoke({})).json()).toMatchObject({ memory: 200 });
     });
 
+    test('M-A3: an invocation that says another MemorySize than before is told that one, ahead of the notice', async () => {
+      const { client } = await bound(subject.workloads.echo);
+      expect((await client.invoke({}, { memoryMb: 512 })).json()).toMatchObject({ memory: 512 });
+    });
+
     test('the log has START, the own lines, END and REPORT of each invocation, and the tail returns them', async () => {
       const { instance: running, client } = await bound(subject.workloads.echo);
       const requestId = newRequestId();

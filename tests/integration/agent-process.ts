@@ -203,6 +203,7 @@ export function invoke(endpoint: Endpoint, event: unknown): Promise<unknown> {
     const prefix = Buffer.alloc(invokePrefixBytes(''));
     writeInvokePrefix(prefix, 0, {
       timeoutMs: 60_000,
+      memoryMb: 128,
       flags: 0,
       requestId: '00000000-0000-4000-8000-000000000000',
       extra: '',

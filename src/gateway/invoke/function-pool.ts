@@ -300,8 +300,8 @@ export class FunctionPool {
     invocation.frameId = slot.nextFrameId();
     slot.inflight.push(invocation);
     this.#trace.look(slot);
-    const { timeoutMs } = this.#route;
-    slot.link.sendWritten((batch) => invocation.write(batch, timeoutMs));
+    const route = this.#route;
+    slot.link.sendWritten((batch) => invocation.write(batch, route));
     if (slot.state === 'starting')
       slot.timer = setTimeout(() => this.#neverServed(slot), this.#tuning.acquireTimeoutMs);
     else if (slot.inflight.length === 1) this.#headStarts(slot);

@@ -2,8 +2,10 @@
 // Owns its encoding as a frame. Does not own which instance runs it (function-pool.ts).
 import { randomUUID } from 'node:crypto';
 import type { FrameBatch } from '../../base/frame-batch.ts';
+import { mib } from '../../base/quantity.ts';
 import { frameType, invokePrefixBytes, writeInvokePrefix, type Result } from '../../protocol/instance.ts';
 import type { ThrottleReason } from '../../protocol/lambda/errors.ts';
+import type { WorkloadRoute } from '../../protocol/routes.ts';
 import type { Queued } from './queue.ts';
 
 export type Failure =
@@ -84,12 +86,16 @@ export class Invocation implements Queued {
       typeof this.event === 'string' ? Buffer.byteLength(this.event) : this.event.length);
   }
 
-  /** Writes the whole frame, the event into it once. @param timeoutMs from the handler's start */
-  write(batch: FrameBatch, timeoutMs: number): void {
+  /** Writes the whole frame, the event into it once. */
+  write(
+    batch: FrameBatch,
+    { timeoutMs, memoryBytes }: Pick<WorkloadRoute, 'timeoutMs' | 'memoryBytes'>,
+  ): void {
     const { event } = this;
     const at = batch.begin(invokePrefixBytes(this.extra) + this.#mostEventBytes());
     const eventAt = writeInvokePrefix(batch.buffer, at, {
       timeoutMs,
+      memoryMb: Math.round(memoryBytes / mib),
       flags: this.flags,
       requestId: this.requestId,
       extra: this.extra,

@@ -23,6 +23,7 @@ import { rejectionFailure, RuntimeFailure, toInvocationError } from './failure.t
 import { exitWith, type InvocationLog } from './invocation-log.ts';
 import type { Link, Links } from './link.ts';
 import type { Handler } from './load-handler.ts';
+import type { MemoryLimit } from './memory-limit.ts';
 import { peakKib } from './memory.ts';
 import { monotonicMs, nextTurn, parseJson, startTimer, stringifyJson } from './primordials.ts';
 import { isStreaming } from './response-stream.ts';
@@ -58,7 +59,7 @@ export interface FunctionHostOptions {
   readonly initMs: number;
   readonly log: InvocationLog;
   readonly links: Links;
-  readonly memoryMb: () => number;
+  readonly memoryLimit: MemoryLimit;
   /** Told when work begins and ends. */
   readonly onBusy: (busy: boolean) => void;
   /** Told when nothing is left to run after `stop`. */
@@ -180,7 +181,7 @@ export class FunctionHost {
     const callback: Callback = (error, result) => this.#calledBack(invocation, error, result);
     const context = makeContext(
       identity,
-      this.#options.memoryMb(),
+      this.#options.memoryLimit.at(invoke.memoryMb),
       invoke,
       invocation.startedMs,
       extra,
@@ -292,7 +293,7 @@ export class FunctionHost {
     const durationMs = endedMs - invocation.startedMs;
     const peak = peakKib(endedMs);
     const tail = this.#options.log.end(durationMs, peak, () =>
-      this.#report(invocation.invoke.requestId, durationMs, peak),
+      this.#report(invocation.invoke, durationMs, peak),
     );
     const type = invocation.stream?.started === true ? frameType.streamEnd : frameType.result;
     const summary = { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak };
@@ -302,7 +303,7 @@ export class FunctionHost {
     if (this.#turnsComing === 0) this.#askForTurn();
   }
 
-  #report(requestId: string, durationMs: number, peak: number): string {
+  #report({ requestId, memoryMb }: Invoke, durationMs: number, peak: number): string {
     let init = '';
     if (!this.#reportedInit) {
       this.#reportedInit = true;
@@ -311,7 +312,7 @@ export class FunctionHost {
     return (
       `END RequestId: ${requestId}\n` +
       `REPORT RequestId: ${requestId}\tDuration: ${durationMs.toFixed(2)} ms\tBilled Duration: ${Math.ceil(durationMs)} ms\t` +
-      `Memory Size: ${this.#options.memoryMb()} MB\tMax Memory Used: ${Math.ceil(peak / 1024)} MB\t${init}\n`
+      `Memory Size: ${this.#options.memoryLimit.at(memoryMb)} MB\tMax Memory Used: ${Math.ceil(peak / 1024)} MB\t${init}\n`
     );
   }
 

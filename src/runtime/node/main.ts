@@ -13,6 +13,7 @@ import {
   frameType,
   insideRunDirectory,
   type BindRequest,
+  type FunctionIdentity,
   type GrantNotice,
   type Invoke,
   type Proceed,
@@ -25,6 +26,7 @@ import type { FunctionHost } from './function-host.ts';
 import { Governor } from './governor.ts';
 import { prepareHeapCeiling } from './heap-ceiling.ts';
 import { Links, listenInherited, type Link } from './link.ts';
+import { MemoryLimit } from './memory-limit.ts';
 import { openMemoryFiles } from './memory.ts';
 import {
   emitOnProcess,
@@ -36,7 +38,6 @@ import {
   stringifyJson,
 } from './primordials.ts';
 
-const bytesPerMib = 1024 * 1024;
 /** How long an app's open connections may go on after `shutdown`, when the frame does not say. */
 const defaultGraceMs = 5000;
 /** By then a bind that was sent before the process ran has been read: it does not wait for what is done ahead. */
@@ -55,7 +56,7 @@ let state: State = { is: 'unbound' };
 let early: { readonly invoke: Invoke; readonly id: number; readonly link: Link }[] = [];
 /** Lets a gated bind load user code. */
 let proceed: ((word: Proceed) => void) | undefined;
-let grant: GrantNotice | undefined;
+let memoryLimit: MemoryLimit | undefined;
 let functionModules: ReturnType<typeof loadFunctionModules> | undefined;
 const governor = new Governor();
 const runDirectory = process.env['BELLOWS_RUN_DIR'] ?? insideRunDirectory;
@@ -135,9 +136,8 @@ async function bind(frame: Frame, link: Link): Promise<void> {
   });
   const watch = watchStart(link, frame.id, request.kind);
   try {
-    grant = request.grant;
     if (request.function === null) await startApp(request, inPlace);
-    else await startFunction(request, startedMs, inPlace);
+    else await startFunction(request, request.function, startedMs, inPlace);
     watch.end();
     link.send(frameType.bound, frame.id, '');
   } catch (thrown) {
@@ -175,13 +175,15 @@ function loadFunctionModules() {
 
 async function startFunction(
   request: BindRequest,
+  identity: FunctionIdentity,
   startedMs: number,
   inPlace: Promise<Proceed>,
 ): Promise<void> {
+  // Before anything is waited for: a notice may come while the modules load.
+  const limit = new MemoryLimit(request.grant.memoryBytes, identity.memoryMb);
+  memoryLimit = limit;
   const [{ FunctionHost }, { InvocationLog }, { installConsole }, { installStreaming }, { loadHandler }] =
     await (functionModules ?? loadFunctionModules());
-  const { function: identity } = request;
-  if (identity === null) throw new Error('a function is bound without its identity');
   become(request);
   governor.install(request.grant.memoryBytes);
   const log = new InvocationLog();
@@ -197,7 +199,7 @@ async function startFunction(
     initMs: monotonicMs() - startedMs,
     log,
     links,
-    memoryMb: () => Math.floor((grant ?? request.grant).memoryBytes / bytesPerMib),
+    memoryLimit: limit,
     onBusy: (busy) => governor.setBusy(busy),
     onStopped: () => exitProcess(0),
   });
@@ -265,7 +267,7 @@ function watchStart(
 
 function onGrant(frame: Frame, link: Link): void {
   const notice = parseJson(frame.payload.toString()) as GrantNotice;
-  grant = notice;
+  memoryLimit?.granted(notice.memoryBytes);
   if (state.is !== 'unbound') governor.setGrant(notice.memoryBytes);
   app?.setBandwidth(notice.bandwidthBytesPerSecond);
   try {

@@ -43,6 +43,7 @@ export interface Answer {
 
 export interface InvokeOptions {
   readonly timeoutMs?: number;
+  readonly memoryMb?: number;
   readonly flags?: number;
   readonly extra?: string;
   readonly requestId?: string;
@@ -98,6 +99,7 @@ export class FrameClient {
     const payload = Buffer.alloc(invokePrefixBytes(extra) + body.length);
     const at = writeInvokePrefix(payload, 0, {
       timeoutMs: options.timeoutMs ?? 3000,
+      memoryMb: options.memoryMb ?? 128,
       flags: options.flags ?? 0,
       requestId: options.requestId ?? newRequestId(),
       extra,
