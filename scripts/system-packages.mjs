@@ -13,6 +13,7 @@ const commandOf = {
   e2fsprogs: 'mkfs.ext4',
   iproute2: 'ip',
   'python3-websockets': '/usr/lib/python3/dist-packages/websockets',
+  'python3-autobahn': '/usr/lib/python3/dist-packages/autobahn',
 };
 
 function onPath(command) {

@@ -26,6 +26,7 @@ installSystemPackages([
   'chromium',
   'python3',
   'python3-websockets',
+  'python3-autobahn',
   'curl',
   // Makes certificates for localhost.
   'openssl',
