@@ -295,8 +295,8 @@ export class Agent {
       },
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
       logBroken: async ({ id, invocation }) => ({ tail: await instances.logBroken(id, invocation) }),
-      tunnels: async ({ id, gateway, counts }) => {
-        instances.find(id)?.setTunnels(gateway, counts);
+      tunnels: async ({ id, gateway, beside, counts }) => {
+        instances.find(id)?.setTunnels(gateway, counts, beside);
         return done;
       },
       removeLogs: async ({ workload }) => {

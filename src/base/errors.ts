@@ -35,6 +35,7 @@ export const errorKinds = {
   Unavailable: { status: 503, fault: 'host' },
   GuestHung: { status: 503, fault: 'host' },
   UnitLost: { status: 503, fault: 'host' },
+  UpgradeFailed: { status: 503, fault: 'host' },
   CodeNotDelivered: { status: 503, fault: 'host' },
   TimedOut: { status: 504, fault: 'workload' },
   NotSupportedHere: { status: 501, fault: 'host' },

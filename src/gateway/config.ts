@@ -11,11 +11,23 @@ export const gatewayConfig = z.object({
   tls: z
     .object({
       port: z.number().int().min(0).max(65_535),
+      /** As `listenDescriptor`, of this port. */
+      listenDescriptor: z.number().int().min(3).optional(),
       files: z.object({ certFile: z.string().min(1), keyFile: z.string().min(1) }).optional(),
     })
     .optional(),
   /** Addresses and networks of proxies whose `X-Forwarded-*` and `Forwarded` are believed. */
   trustedProxies: z.array(z.string()).optional(),
+  /** A listening socket of that port, which was inherited; without, it is made. */
+  listenDescriptor: z.number().int().min(3).optional(),
+  /** Where to write a line when it serves, and one when it leaves. */
+  wordDescriptor: z.number().int().min(3).optional(),
+  /** Other gateways that run: they finish what they carry. */
+  beside: z.array(z.object({ pid: z.number().int(), startTicks: z.number().int() })).optional(),
+  /** Accepts only when everything can be served: another serves until then. */
+  whenReady: z.boolean().optional(),
+  /** How long it may go on with what it carries once it was replaced; without, as long as that lasts. */
+  leavingMs: z.number().int().positive().optional(),
   /** Given where instances run in virtual machines. */
   units: z.looseObject({}).optional(),
 });
@@ -146,6 +158,16 @@ export const appLimits = {
   waitForControllerMs: 5_000,
   /** Between tries while nothing listens: a server's start is watched closely, at fifty cheap tries a second. */
   retryPauseMs: 20,
+} as const;
+
+/** What gateways say to each other, and how one gets ready beside another. */
+export const besideTiming = {
+  /** A limit is exact to so much while two gateways carry; the next request of a client takes as long. */
+  tellEveryMs: 50,
+  /** A link is made in a millisecond; who does not answer within this is not waited for. */
+  patienceMs: 1_000,
+  /** How often it is looked whether all is there, or all is done: somebody waits for the first. */
+  lookEveryMs: 5,
 } as const;
 
 /** How long running requests are given when the gateway is told to stop. */

@@ -5,6 +5,7 @@ import type { GatewayConfig } from './config.ts';
 import type { TrustedProxies } from './hop.ts';
 import { Http2Sessions } from './http2/sessions.ts';
 import { Listener, type ListenHandlers } from './listen.ts';
+import type { ListenAt } from './open-listening.ts';
 import { FileCertificates, LocalCertificates, type Certificates } from './tls/certificates.ts';
 import { SecureListener } from './tls/secure-listener.ts';
 
@@ -13,6 +14,8 @@ export interface FrontPorts {
   /** Undefined where TLS is not served. */
   readonly tlsPort: number | undefined;
 }
+
+type Place = Pick<GatewayConfig, 'port' | 'listenDescriptor'>;
 
 export class Front {
   readonly #config: GatewayConfig;
@@ -43,9 +46,28 @@ export class Front {
 
   async start(): Promise<FrontPorts> {
     const { host, tls } = this.#config;
-    const port = await this.#listener.listen({ port: this.#config.port, host });
+    const at = ({ port, listenDescriptor: fd }: Place): ListenAt =>
+      fd === undefined ? { port, host } : { fd };
+    const port = await this.#listener.listen(at(this.#config));
     if (this.#secure === undefined || tls === undefined) return { port, tlsPort: undefined };
-    return { port, tlsPort: await this.#secure.listen({ port: tls.port, host }) };
+    return { port, tlsPort: await this.#secure.listen(at(tls)) };
+  }
+
+  /** @throws BellowsError when there is no certificate to serve TLS with */
+  async check(): Promise<void> {
+    await this.#secure?.check();
+  }
+
+  /** How many connections may bring another request. */
+  get asking(): number {
+    return this.#listener.asking + (this.#secure?.handshaking ?? 0) + (this.#http2?.size ?? 0);
+  }
+
+  /** Takes no new connection, lets each that is there ask once more, and resolves when all have ended, upgraded ones too. */
+  async leave(): Promise<void> {
+    const closed = Promise.all([this.#listener.leave(), this.#secure?.stopAccepting()]);
+    this.#http2?.leave();
+    await closed;
   }
 
   /** Takes no new connection, ends the idle ones, and resolves when the others have ended. */

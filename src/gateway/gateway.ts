@@ -1,20 +1,23 @@
 // The gateway as a whole: puts its parts together, keeps its clocks going, starts and stops it in order.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { toErrorRecord } from '../base/errors.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import type { GatewayProtocol, TenantRoute } from '../protocol/routes.ts';
 import type { ResultOf } from '../protocol/rpc.ts';
-import { outcome } from '../protocol/instance.ts';
 import { SignatureVerifier } from '../protocol/sigv4.ts';
 import { layoutOf } from '../sys/layout.ts';
 import type { Logger } from '../sys/log.ts';
 import { Apps } from './apps/apps.ts';
+import { Beside, type Carries } from './beside/beside.ts';
 import { Lines } from './bandwidth/lines.ts';
 import {
+  besideTiming,
   defaultAgentPatience,
   defaultInvokeTuning,
   virtualAgentPatience,
   virtualInvokeTuning,
+  stopGraceMs,
   type GatewayConfig,
   type InvokeTuning,
 } from './config.ts';
@@ -22,22 +25,19 @@ import { ControllerProxy } from './controller-proxy.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Front, type FrontPorts } from './front.ts';
 import { Held } from './held/held.ts';
+import { invokeEvent } from './invoke/event-invoke.ts';
 import { Functions } from './invoke/functions.ts';
-import { extraOf, Invocation, type Failure } from './invoke/invocation.ts';
 import { RequestRates } from './limits/request-rate.ts';
 import { Connections } from './limits/tenant-connections.ts';
 import { AgentLink } from './links/agent-link.ts';
 import { ControllerLink } from './links/controller-link.ts';
 import { InstanceLink } from './links/instance-link.ts';
 import { TrustedProxies } from './hop.ts';
-
 import { Meter, type Gauges } from './meter.ts';
 import { RouteTable } from './table.ts';
 
 /** The controller scales and bills by these; the protocol says "every second". */
 const reportMs = 1_000;
-
-type AsyncOutcome = { outcome: 'ok' | 'functionError' | 'throttled' | 'unavailable'; payload: string };
 
 export class Gateway {
   readonly #log: Logger;
@@ -52,7 +52,12 @@ export class Gateway {
   readonly #agent: AgentLink;
   readonly #proxy: ControllerProxy;
   readonly #front: Front;
+  readonly #beside: Beside;
+  readonly #tuning: InvokeTuning;
+  readonly #whenReady: boolean;
+  readonly #leavingMs: number | undefined;
   readonly #timers: NodeJS.Timeout[] = [];
+  #leaving: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #port: number;
 
@@ -65,10 +70,29 @@ export class Gateway {
   ) {
     this.#port = config.port;
     this.#log = log;
+    this.#tuning = tuning;
+    this.#whenReady = config.whenReady === true;
+    this.#leavingMs = config.leavingMs;
     const layout = layoutOf(config.dataDirectory);
     const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
     const lines = new Lines(() => performance.now());
-    this.#apps = new Apps(discard, (id, counts) => this.#agent.tunnels(id, counts), lines, this.#connections);
+    this.#apps = new Apps(
+      discard,
+      (id, counts) => this.#agent.tunnels(id, counts, this.#leaving === undefined ? this.#beside.pids : null),
+      lines,
+      this.#connections,
+    );
+    this.#beside = new Beside({
+      layout,
+      others: config.beside ?? [],
+      log,
+      carries: () => this.#carries(),
+      onChange: (connections, waiting) => {
+        this.#connections.setElsewhere(connections);
+        this.#functions.setWaitingElsewhere(waiting);
+      },
+      onGone: () => this.#apps.tellTunnels(),
+    });
     this.#functions = new Functions(
       {
         clock: systemClock,
@@ -119,8 +143,7 @@ export class Gateway {
           await this.#retire(ids, deadlineMs);
           return {};
         },
-        invoke: ({ workload, requestId, event, clientContext }) =>
-          this.#invoke(workload, requestId, event, clientContext),
+        invoke: (params) => invokeEvent(this.#functions.pool(params.workload), this.#meter, params),
         drain: async ({ deadlineMs }) => {
           await this.stop(deadlineMs - Date.now());
           return {};
@@ -155,20 +178,78 @@ export class Gateway {
     });
     const knowsTenant = (tenant: string): boolean => this.#table.tenant(tenant as TenantId) !== undefined;
     this.#front = new Front(config, dispatcher, proxies, knowsTenant, log);
-    this.#timers.push(
-      setInterval(() => {
-        this.#functions.sweep();
-        this.#held.sweep();
-      }, tuning.sweepMs),
-      setInterval(() => this.#report(), reportMs),
-    );
   }
 
-  /** Resolves with the ports it listens on. */
+  /** Resolves with the ports it listens on. @throws BellowsError when another serves until then, and this one could not do all that it does */
   async start(): Promise<FrontPorts> {
+    await this.#beside.listen();
+    if (this.#whenReady) {
+      await this.#front.check();
+      await this.#untilReady();
+    }
+    this.#timers.push(
+      setInterval(() => this.#sweep(), this.#tuning.sweepMs),
+      setInterval(() => this.#report(), reportMs),
+    );
     const ports = await this.#front.start();
     this.#port = ports.port;
     return ports;
+  }
+
+  /**
+   * Another gateway serves from now on: takes no new connections, and finishes what is carried here. Resolves when that has
+   * ended, or the time that the operator gave is up.
+   */
+  leave(): Promise<void> {
+    this.#leaving ??= this.#leave();
+    return this.#leaving;
+  }
+
+  async #leave(): Promise<void> {
+    const leavingMs = this.#leavingMs;
+    this.#log.info({ leavingMs }, 'leaving: another gateway serves');
+    this.#functions.leave();
+    const closed = this.#front.leave();
+    await (leavingMs === undefined ? closed : within(leavingMs, closed));
+    // What nobody waits for over a connection: events that were accepted before, whose caller has its answer.
+    const untilMs = performance.now() + stopGraceMs;
+    while (!this.#functions.quiet && performance.now() < untilMs) await sleep(besideTiming.tellEveryMs);
+    await this.stop(stopGraceMs);
+  }
+
+  /** The routes are there, whoever runs has been heard, and so have the gateways before, as far as they answer in time. */
+  async #untilReady(): Promise<void> {
+    let patienceEndsMs = Infinity;
+    for (;;) {
+      if (!this.#controller.connected || !this.#agent.connected) patienceEndsMs = Infinity;
+      else if (patienceEndsMs === Infinity) patienceEndsMs = performance.now() + besideTiming.patienceMs;
+      const heard = this.#functions.unheard + this.#beside.unheard === 0;
+      const nowMs = performance.now();
+      if (patienceEndsMs !== Infinity && (heard || nowMs >= patienceEndsMs)) return;
+      await sleep(besideTiming.lookEveryMs);
+    }
+  }
+
+  #sweep(): void {
+    this.#held.sweep();
+    // Who idles, and who is frozen for it, is the next one's to say.
+    if (this.#leaving === undefined) this.#functions.sweep(!this.#beside.othersMayInvoke);
+  }
+
+  #carries(): Carries {
+    const connections = this.#connections.carried();
+    const waiting = this.#functions.waitingByTenant();
+    // Each message of a held connection may be an invocation.
+    const asking = this.#front.asking + this.#held.size;
+    const left = this.#leaving !== undefined && asking === 0 && this.#functions.quiet;
+    return {
+      mayInvoke: !left,
+      tenants: [...new Set([...connections.keys(), ...waiting.keys()])].map((tenant) => ({
+        tenant,
+        connections: connections.get(tenant) ?? 0,
+        waiting: waiting.get(tenant) ?? 0,
+      })),
+    };
   }
 
   /** Takes nothing new, lets what runs end within `graceMs`, closes everything. */
@@ -188,6 +269,7 @@ export class Gateway {
     this.#report();
     // What was not ended is not a death of its instances: they go on, and the next gateway finds them.
     this.#agent.close();
+    this.#beside.close();
     this.#proxy.close();
     // An answer to `drain` still has to go out over this link.
     setImmediate(() => this.#controller.close());
@@ -206,33 +288,6 @@ export class Gateway {
     await within(deadlineMs - Date.now(), Promise.all(done));
   }
 
-  #invoke(
-    workload: WorkloadKey,
-    requestId: string,
-    event: string,
-    clientContext: string,
-  ): Promise<AsyncOutcome> {
-    const pool = this.#functions.pool(workload);
-    if (pool === undefined)
-      return Promise.resolve({ outcome: 'unavailable', payload: `There is no function ${workload}.` });
-    const counter = this.#meter.of(workload);
-    counter.requests += 1;
-    counter.bytesIn += Buffer.byteLength(event);
-    return new Promise((resolve) => {
-      const sink = {
-        onResult: ({ outcome: how, body }: { outcome: number; body: Buffer }): void => {
-          if (how !== outcome.ok) this.#meter.of(workload).errors += 1;
-          resolve({ outcome: how === outcome.ok ? 'ok' : 'functionError', payload: body.toString('utf8') });
-        },
-        onFailure: (failure: Failure): void => {
-          this.#meter.of(workload)[failure.kind === 'throttled' ? 'throttles' : 'errors'] += 1;
-          resolve(asyncOutcome(failure));
-        },
-      };
-      pool.submit(new Invocation(event, sink, { requestId, extra: extraOf(clientContext, undefined) }));
-    });
-  }
-
   #usage(): ResultOf<GatewayProtocol['methods']['usage']> {
     return this.#table.tenantIds().map((tenant) => ({
       tenant,
@@ -246,27 +301,17 @@ export class Gateway {
     this.#rates.countSecond();
     try {
       const gauges = new Map<WorkloadKey, Gauges>();
-      this.#functions.addGauges(gauges);
-      this.#apps.addGauges(gauges);
-      this.#held.addGauges(gauges);
+      // What is in use is the next one's to say: it has both gateways' word.
+      if (this.#leaving === undefined) {
+        this.#functions.addGauges(gauges);
+        this.#apps.addGauges(gauges);
+        this.#held.addGauges(gauges);
+      }
       const lines = this.#meter.take(gauges);
       if (lines.length > 0) this.#controller.reportTraffic(lines);
     } catch (thrown) {
       this.#log.error({ err: thrown, ...toErrorRecord(thrown) }, 'traffic report');
     }
-  }
-}
-
-function asyncOutcome(failure: Failure): AsyncOutcome {
-  switch (failure.kind) {
-    case 'throttled':
-      return { outcome: 'throttled', payload: failure.message };
-    case 'functionError':
-      return { outcome: 'functionError', payload: failure.payload };
-    case 'unavailable':
-      return { outcome: 'unavailable', payload: failure.message };
-    case 'gone':
-      return { outcome: 'unavailable', payload: 'The function was deleted.' };
   }
 }
 

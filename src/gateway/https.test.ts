@@ -398,6 +398,28 @@ describe('HTTP/2', () => {
     expect((await answerOf(http2().request({ ':path': '/' }))).body).toBe('ok');
   });
 
+  test('while the gateway leaves, a client is served once more and told to go, and what else is under way is finished', async () => {
+    let answerNow = (): void => undefined;
+    serve = (request, response) => {
+      if (request.url !== '/long') return response.end('last');
+      answerNow = () => response.end('long');
+      return response.flushHeaders();
+    };
+    const session = http2();
+    const long = session.request({ ':path': '/long' });
+    const answer = answerOf(long);
+    await once(long, 'response');
+    void harness.gateway.leave();
+    const goes = once(session, 'goaway');
+    const closed = once(session, 'close');
+    const last = Array.from({ length: 5 }, () => answerOf(session.request({ ':path': '/' })));
+    for (const each of await Promise.all(last)) expect(each.body).toBe('last');
+    await goes;
+    answerNow();
+    expect((await answer).body).toBe('long');
+    await closed;
+  });
+
   test('when the gateway stops, what is under way is finished', async () => {
     let answerNow = (): void => undefined;
     serve = (_request, response) => {

@@ -3,7 +3,9 @@ import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BellowsError } from '../base/errors.ts';
+import { encodeFrame } from '../base/frame.ts';
 import type { InstanceId } from '../base/ids.ts';
+import { frameType } from '../protocol/instance.ts';
 import { Harness, testTenant, workloadOf } from './testing/harness.ts';
 
 let harness: Harness;
@@ -318,9 +320,14 @@ describe('instances', () => {
   });
 
   test('that speak nonsense are discarded', async () => {
-    const server = createServer((socket) =>
-      socket.on('data', () => socket.write(Buffer.alloc(64, 255))).on('error', () => {}),
-    );
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => {
+        // It is asked how it is when its link is open, and sent an invocation after that.
+        socket.write(encodeFrame(frameType.pong, 0, ''));
+        socket.on('data', () => socket.write(Buffer.alloc(64, 255)));
+      });
+    });
     const { mkdtempSync, rmSync } = await import('node:fs');
     const directory = mkdtempSync(`${harness.root}/x`);
     await new Promise<void>((resolve) => server.listen(`${directory}/s.sock`, resolve));

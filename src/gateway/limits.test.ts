@@ -2,9 +2,11 @@
 // plain servers behind the gateway; `ws`, the WebSocket of Node itself, fetch and the AWS SDK in front of it.
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { connect, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { TenantId, WorkloadKey } from '../base/ids.ts';
@@ -290,6 +292,27 @@ describe('invocations beyond the limit of concurrency', () => {
     await limit({ concurrencyLimit: 0 });
     expect(await invoke('two', {})).toContain('its limit is 0');
     expect(await running).toBe('"done"');
+  });
+
+  test('M-E6: counts what still runs for a gateway that was killed, until that has ended', async () => {
+    const ending = join(harness.root, 'ends-when-this-is-there');
+    harness.deploy(workloadOf('one', { timeoutMs: 60_000 }));
+    await harness.startInstance('one', {
+      'index.js': `const { existsSync } = require('node:fs');
+        exports.handler = async () => { while (!existsSync(${JSON.stringify(ending)})) await new Promise((r) => setTimeout(r, 10)); };`,
+    });
+    harness.deploy(workloadOf('two'));
+    await harness.startInstance('two', slow);
+    await limit({ concurrencyLimit: 1 });
+    const running = invoke('one', {});
+    await expect.poll(inUse).toMatchObject({ concurrency: 1 });
+    await harness.restartGateway();
+    expect(await running).not.toBe('null');
+    await expect.poll(inUse, { timeout: 10_000 }).toMatchObject({ concurrency: 1 });
+    expect(await invoke('two', {})).toContain('runs 1 invocations, and its limit is 1');
+    writeFileSync(ending, '');
+    await expect.poll(() => invoke('two', {}), { timeout: 10_000 }).toBe('"quick"');
+    await expect.poll(inUse).toMatchObject({ concurrency: 0 });
   });
 
   test('that the controller asks for are told to be throttled, with the limit', async () => {

@@ -8,7 +8,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { Socket } from 'node:net';
+import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ErrorRecord } from '../base/errors.ts';
 import { endWithError, sendJson } from './answer.ts';
@@ -32,6 +32,9 @@ export interface ListenHandlers {
 export class Listener {
   readonly #server: Server;
   readonly lane: Lane;
+  /** Connections that may bring another request. */
+  #asking = 0;
+  #leaving = false;
 
   constructor(handlers: ListenHandlers, proxies: TrustedProxies) {
     this.#server = createServer({
@@ -47,10 +50,12 @@ export class Listener {
       shouldUpgradeCallback: handlers.wantsUpgrade,
     });
     this.#server.on('request', (request, response) => {
+      if (this.#leaving) response.shouldKeepAlive = false;
       if (hasOneHost(request)) handlers.onRequest(request, response, false);
       else refuse(response, 400, wrongHost);
     });
     this.#server.on('checkContinue', (request, response) => {
+      if (this.#leaving) response.shouldKeepAlive = false;
       if (hasOneHost(request)) handlers.onRequest(request, response, true);
       else refuse(response, 400, wrongHost);
     });
@@ -62,6 +67,7 @@ export class Listener {
     this.#server.on('upgrade', (request, socket, head) => {
       // Without a listener an error of the connection would end the process.
       socket.on('error', () => socket.destroy());
+      this.#asks(socket as Socket, false);
       if (hasOneHost(request)) handlers.onUpgrade(request, socket as Socket, head);
       else endWithError(socket, 400, 'Bad Request', wrongHost);
     });
@@ -79,7 +85,10 @@ export class Listener {
         for (const serve of serveByNode) serve.call(this.#server, socket);
       },
     });
-    this.#server.on('connection', (socket) => this.lane.take(socket));
+    this.#server.on('connection', (socket) => {
+      this.#asks(socket, true);
+      this.lane.take(socket);
+    });
   }
 
   /** Resolves with the port, which is the asked one unless that was 0. */
@@ -92,12 +101,44 @@ export class Listener {
     this.#server.emit('connection', socket);
   }
 
+  /** How many connections may bring another request: those that were upgraded do not. */
+  get asking(): number {
+    return this.#asking;
+  }
+
+  readonly #askedNoMore = (): void => {
+    this.#asking -= 1;
+  };
+
+  #asks(socket: Socket, asks: boolean): void {
+    if (asks) {
+      this.#asking += 1;
+      socket.once('close', this.#askedNoMore);
+    } else {
+      socket.off('close', this.#askedNoMore);
+      this.#askedNoMore();
+    }
+  }
+
   /** Takes no new connection, ends the idle ones, and resolves when the others have ended. */
   stopAccepting(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
       this.lane.stop();
       this.#server.closeIdleConnections();
+    });
+  }
+
+  /**
+   * Takes no new connection, and lets those that are there live: the answer to its next request is the last of each, for
+   * to close one that is idle could meet that request on its way. Resolves when all have ended, upgraded ones too.
+   */
+  leave(): Promise<void> {
+    this.#leaving = true;
+    this.lane.leave();
+    return new Promise((resolve) => {
+      // Not node:http's own, which ends what idles and stops its time-outs.
+      NetServer.prototype.close.call(this.#server, () => resolve());
     });
   }
 

@@ -1,5 +1,6 @@
 // The gateway's process: reads its configuration, runs until it is told to stop, and ends with a meaning.
 // Exit codes: 0 after an orderly stop; 1 after a defect, for the supervisor to start it again; 2 for a bad configuration.
+import { writeSync } from 'node:fs';
 import { BellowsError, messageOf } from '../base/errors.ts';
 import { createLogger } from '../sys/log.ts';
 import { raiseOwnPriority } from '../sys/priority.ts';
@@ -31,7 +32,8 @@ function readConfig(): ReturnType<typeof gatewayConfig.parse> {
   }
 }
 
-const gateway = new Gateway(readConfig(), log);
+const config = readConfig();
+const gateway = new Gateway(config, log);
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     void gateway.stop(stopGraceMs).then(() => {
@@ -40,5 +42,26 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     });
   });
 }
+process.on('SIGUSR2', () => {
+  // Told apart from the one that serves, also by people who look at processes.
+  process.title = 'bellows-leaving-gateway';
+  const left = gateway.leave();
+  say('leaving');
+  void left.then(() => {
+    log.info('left');
+    process.exit(0);
+  });
+});
 const ports = await gateway.start();
 log.info(ports, 'ready');
+say('ready');
+
+/** To who has started this. Perhaps nobody reads it: that may have been killed meanwhile. */
+function say(word: 'ready' | 'leaving'): void {
+  if (config.wordDescriptor === undefined) return;
+  try {
+    writeSync(config.wordDescriptor, `${word}\n`);
+  } catch (thrown) {
+    log.warn({ why: messageOf(thrown), word }, 'nobody was told');
+  }
+}

@@ -327,10 +327,16 @@ export const agentProtocol = {
     ),
     /**
      * Client connections that a gateway carries to an instance itself, by its own count since it runs: those that could not be
-     * handed over. `gateway` is its process id, so that one that was killed is told from the next.
+     * handed over. `gateway` is its process id; `beside` are those of other gateways that run, so that one that was killed is told
+     * from one that goes on beside the next. Null when it does not know: then nothing is known to have ended.
      */
     tunnels: method(
-      z.object({ id: instanceId, gateway: z.number().int(), counts: connectionCounts }),
+      z.object({
+        id: instanceId,
+        gateway: z.number().int(),
+        beside: z.array(z.number().int()).nullable(),
+        counts: connectionCounts,
+      }),
       nothing,
     ),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),

@@ -63,6 +63,13 @@ export const frameType = {
    * run; one that runs is sent nothing of, and its handler's stream is closed. Either is answered all the same, in its turn.
    */
   abandon: 21,
+  /** gateway → instance: tell me from now on how many invocations of others you have; answered by `elsewhere` once it serves. */
+  watch: 22,
+  /**
+   * instance → watching link: u32, how many invocations it has unanswered that came over other links, of which some may have
+   * ended. Sent at each change. So two gateways never take the same instance for idle.
+   */
+  elsewhere: 23,
 } as const;
 
 /** What the runtime needs to become a workload's instance. */
@@ -278,4 +285,16 @@ export function decodeResult(payload: Buffer): Result {
     logTail: tailBytes === 0 ? noTail : payload.subarray(resultFixedBytes, bodyAt),
     body: payload.subarray(bodyAt),
   };
+}
+
+/** Payload of `elsewhere`. */
+export function encodeElsewhere(count: number): Buffer {
+  const payload = Buffer.allocUnsafe(4);
+  payload.writeUInt32LE(count);
+  return payload;
+}
+
+/** @throws RangeError when the payload is too short */
+export function decodeElsewhere(payload: Buffer): number {
+  return payload.readUInt32LE(0);
 }

@@ -2,11 +2,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { backOffMs, nextPauseMs } from './back-off.ts';
 
-test('pauses double from 100 ms to 2 s', () => {
+test('pauses double from 20 ms to 2 s', () => {
   const pauses: number[] = [];
   let last: number | null = null;
-  for (let i = 0; i < 7; i += 1) pauses.push((last = nextPauseMs(last, 0)));
-  expect(pauses).toEqual([100, 200, 400, 800, 1_600, 2_000, 2_000]);
+  for (let i = 0; i < 9; i += 1) pauses.push((last = nextPauseMs(last, 0)));
+  expect(pauses).toEqual([20, 40, 80, 160, 320, 640, 1_280, 2_000, 2_000]);
 });
 
 test('a process that ran for ten seconds was well: the next pause is the first again', () => {

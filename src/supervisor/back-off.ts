@@ -2,7 +2,7 @@
 
 export const backOffMs = {
   /** Short enough that a single crash is over before a client's second try. */
-  first: 100,
+  first: 20,
   /** A process that can not start is tried often enough to notice a repair, and seldom enough to cost nothing. */
   longest: 2_000,
   /** A process that ran this long was well: its next end is a new story. */

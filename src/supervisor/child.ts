@@ -6,23 +6,18 @@
 //                     stop              stop
 //                      ▼                 ▼
 //                  stopping ──ends──▶  idle
-import { spawn, type ChildProcess } from 'node:child_process';
-import { identify, type ProcessIdentity } from '../sys/process.ts';
 import { systemClock, type Clock } from '../base/clock.ts';
+import type { ProcessIdentity } from '../sys/process.ts';
 import { nextPauseMs } from './back-off.ts';
+import { launch, type End, type Launched, type LaunchSpec } from './launch.ts';
 
-export interface ChildSpec {
+export interface ChildSpec extends Omit<LaunchSpec, 'env'> {
   readonly name: string;
-  readonly command: string;
-  readonly args: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
-  /** An open file that standard output and error are appended to: it outlives us, as the child may. */
-  readonly outputFd: number;
+  /** Asked at each start. */
+  readonly env: () => NodeJS.ProcessEnv;
 }
 
-export interface ChildEnd {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
+export interface ChildEnd extends End {
   /** When it is started again; null when it was stopped. */
   readonly pauseMs: number | null;
 }
@@ -34,14 +29,9 @@ export interface ChildListener {
 
 type State =
   | { readonly is: 'idle' }
-  | {
-      readonly is: 'running';
-      readonly process: ChildProcess;
-      readonly startedAtMs: number;
-      readonly ended: Promise<void>;
-    }
+  | { readonly is: 'running'; readonly launched: Launched; readonly startedAtMs: number }
   | { readonly is: 'pausing'; readonly timer: NodeJS.Timeout }
-  | { readonly is: 'stopping'; readonly process: ChildProcess; readonly ended: Promise<void> };
+  | { readonly is: 'stopping'; readonly launched: Launched };
 
 export class SupervisedChild {
   readonly #spec: ChildSpec;
@@ -66,30 +56,34 @@ export class SupervisedChild {
     return this.#unplannedEnds;
   }
 
+  /** The process that runs; undefined while none does, or when it is being stopped. */
+  get running(): Launched | undefined {
+    return this.#state.is === 'running' ? this.#state.launched : undefined;
+  }
+
   /** Runs it now, also when it is waiting to be started again. Does nothing when it runs or is being stopped. */
   start(): void {
     if (this.#state.is === 'pausing') clearTimeout(this.#state.timer);
     else if (this.#state.is !== 'idle') return;
-    // A group and session of its own: Ctrl-C in the terminal reaches the supervisor alone, which stops it in order.
-    const child = spawn(this.#spec.command, this.#spec.args, {
-      env: this.#spec.env,
-      stdio: ['ignore', this.#spec.outputFd, this.#spec.outputFd],
-      detached: true,
-    });
-    const ended = new Promise<void>((resolve) => {
-      const settle = (code: number | null, signal: NodeJS.Signals | null): void => {
-        this.#ended(child, code, signal);
-        resolve();
-      };
-      child.once('exit', settle);
-      child.once('error', () => {
-        // It could not even be started; there will be no 'exit'.
-        if (child.pid === undefined) settle(null, null);
-      });
-    });
-    this.#state = { is: 'running', process: child, startedAtMs: this.#clock.monotonicMs(), ended };
-    const identity = child.pid === undefined ? undefined : identify(child.pid);
-    if (identity !== undefined) this.#listener.onStart(identity);
+    this.#run(launch({ ...this.#spec, env: this.#spec.env() }));
+  }
+
+  /** One more of it, which is not kept running before it takes the place of the present one. */
+  launchAnother(more: NodeJS.ProcessEnv): Launched {
+    return launch({ ...this.#spec, env: { ...this.#spec.env(), ...more } });
+  }
+
+  /**
+   * From now on this one is kept running. @returns the one before, whose end means nothing any more; undefined when none ran.
+   * @throws Error when it was told to stop meanwhile
+   */
+  replaceBy(next: Launched): Launched | undefined {
+    if (this.#state.is === 'idle' || this.#state.is === 'stopping')
+      throw new Error(`the ${this.name} was told to stop`);
+    const former = this.running;
+    if (this.#state.is === 'pausing') clearTimeout(this.#state.timer);
+    this.#run(next);
+    return former;
   }
 
   /** Asks it to end, and makes it when it has not within `graceMs`. Resolves when it is gone. */
@@ -100,26 +94,33 @@ export class SupervisedChild {
       return;
     }
     if (this.#state.is === 'idle') return;
-    const { process, ended } = this.#state;
+    const { launched } = this.#state;
     if (this.#state.is === 'running') {
-      this.#state = { is: 'stopping', process, ended };
-      process.kill('SIGTERM');
+      this.#state = { is: 'stopping', launched };
+      launched.process.kill('SIGTERM');
     }
-    const timer = setTimeout(() => process.kill('SIGKILL'), graceMs);
-    await ended;
+    const timer = setTimeout(() => launched.process.kill('SIGKILL'), graceMs);
+    await launched.ended;
     clearTimeout(timer);
   }
 
-  #ended(process: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
+  #run(launched: Launched): void {
+    this.#state = { is: 'running', launched, startedAtMs: this.#clock.monotonicMs() };
+    void launched.ended.then((end) => this.#ended(launched, end));
+    if (launched.identity !== undefined) this.#listener.onStart(launched.identity);
+  }
+
+  #ended(launched: Launched, end: End): void {
     if (this.#state.is === 'stopping') {
+      if (this.#state.launched !== launched) return;
       this.#state = { is: 'idle' };
-      this.#listener.onEnd({ code, signal, pauseMs: null });
+      this.#listener.onEnd({ ...end, pauseMs: null });
       return;
     }
-    if (this.#state.is !== 'running' || this.#state.process !== process) return;
+    if (this.#state.is !== 'running' || this.#state.launched !== launched) return;
     this.#unplannedEnds += 1;
     this.#pauseMs = nextPauseMs(this.#pauseMs, this.#clock.monotonicMs() - this.#state.startedAtMs);
     this.#state = { is: 'pausing', timer: setTimeout(() => this.start(), this.#pauseMs) };
-    this.#listener.onEnd({ code, signal, pauseMs: this.#pauseMs });
+    this.#listener.onEnd({ ...end, pauseMs: this.#pauseMs });
   }
 }

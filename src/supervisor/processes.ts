@@ -4,6 +4,7 @@ import type { NetworkMode } from '../model/workload.ts';
 import type { FleetConfig } from '../units/fleet/config.ts';
 import type { GatewayConfig } from '../gateway/config.ts';
 import type { Layout } from '../sys/layout.ts';
+import type { ProcessIdentity } from '../sys/process.ts';
 import { cgroupRootOf } from './data-directory.ts';
 import type { ChildName } from './records.ts';
 
@@ -15,6 +16,12 @@ const entries: Readonly<Record<ChildName | 'units', string>> = {
   controller: `../api/controller-main.${ending}`,
   gateway: `../gateway/main.${ending}`,
 };
+
+/** Where gateways find the pipe on which they say that they are ready, and that they leave: the first descriptor after the standard ones. */
+const wordDescriptor = 3;
+/** And the sockets of the port, and of the one for TLS where that is served (launch.ts). */
+const listenDescriptor = 4;
+const tlsListenDescriptor = 5;
 
 export interface Program {
   readonly command: string;
@@ -32,6 +39,8 @@ export interface ProcessesConfig {
   readonly poolMaximum?: number | undefined;
   readonly keepAliveMs?: number | undefined;
   readonly memoryBytes?: number | undefined;
+  /** How long a gateway that was replaced may go on with what it carries; undefined: as long as that lasts. */
+  readonly leavingMs?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units: FleetConfig['units'] | null;
 }
@@ -44,14 +53,30 @@ export function programOf(name: ChildName, virtual: boolean): Program {
   return { command: process.execPath, args: ['--disable-warning=ExperimentalWarning', entry] };
 }
 
+/** What a gateway is told in addition. */
+export interface GatewayPlace {
+  /** Other gateways that run. */
+  readonly beside: readonly ProcessIdentity[];
+  /** It accepts only when it can serve everything: another serves until then. */
+  readonly whenReady: boolean;
+}
+
 /** The environment of a child: ours and the one argument. */
-export function environmentOf(layout: Layout, config: ProcessesConfig): NodeJS.ProcessEnv {
+export function environmentOf(
+  layout: Layout,
+  config: ProcessesConfig,
+  place: GatewayPlace,
+): NodeJS.ProcessEnv {
   const argument = {
     dataDirectory: layout.root,
     port: config.port,
     host: config.host,
+    listenDescriptor,
+    wordDescriptor,
+    ...place,
+    leavingMs: config.leavingMs,
     network: config.network,
-    tls: config.tls,
+    tls: config.tls === undefined ? undefined : { ...config.tls, listenDescriptor: tlsListenDescriptor },
     trustedProxies: config.trustedProxies,
     poolMaximum: config.poolMaximum,
     keepAliveMs: config.keepAliveMs,

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -133,7 +133,7 @@ test('an agent that is dead when all is stopped is started once more, for only i
 });
 
 test('asked twice, it has no patience with a gateway that does not end', async () => {
-  const stubborn = `process.on('SIGTERM', () => {}); require('node:http').createServer((q, s) => s.end('{"status":"ok"}')).listen(${port}, '127.0.0.1')`;
+  const stubborn = `process.on('SIGTERM', () => {}); require('node:http').createServer((q, s) => s.end('{"status":"ok"}')).listen({ fd: 4 })`;
   const supervisor = await start({
     programs: (name) =>
       name === 'gateway' ? { command: process.execPath, args: ['-e', stubborn] } : programs(name),
@@ -158,6 +158,76 @@ test('asked again while instances are given time, it ends them at once', async (
   });
   await supervisor.stop();
   expect(events().at(-1)).toBe('agent stop');
+});
+
+describe('an upgrade', () => {
+  test('starts another gateway, which serves when it says so, and tells the one before to leave', async () => {
+    const supervisor = await start();
+    const [first = 0] = startsOf('gateway');
+    const upgraded = await supervisor.upgrade();
+    expect(upgraded).toMatchObject({ before: first, pid: startsOf('gateway')[1] });
+    await until(() => events().includes('gateway leave'));
+    const record = readProcesses(supervisor.layout);
+    expect(record?.children.gateway?.pid).toBe(upgraded.pid);
+    expect(record?.beside.map(({ pid }) => pid)).toEqual([first]);
+    // The new one is the one that is kept running now.
+    process.kill(first, 'SIGKILL');
+    process.kill(upgraded.pid, 'SIGKILL');
+    await until(() => startsOf('gateway').length === 3);
+    expect((await fetch(supervisor.url)).ok).toBe(true);
+  });
+
+  test('that does not get ready fails with a code and the reason, and the gateway before is left alone', async () => {
+    const supervisor = await start();
+    writeFileSync(`${journal}.broken`, '');
+    await expect(supervisor.upgrade()).rejects.toMatchObject({
+      code: 'UpgradeFailed',
+      message: expect.stringContaining('status 3') as string,
+    });
+    expect(events()).not.toContain('gateway leave');
+    expect(readProcesses(supervisor.layout)?.children.gateway?.pid).toBe(startsOf('gateway')[0]);
+    expect((await fetch(supervisor.url)).ok).toBe(true);
+    rmSync(`${journal}.broken`);
+    expect(await supervisor.upgrade()).toMatchObject({ before: startsOf('gateway')[0] });
+  });
+
+  test('waits for the one under way, and all of them end with the rest', async () => {
+    const supervisor = await start();
+    await Promise.all([supervisor.upgrade(), supervisor.upgrade()]);
+    const gateways = startsOf('gateway');
+    expect(gateways).toHaveLength(3);
+    await supervisor.stop();
+    for (const pid of gateways) expect(identify(pid)).toBeUndefined();
+  });
+
+  test('while the gateway has crashed is the start that it needs', async () => {
+    const supervisor = await start();
+    process.kill(startsOf('gateway')[0] ?? 0, 'SIGKILL');
+    await until(() => said.some((line) => line.includes('gateway was ended by SIGKILL')));
+    await supervisor.upgrade();
+    expect((await fetch(supervisor.url)).ok).toBe(true);
+    const { pid } = await supervisor.upgrade();
+    expect(readProcesses(supervisor.layout)?.children.gateway?.pid).toBe(pid);
+  });
+});
+
+test('while a gateway that crashed is started again nobody is refused: who connects is served by the next', async () => {
+  const supervisor = await start();
+  const [first = 0] = startsOf('gateway');
+  // It stands still: whoever connects now can only be served by the next one.
+  process.kill(first, 'SIGSTOP');
+  await until(() => / T /.test(readFileSync(`/proc/${first}/stat`, 'utf8')));
+  const answers = Array.from({ length: 20 }, async () => {
+    const client = connect(port, '127.0.0.1');
+    client.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of client) text += String(chunk);
+    return text;
+  });
+  process.kill(first, 'SIGKILL');
+  for (const answer of await Promise.all(answers)) expect(answer).toMatch(/^HTTP\/1.1 200/);
+  expect(startsOf('gateway')).toHaveLength(2);
+  await supervisor.stop();
 });
 
 describe('refuses to start, and says why', () => {

@@ -4,32 +4,33 @@
 //   starting ──healthy──▶ serving ──stop──▶ stopping ──▶ stopped
 //       │                                      ▲   │
 //       └──────────────does not get ready──────┘   └──stop again──▶ the same, without patience
+import { closeSync } from 'node:fs';
 import { messageOf } from '../base/errors.ts';
 import type { NetworkMode } from '../model/workload.ts';
 import type { FileLock } from '../sys/file-lock.ts';
 import type { GatewayConfig } from '../gateway/config.ts';
-import { readCertificate } from '../gateway/tls/certificate.ts';
 import type { Layout } from '../sys/layout.ts';
 import { identify, isAlive, type ProcessIdentity } from '../sys/process.ts';
 import type { FleetConfig } from '../units/fleet/config.ts';
 import { endInstancesNow, shutDownAgent } from './agent-shutdown.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
+import { clearTheWay, type Found } from './clear-the-way.ts';
 import { lockDataDirectory, prepareDataDirectory } from './data-directory.ts';
 import { humanLine } from './human-line.ts';
 import { LogFile } from './log-file.ts';
-import { checkPort } from './port-check.ts';
+import { ControlServer } from './control.ts';
 import { environmentOf, programOf, type Program } from './processes.ts';
 import { waitUntilHealthy } from './readiness.ts';
 import {
   childNames,
-  readProcesses,
   removeEndpoint,
   removeProcesses,
   writeEndpoint,
   writeProcesses,
   type ChildName,
 } from './records.ts';
-import { endLeftRunning, leftRunning } from './take-over.ts';
+import { end } from './take-over.ts';
+import { upgradeGateway, type Upgraded } from './upgrade.ts';
 
 /** How long each step of an orderly stop may take before the next begins. */
 const graceMs = {
@@ -63,6 +64,8 @@ export interface SupervisorOptions {
   readonly memoryBytes?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units?: FleetConfig['units'] | null;
+  /** How long a gateway that was replaced may go on with what it carries; undefined: as long as that lasts. */
+  readonly leavingMs?: number | undefined;
   /** Shows every log line, not only those for people. */
   readonly verbose: boolean;
   /** One line for the person at the terminal. */
@@ -81,6 +84,14 @@ export class Supervisor {
   readonly #log: LogFile;
   readonly #children: Readonly<Record<ChildName, SupervisedChild>>;
   readonly #identities = new Map<ChildName, ProcessIdentity>();
+  /** The ports' listening sockets. */
+  readonly #listening: readonly number[];
+  /** Gateways besides the one that is kept running. */
+  #beside: ProcessIdentity[];
+  readonly #control: ControlServer;
+  /** The upgrade under way, or the last one: one follows the other. */
+  #upgrade: Promise<unknown> = Promise.resolve();
+  readonly #stopped = new AbortController();
   #stopping: Promise<void> | undefined;
   #forced = false;
   #endingInstances = false;
@@ -92,13 +103,14 @@ export class Supervisor {
   ): Promise<Supervisor> {
     const layout = prepareDataDirectory(options.dataDirectory);
     const lock = lockDataDirectory(layout);
+    let found: Found;
     try {
-      await clearTheWay(layout, options);
+      found = await clearTheWay(layout, options);
     } catch (thrown) {
       lock.release();
       throw thrown;
     }
-    const supervisor = new Supervisor(layout, lock, options);
+    const supervisor = new Supervisor(layout, lock, found, options);
     onCreated(supervisor);
     try {
       await supervisor.#run();
@@ -109,18 +121,29 @@ export class Supervisor {
     return supervisor;
   }
 
-  private constructor(layout: Layout, lock: FileLock, options: SupervisorOptions) {
+  private constructor(layout: Layout, lock: FileLock, found: Found, options: SupervisorOptions) {
     this.layout = layout;
     this.url = urlOf(options.host, options.port);
     this.#options = options;
     this.#lock = lock;
+    const { portFd, tlsFd } = found;
+    this.#listening = tlsFd === undefined ? [portFd] : [portFd, tlsFd];
+    this.#beside = found.beside;
+    this.#control = new ControlServer(layout.supervisorSocket, () => this.upgrade());
     this.#log = new LogFile(layout.logs, (line) => this.#show(line));
     const units = options.units ?? null;
-    const env = environmentOf(layout, { ...options, units });
+    const env = (): NodeJS.ProcessEnv =>
+      environmentOf(layout, { ...options, units }, { beside: this.#beside, whenReady: false });
     const make = (name: ChildName): SupervisedChild => {
       const program = options.programs?.(name) ?? programOf(name, units !== null);
       return new SupervisedChild(
-        { name, ...program, env, outputFd: this.#log.fd },
+        {
+          name,
+          ...program,
+          env,
+          outputFd: this.#log.fd,
+          listening: name === 'gateway' ? this.#listening : undefined,
+        },
         { onStart: (identity) => this.#started(name, identity), onEnd: (end) => this.#ended(name, end) },
       );
     };
@@ -129,6 +152,38 @@ export class Supervisor {
 
   get logPath(): string {
     return this.#log.path;
+  }
+
+  /**
+   * Runs the code that is on the disk now as the gateway. No connection is refused, closed or lost for it.
+   * @throws BellowsError UpgradeFailed when it does not get ready; the gateway before goes on then
+   */
+  upgrade(): Promise<Upgraded> {
+    const { gateway } = this.#children;
+    const { layout } = this;
+    const units = this.#options.units ?? null;
+    const next = this.#upgrade.then(async () => {
+      const upgraded = await upgradeGateway({
+        gateway,
+        env: () => {
+          const present = gateway.running?.identity;
+          const beside = [...this.#alive(), ...(present === undefined ? [] : [present])];
+          return environmentOf(layout, { ...this.#options, units }, { beside, whenReady: true });
+        },
+        onLaunched: (identity) => this.#setBeside([...this.#alive(), identity]),
+        onLeaving: (identity) => this.#setBeside([...this.#alive(), identity]),
+        logPath: this.logPath,
+        signal: this.#stopped.signal,
+      });
+      this.#setBeside(this.#alive().filter(({ pid }) => pid !== upgraded.pid));
+      this.#note(30, `The gateway was upgraded: process ${upgraded.pid} serves.`);
+      return upgraded;
+    });
+    this.#upgrade = next.catch((thrown: unknown) => {
+      this.#setBeside(this.#alive());
+      this.#note(50, messageOf(thrown));
+    });
+    return next;
   }
 
   /**
@@ -143,6 +198,7 @@ export class Supervisor {
   }
 
   async #run(): Promise<void> {
+    await this.#control.listen();
     for (const name of childNames) this.#children[name].start();
     await waitUntilHealthy(this.url, () => this.#whyNotReady());
     // What was said on the way comes before what is said next.
@@ -152,7 +208,15 @@ export class Supervisor {
 
   async #stop(): Promise<void> {
     const { agent, controller, gateway } = this.#children;
-    await gateway.stop(this.#patience(graceMs.gateway));
+    this.#stopped.abort();
+    await this.#control.close();
+    await this.#upgrade;
+    await Promise.all([
+      gateway.stop(this.#patience(graceMs.gateway)),
+      ...this.#alive().map((identity) => end('gateway', identity, this.#patience(graceMs.gateway))),
+    ]);
+    // Only now: until then it accepts nobody, and whoever waits would wait for nobody.
+    for (const fd of this.#listening) closeSync(fd);
     await controller.stop(this.#patience(graceMs.controller));
     await this.#endInstances();
     await agent.stop(this.#patience(graceMs.agent));
@@ -197,6 +261,19 @@ export class Supervisor {
 
   #started(name: ChildName, identity: ProcessIdentity): void {
     this.#identities.set(name, identity);
+    this.#writeRecord();
+  }
+
+  #alive(): ProcessIdentity[] {
+    return this.#beside.filter(isAlive);
+  }
+
+  #setBeside(beside: ProcessIdentity[]): void {
+    this.#beside = beside;
+    this.#writeRecord();
+  }
+
+  #writeRecord(): void {
     const self = identify(process.pid);
     if (self === undefined) return;
     writeProcesses(this.layout, {
@@ -205,6 +282,7 @@ export class Supervisor {
       port: this.#options.port,
       tlsPort: this.#options.tls?.port,
       children: Object.fromEntries(this.#identities),
+      beside: this.#alive(),
     });
   }
 
@@ -228,7 +306,7 @@ export class Supervisor {
   }
 
   /** Into the log like everybody's lines; the terminal gets it from there. */
-  #note(level: 40 | 50, msg: string): void {
+  #note(level: 30 | 40 | 50, msg: string): void {
     const line = { level, time: new Date().toISOString(), process: 'supervisor', pid: process.pid, msg };
     this.#log.write(JSON.stringify(line));
   }
@@ -237,22 +315,6 @@ export class Supervisor {
     const text = this.#options.verbose ? line : humanLine(line);
     if (text !== undefined) this.#options.say(text);
   }
-}
-
-/** The port is looked at before anything of an earlier Bellows is ended: a start that can not be must not cost what serves. */
-async function clearTheWay(layout: Layout, { host, port, tls, say }: SupervisorOptions): Promise<void> {
-  const record = readProcesses(layout);
-  const left = record === undefined ? [] : leftRunning(record);
-  const gateway = record?.children.gateway;
-  const isServed = record?.host === host && gateway !== undefined && isAlive(gateway);
-  if (!isServed || record.port !== port) await checkPort(host, port);
-  if (tls !== undefined) {
-    if (tls.files !== undefined) await readCertificate(tls.files, Date.now());
-    if (!isServed || record.tlsPort !== tls.port) await checkPort(host, tls.port);
-  }
-  if (record === undefined || left.length === 0) return;
-  say(`Taking over from a Bellows whose supervisor was killed (its ${left.join(', ')} still ran)…`);
-  await endLeftRunning(record);
 }
 
 function urlOf(host: string, port: number): string {

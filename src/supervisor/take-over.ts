@@ -33,7 +33,8 @@ export async function endLeftRunning(record: ProcessRecord): Promise<void> {
   }
 }
 
-async function end(name: ChildName, identity: ProcessIdentity, graceMs: number): Promise<void> {
+/** Asks it to end, and makes it when it has not in time. @throws BellowsError when it does not even end when killed */
+export async function end(name: ChildName, identity: ProcessIdentity, graceMs: number): Promise<void> {
   if (graceMs > 0) {
     sendSignal(identity, 'SIGTERM');
     if (await gone(identity, graceMs)) return;

@@ -18,6 +18,10 @@ export interface Layout {
   /** The controller's HTTP: /v1, Lambda's management calls, dashboard, metrics; the gateway proxies to it. */
   readonly controllerHttpSocket: string;
   readonly agentSocket: string;
+  /** What `bellows upgrade` asks. */
+  readonly supervisorSocket: string;
+  /** Of each gateway process, for those beside it. */
+  gatewaySocket(pid: number): string;
   /** Images of instances' scratch space. */
   readonly scratch: string;
   /** The runtime's files as every sandbox sees them. */
@@ -41,6 +45,8 @@ export function layoutOf(root: string): Layout {
     controllerSocket: join(run, 'controller.sock'),
     controllerHttpSocket: join(run, 'controller-http.sock'),
     agentSocket: join(run, 'agent.sock'),
+    supervisorSocket: join(run, 'supervisor.sock'),
+    gatewaySocket: (pid) => join(run, `gateway-${pid}.sock`),
     scratch: join(root, 'scratch-images'),
     runtime: join(root, 'runtime'),
     instanceRun: (id) => join(run, 'i', id),

@@ -41,6 +41,8 @@ export async function freePort(): Promise<number> {
 
 export interface StartOptions {
   readonly args?: readonly string[];
+  /** A copy of this checkout, whose code is to be run; this one by default. */
+  readonly root?: string;
   readonly dataDirectory?: string;
   readonly port?: number;
   readonly env?: Readonly<Record<string, string>>;
@@ -92,7 +94,7 @@ export class Bellows {
       program,
       [
         ...before,
-        join(projectRoot, 'bin', 'bellows.js'),
+        join(options.root ?? projectRoot, 'bin', 'bellows.js'),
         'up',
         '--port',
         String(port),

@@ -1,6 +1,6 @@
 // WebSocket clients that send numbered messages and hold the account of what came back: what was lost, doubled,
 // reordered, how often a socket closed, and the longest silence. The `ws` package, not our code, is on the wire.
-import { WebSocket } from 'ws';
+import { WebSocket, type ClientOptions } from 'ws';
 
 export interface Account {
   readonly sent: number;
@@ -37,11 +37,11 @@ export class NumberedSockets {
   static async open(
     url: string,
     count: number,
-    headers: Record<string, string> = {},
+    options: Pick<ClientOptions, 'headers' | 'ca'> = {},
   ): Promise<NumberedSockets> {
     const clients = await Promise.all(
       Array.from({ length: count }, async (): Promise<Client> => {
-        const socket = new WebSocket(url, { headers, perMessageDeflate: false });
+        const socket = new WebSocket(url, { ...options, perMessageDeflate: false });
         await new Promise<void>((resolve, reject) => {
           socket.once('open', resolve);
           socket.once('error', reject);

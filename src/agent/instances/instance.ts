@@ -113,9 +113,9 @@ export class Instance {
     return sumOf(this.#direct, this.#tunnels.counts);
   }
 
-  /** A gateway tells of the connections that it carries here itself. */
-  setTunnels(gateway: number, counts: ConnectionCounts): void {
-    this.#tunnels.told(gateway, counts);
+  /** A gateway tells of the connections that it carries here itself. @param beside as in {@link TunnelCounts} */
+  setTunnels(gateway: number, counts: ConnectionCounts, beside: readonly number[] | null): void {
+    this.#tunnels.told(gateway, counts, beside);
     this.#changed();
   }
 

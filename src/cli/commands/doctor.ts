@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { BellowsError } from '../../base/errors.ts';
 import { checkPathLength } from '../../supervisor/data-directory.ts';
-import { checkPort } from '../../supervisor/port-check.ts';
+import { checkPort } from '../../supervisor/port.ts';
 import { mayRaisePriority } from '../../sys/priority.ts';
 import { onPath } from '../../supervisor/system-packages.ts';
 import { probeAccelerator } from '../../units/vm/probe.ts';

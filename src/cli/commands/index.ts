@@ -15,6 +15,7 @@ import { tenantsCreate, tenantsDelete, tenantsList } from './tenants.ts';
 import { top } from './top.ts';
 import { units } from './units.ts';
 import { up } from './up.ts';
+import { upgrade } from './upgrade.ts';
 
 export const commands: readonly Command[] = [
   up,
@@ -34,5 +35,6 @@ export const commands: readonly Command[] = [
   units,
   ledger,
   deleteWorkload,
+  upgrade,
   doctor,
 ];

@@ -28,7 +28,7 @@ import { welcome } from '../welcome.ts';
 /** Signals that come closer together are one press of Ctrl-C. */
 const sameWishMs = 500;
 const unitPollMs = 500;
-const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const stopSignals = ['SIGINT', 'SIGTERM'] as const;
 
 /** In a checkout npm finds the command; where it is installed it is on the path. */
 const program = existsSync(fileURLToPath(new URL('../../../.gitignore', import.meta.url)))
@@ -84,6 +84,10 @@ export const up = command({
       flags: '--guest-image <directory>',
       description: "virtual machines' kernel and root of your own (default: built of Debian packages)",
     },
+    {
+      flags: '--drain <seconds>',
+      description: 'an upgraded gateway closes what it still carries after this (default: when that ends)',
+    },
     { flags: '--no-examples', description: 'do not deploy the examples at the first start' },
     { flags: '--verbose', description: 'show every log line' },
   ],
@@ -106,11 +110,13 @@ export const up = command({
     share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
     accelerator: z.enum(['auto', 'kvm', 'tcg'], 'expected kvm, tcg or auto').default('auto'),
     guestImage: z.string().min(1).optional(),
+    drain: wholeNumber(1, 31_536_000).optional(),
     examples: z.boolean().default(true),
     verbose: z.boolean().optional(),
   }),
   handler: async (args, ctx) => {
-    const { port, data, host, network, pool, keepAlive, memory, trustedProxy, examples, verbose } = args;
+    const { port, data, host, network, pool, keepAlive, memory, trustedProxy, drain, examples, verbose } =
+      args;
     if (process.platform !== 'linux')
       throw new CommandError(
         exitCode.failed,
@@ -141,6 +147,7 @@ export const up = command({
         poolMaximum: pool,
         keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,
         memoryBytes: memory,
+        leavingMs: drain === undefined ? undefined : drain * 1_000,
         units: await unitsOf(args, say),
         verbose: verbose === true,
         say,
@@ -236,7 +243,13 @@ async function serve(options: SupervisorOptions, examples: boolean, ctx: Context
     asked.abort();
     stopped = supervisor?.stop();
   };
+  // A terminal that is closed takes with it what runs in it; where there is none, as under systemd, it means "anew".
+  const onHangUp = (): void => {
+    if (process.stdin.isTTY) onSignal();
+    else if (!asked.signal.aborted) supervisor?.upgrade().catch(() => undefined);
+  };
   for (const signal of stopSignals) process.on(signal, onSignal);
+  process.on('SIGHUP', onHangUp);
   try {
     await Supervisor.start(options, (created) => {
       supervisor = created;
@@ -256,6 +269,7 @@ async function serve(options: SupervisorOptions, examples: boolean, ctx: Context
     throw thrown;
   } finally {
     for (const signal of stopSignals) process.off(signal, onSignal);
+    process.off('SIGHUP', onHangUp);
   }
 }
 

@@ -38,6 +38,13 @@ export class Held {
     else if (change.change === 'workloadGone') this.#end(change.key, 'The function was deleted.');
   }
 
+  /** How many connections there are. */
+  get size(): number {
+    let sum = 0;
+    for (const { size } of this.#functions.values()) sum += size;
+    return sum;
+  }
+
   /** Closes what idles or lasts too long. */
   sweep(): void {
     for (const each of this.#functions.values()) each.sweep();

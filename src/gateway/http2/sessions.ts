@@ -2,6 +2,7 @@
 // HTTP/1.1. Owns the sessions and their bounds. Does not own what requests mean, nor TLS (tls/secure-listener.ts).
 //
 //    opened ──a request──▶ in use ──all answered──▶ idle ──time──▶ told to go (GOAWAY) ──time──▶ closed
+//       │                    └─── when we leave ────────────────────▶┘
 //       └──────── none in time ────────▶ closed
 import { createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { IncomingHttpHeaders } from 'node:http';
@@ -32,6 +33,7 @@ export class Http2Sessions {
   readonly #nowMs: () => number;
   readonly #sessions = new Map<ServerHttp2Session, Session>();
   readonly #timer: NodeJS.Timeout;
+  #leaving = false;
 
   constructor(onRequest: OnHttp2Request, nowMs: () => number = () => performance.now()) {
     this.#onRequest = onRequest;
@@ -86,6 +88,14 @@ export class Http2Sessions {
     for (const { session } of this.#sessions.values()) session.close();
   }
 
+  /**
+   * The next request of each session is among its last: its client is told to go when it has come. Not now, for a request that
+   * is on its way meanwhile would be one that was never served, and not every client sends it again.
+   */
+  leave(): void {
+    this.#leaving = true;
+  }
+
   closeAll(): void {
     clearInterval(this.#timer);
     for (const { session } of this.#sessions.values()) session.destroy();
@@ -127,8 +137,16 @@ export class Http2Sessions {
           : expects !== undefined && expects !== '100-continue'
             ? unknownExpectation
             : undefined;
-    if (refusal === undefined) this.#onRequest(request, response, expects !== undefined);
-    else sendError(response, refusal);
+    const answer = (): void => {
+      if (refusal === undefined) this.#onRequest(request, response, expects !== undefined);
+      else sendError(response, refusal);
+    };
+    if (!this.#leaving) return answer();
+    // Before it is answered, for who asks one thing after the other has nothing on its way now; and after all that came with it.
+    setImmediate(() => {
+      state.session.close();
+      if (!stream.destroyed) answer();
+    });
   }
 }
 

@@ -13,6 +13,8 @@ export class TenantConcurrency {
   /** Null: Lambda's default for an account. */
   limit: number | null = null;
   readonly #functions = new Set<FunctionConcurrency>();
+  /** Invocations that wait in another gateway. */
+  waitingElsewhere = 0;
   /** Of all functions, those with reserved concurrency included. */
   active = 0;
   unreservedActive = 0;
@@ -24,7 +26,7 @@ export class TenantConcurrency {
 
   /** Whether all that the tenant may run runs; so it may be below what is reserved, after the limit was lowered. */
   get isFull(): boolean {
-    return this.active >= (this.limit ?? defaultTenantConcurrency);
+    return this.active + this.waitingElsewhere >= (this.limit ?? defaultTenantConcurrency);
   }
 
   add(part: FunctionConcurrency): void {
@@ -54,15 +56,28 @@ export class FunctionConcurrency {
   readonly #tenant: TenantConcurrency;
   #reserved: number | null = null;
   #active = 0;
+  /** Of these, how many were sent by other gateways. */
+  #elsewhere = 0;
 
   constructor(tenant: TenantConcurrency) {
     this.#tenant = tenant;
     tenant.add(this);
   }
 
-  /** Invocations that run or wait. */
+  /** Invocations that run or wait, those included that instances run for other gateways. */
   get active(): number {
     return this.#active;
+  }
+
+  /** Of these, ours. */
+  get own(): number {
+    return this.#active - this.#elsewhere;
+  }
+
+  /** Instances run so many more for others, or fewer. They are counted, whatever the limit. */
+  elsewhere(more: number): void {
+    this.#elsewhere += more;
+    this.#change(more);
   }
 
   get reserved(): number | null {
@@ -94,16 +109,18 @@ export class FunctionConcurrency {
         ? 'ConcurrentInvocationLimitExceeded'
         : 'ReservedFunctionConcurrentInvocationLimitExceeded';
     }
-    this.#active += 1;
-    this.#tenant.active += 1;
-    if (this.#reserved === null) this.#tenant.unreservedActive += 1;
+    this.#change(1);
     return undefined;
   }
 
   leave(): void {
-    this.#active -= 1;
-    this.#tenant.active -= 1;
-    if (this.#reserved === null) this.#tenant.unreservedActive -= 1;
+    this.#change(-1);
+  }
+
+  #change(more: number): void {
+    this.#active += more;
+    this.#tenant.active += more;
+    if (this.#reserved === null) this.#tenant.unreservedActive += more;
   }
 
   /** The failure of an invocation that was refused for this reason: AWS's words, and the limit. */

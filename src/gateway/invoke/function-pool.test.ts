@@ -5,7 +5,14 @@ import { BellowsError } from '../../base/errors.ts';
 import { FrameBatch } from '../../base/frame-batch.ts';
 import { frameHeaderBytes } from '../../base/frame.ts';
 import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
-import { decodeInvoke, encodeResult, frameType, invokeFlag, outcome } from '../../protocol/instance.ts';
+import {
+  decodeInvoke,
+  encodeElsewhere,
+  encodeResult,
+  frameType,
+  invokeFlag,
+  outcome,
+} from '../../protocol/instance.ts';
 import type { WorkloadRoute } from '../../protocol/routes.ts';
 import { defaultInvokeTuning } from '../config.ts';
 import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
@@ -315,7 +322,7 @@ describe('instances', () => {
     bench.add('a');
     bench.freeze = () => Promise.reject(new BellowsError(code, 'no'));
     vi.advanceTimersByTime(defaultInvokeTuning.freezeAfterMs);
-    bench.pool.sweep();
+    bench.pool.sweep(true);
     await vi.advanceTimersByTimeAsync(1);
     bench.submit('1');
     await vi.advanceTimersByTimeAsync(1);
@@ -327,7 +334,7 @@ describe('instances', () => {
     const bench = new Bench();
     bench.add('a');
     vi.advanceTimersByTime(defaultInvokeTuning.freezeAfterMs);
-    bench.pool.sweep();
+    bench.pool.sweep(true);
     expect(bench.calls).toEqual(['idle a', 'freeze a']);
     // It comes while it is being frozen.
     bench.submit('1');
@@ -342,8 +349,8 @@ describe('instances', () => {
     const bench = new Bench();
     bench.add('a');
     const sweepTwice = (): void => {
-      bench.pool.sweep();
-      bench.pool.sweep();
+      bench.pool.sweep(true);
+      bench.pool.sweep(true);
     };
     bench.submit('1');
     sweepTwice();
@@ -630,7 +637,7 @@ test('whatever happens, every request ends exactly once and the counts come back
           }
           case 'freeze':
             await vi.advanceTimersByTimeAsync(100);
-            bench.pool.sweep();
+            bench.pool.sweep(true);
             break;
           case 'wait':
             await vi.advanceTimersByTimeAsync(choice * 40);
@@ -702,4 +709,95 @@ test.each([
   [{ running: 0, serviceMs: 500, startMs: 50 }, 100, 100],
 ])('starts under way: %o, at most %i: %i', (load, cap, expected) => {
   expect(startBudget(load, cap)).toBe(expected);
+});
+
+describe('beside another gateway', () => {
+  /** The instance says how many invocations of others it has. */
+  function tell(bench: Bench, id: string, count: number): void {
+    const payload = encodeElsewhere(count);
+    bench.pool.onFrame(id as InstanceId, { type: frameType.elsewhere, id: 0, payload });
+  }
+
+  test('an instance gets nothing while it runs what another has sent, which counts for the limits', () => {
+    const bench = new Bench();
+    bench.tenant.limit = 2;
+    bench.add('a');
+    tell(bench, 'a', 1);
+    expect(bench.tenant.active).toBe(1);
+    bench.submit('1');
+    expect(bench.names('a')).toEqual([]);
+    bench.submit('2');
+    expect(bench.ended).toEqual(['2 throttled']);
+    tell(bench, 'a', 0);
+    expect(bench.names('a')).toEqual(['1']);
+    bench.answer('a');
+    expect(bench.ended).toEqual(['2 throttled', '1 ok']);
+    expect(bench.tenant.active).toBe(0);
+    expect(bench.pool.quiet).toBe(true);
+  });
+
+  test('an invocation that was sent at the same time as that of another is given the time of both', () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.submit('1');
+    tell(bench, 'a', 1);
+    vi.advanceTimersByTime(route.timeoutMs + 10);
+    expect(bench.discarded).toEqual([]);
+    vi.advanceTimersByTime(route.timeoutMs);
+    expect(bench.discarded).toContain('a');
+    expect(bench.ended).toEqual(['1 functionError Sandbox.Timedout']);
+  });
+
+  test('an instance whose invocation nobody waits for any more is ended when that has had its time', () => {
+    const bench = new Bench();
+    bench.add('a');
+    tell(bench, 'a', 2);
+    vi.advanceTimersByTime(route.timeoutMs);
+    // One of the two ended: the other has begun.
+    tell(bench, 'a', 1);
+    vi.advanceTimersByTime(route.timeoutMs);
+    expect(bench.discarded).toEqual([]);
+    vi.advanceTimersByTime(defaultInvokeTuning.deathReasonMs);
+    expect(bench.discarded).toEqual(['a']);
+    bench.pool.instanceGone('a' as InstanceId, { reason: '', oomKilled: false });
+    expect(bench.tenant.active).toBe(0);
+  });
+
+  test('nothing is frozen while one before may still use it', () => {
+    const bench = new Bench();
+    bench.add('a');
+    vi.advanceTimersByTime(defaultInvokeTuning.freezeAfterMs);
+    bench.pool.sweep(false);
+    expect(bench.calls).toEqual(['idle a']);
+  });
+
+  test('one that leaves finishes what it has, and thaws whatever it uses again', async () => {
+    const bench = new Bench();
+    bench.add('a');
+    bench.add('b');
+    bench.submit('1');
+    const [busy, idle] = bench.names('a').length === 1 ? ['a', 'b'] : ['b', 'a'];
+    bench.pool.leave();
+    bench.answer(busy);
+    expect(bench.ended).toEqual(['1 ok']);
+    bench.submit('2');
+    bench.submit('3');
+    expect([...bench.names('a'), ...bench.names('b')]).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.calls.filter((call) => call.startsWith('thaw')).toSorted()).toEqual(['thaw a', 'thaw b']);
+    expect([...bench.names(busy), ...bench.names(idle)].toSorted()).toEqual(['2', '3']);
+  });
+
+  test('one that leaves takes back a freeze that was under way: the next may be using the instance', async () => {
+    const bench = new Bench();
+    const frozen = Promise.withResolvers<void>();
+    bench.freeze = () => frozen.promise;
+    bench.add('a');
+    vi.advanceTimersByTime(defaultInvokeTuning.freezeAfterMs);
+    bench.pool.sweep(true);
+    bench.pool.leave();
+    frozen.resolve();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(bench.calls).toEqual(['idle a', 'freeze a', 'thaw a']);
+  });
 });

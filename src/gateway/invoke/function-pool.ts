@@ -4,7 +4,7 @@
 // starting (reserve.ts), what a death or a time-out is answered (deaths.ts), or answers (sinks).
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
-import { decodeResult, frameType, outcome } from '../../protocol/instance.ts';
+import { decodeElsewhere, decodeResult, frameType, outcome } from '../../protocol/instance.ts';
 import type { CallTrace, InstanceRoute, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import { BusyTrace } from './busy-trace.ts';
@@ -31,6 +31,7 @@ export class FunctionPool {
   readonly #reserve: Reserve;
   readonly #deaths: Deaths;
   #recheckTimer: NodeJS.Timeout | undefined;
+  #leaving = false;
 
   constructor(
     route: WorkloadRoute,
@@ -70,9 +71,9 @@ export class FunctionPool {
     return this.#trace.take();
   }
 
-  /** Whether nothing runs or waits. */
+  /** Whether nothing of ours runs or waits. */
   get quiet(): boolean {
-    return this.#concurrency.active === 0;
+    return this.#concurrency.own === 0;
   }
 
   /** A new limit, time-out or generation; instances of another generation get nothing new. */
@@ -81,6 +82,13 @@ export class FunctionPool {
     this.#slots.generation = route.generation;
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#dispatch();
+  }
+
+  /** Another gateway serves from now on. What is here is finished; whoever still comes waits for a thaw, to be sure. */
+  leave(): void {
+    this.#leaving = true;
+    this.#reserve.leave();
+    for (const slot of this.#slots.all()) this.#rest(slot);
   }
 
   /** The workload was deleted: whoever waits is told so. */
@@ -151,12 +159,20 @@ export class FunctionPool {
     this.#slots.add(new Slot(instance, link, this.#effects.clock.monotonicMs()));
   }
 
-  /** Its link is open. */
-  linkOpened(id: InstanceId): void {
+  /** Whether it says a word at once when its link is open: one that loads or is frozen can not. */
+  speaks(id: InstanceId): boolean {
+    const slot = this.#slots.get(id);
+    return slot !== undefined && slot.serves && !slot.frozenBelow;
+  }
+
+  /** Its link is open. @param silent it should have said something and has not: it may have been frozen meanwhile */
+  linkOpened(id: InstanceId, silent = false): void {
     const slot = this.#slots.get(id);
     if (slot === undefined || slot.state !== 'connecting') return;
+    if (silent) slot.frozenBelow = true;
     slot.state = slot.frozenBelow ? 'frozen' : slot.serves ? 'ready' : 'starting';
     slot.idleSinceMs = this.#effects.clock.monotonicMs();
+    this.#rest(slot);
     this.#dispatch();
   }
 
@@ -179,6 +195,8 @@ export class FunctionPool {
   linkLost(id: InstanceId): void {
     const slot = this.#slots.get(id);
     if (slot === undefined || slot.state === 'ended') return;
+    // The next link is told anew.
+    this.#setElsewhere(slot, 0);
     // All that it sent was read, and that it begins was not among it.
     if (slot.state === 'starting') this.#takeBack(slot);
     if (slot.death !== undefined) {
@@ -227,6 +245,7 @@ export class FunctionPool {
     if (slot === undefined) return;
     const { type } = frame;
     if (type === frameType.serving) this.instanceServes(id);
+    if (type === frameType.elsewhere) this.#toldElsewhere(slot, decodeElsewhere(frame.payload));
     if (type < frameType.result || type > frameType.streamEnd) return;
     const head = slot.inflight[0];
     if (head === undefined || head.frameId !== frame.id)
@@ -245,8 +264,8 @@ export class FunctionPool {
   }
 
   /** Freezes what has idled long enough and reports it; to be called every so often. */
-  sweep(): void {
-    this.#reserve.sweep(this.#slots.all());
+  sweep(mayFreeze: boolean): void {
+    this.#reserve.sweep(this.#slots.all(), mayFreeze);
   }
 
   // ---- dispatch
@@ -309,6 +328,7 @@ export class FunctionPool {
 
   #headStarts(slot: Slot): void {
     slot.headStartedAtMs = this.#effects.clock.monotonicMs();
+    slot.elsewhereMost = slot.elsewhere;
     // One timer for a slot however many invocations it serves: it looks again when it fires.
     slot.timer ??= setTimeout(() => this.#checkTimeout(slot), this.#route.timeoutMs);
   }
@@ -317,7 +337,9 @@ export class FunctionPool {
     slot.timer = undefined;
     const head = slot.inflight[0];
     if (head === undefined) return;
-    const leftMs = slot.headStartedAtMs + this.#route.timeoutMs - this.#effects.clock.monotonicMs();
+    // Each that was there besides had its own time, and who was first is not known here.
+    const allowedMs = this.#route.timeoutMs * (1 + slot.elsewhereMost);
+    const leftMs = slot.headStartedAtMs + allowedMs - this.#effects.clock.monotonicMs();
     // Timers may fire a fraction of a millisecond early.
     if (leftMs > 1) {
       slot.timer = setTimeout(() => this.#checkTimeout(slot), leftMs);
@@ -346,10 +368,42 @@ export class FunctionPool {
     else {
       slot.idleSinceMs = nowMs;
       slot.idleReportedAtMs = Number.NEGATIVE_INFINITY;
+      this.#rest(slot);
       this.#slots.settle(slot.id);
     }
     head.sink.onResult(result);
     if (this.#queue.size > 0) this.#dispatch();
+  }
+
+  // ---- other gateways
+
+  /** It runs so many invocations that are not ours. */
+  #toldElsewhere(slot: Slot, count: number): void {
+    this.#setElsewhere(slot, count);
+    if (count > 0) {
+      // Whoever sent them ends the instance when one times out, unless that crashed.
+      const { deathReasonMs } = this.#tuning;
+      slot.elsewhereTimer = setTimeout(
+        () => this.#effects.discard(slot.id, 'an invocation that a gateway before had sent timed out'),
+        this.#route.timeoutMs + deathReasonMs,
+      );
+      return;
+    }
+    slot.idleSinceMs = this.#effects.clock.monotonicMs();
+    if (slot.inflight.length === 0) this.#slots.settle(slot.id);
+    this.#dispatch();
+  }
+
+  #setElsewhere(slot: Slot, count: number): void {
+    clearTimeout(slot.elsewhereTimer);
+    this.#concurrency.elsewhere(count - slot.elsewhere);
+    slot.elsewhere = count;
+    slot.elsewhereMost = Math.max(slot.elsewhereMost, count);
+  }
+
+  /** An idle one of a gateway that leaves is thawed before it is used: others may freeze it. */
+  #rest(slot: Slot): void {
+    if (this.#leaving && slot.state === 'ready' && slot.inflight.length === 0) slot.state = 'frozen';
   }
 
   // ---- ends
@@ -394,6 +448,7 @@ export class FunctionPool {
   #end(slot: Slot): Invocation | undefined {
     slot.state = 'ended';
     clearTimeout(slot.timer);
+    this.#setElsewhere(slot, 0);
     const head = slot.inflight.shift();
     this.#giveBack(slot);
     slot.link.close();

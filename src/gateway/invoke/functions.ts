@@ -1,10 +1,12 @@
 // All functions and their instances: makes pools and links as routes come and go. Owns the map; a pool owns its queue.
+import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { BrokenInvocation, Endpoint } from '../../protocol/agent.ts';
 import type { InstanceRoute, RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
+import { frameType } from '../../protocol/instance.ts';
 import type { InstanceLinkHandlers } from '../links/instance-link.ts';
 import type { Gauges } from '../meter.ts';
 import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
@@ -29,6 +31,9 @@ export class Functions {
   readonly #pools = new Map<WorkloadKey, FunctionPool>();
   readonly #poolOfInstance = new Map<InstanceId, FunctionPool>();
   readonly #tenants = new Map<TenantId, TenantConcurrency>();
+  /** Instances whose link is not known to be good yet. */
+  readonly #unheard = new Map<InstanceId, NodeJS.Timeout | undefined>();
+  #leaving = false;
 
   constructor(effects: FunctionsEffects, tuning: InvokeTuning) {
     this.#effects = effects;
@@ -65,6 +70,7 @@ export class Functions {
         this.#addInstance(change.instance);
         return;
       case 'instanceGone':
+        this.#forgetUnheard(change.id);
         this.#poolOfInstance.get(change.id)?.instanceGone(change.id, change);
         this.#poolOfInstance.delete(change.id);
     }
@@ -76,8 +82,32 @@ export class Functions {
   }
 
   /** Freezes and reports what idles. */
-  sweep(): void {
-    for (const pool of this.#pools.values()) pool.sweep();
+  sweep(mayFreeze: boolean): void {
+    for (const pool of this.#pools.values()) pool.sweep(mayFreeze);
+  }
+
+  /** Another gateway serves from now on. */
+  leave(): void {
+    this.#leaving = true;
+    for (const pool of this.#pools.values()) pool.leave();
+  }
+
+  /** How many links are being made, or have not said a word. */
+  get unheard(): number {
+    return this.#unheard.size;
+  }
+
+  /** How many invocations of each tenant wait here. */
+  waitingByTenant(): Map<TenantId, number> {
+    const waiting = new Map<TenantId, number>();
+    for (const { route, waiting: here } of this.#pools.values())
+      if (here > 0) waiting.set(route.tenant, (waiting.get(route.tenant) ?? 0) + here);
+    return waiting;
+  }
+
+  /** Of all other gateways together. */
+  setWaitingElsewhere(waiting: ReadonlyMap<TenantId, number>): void {
+    for (const [id, tenant] of this.#tenants) tenant.waitingElsewhere = waiting.get(id) ?? 0;
   }
 
   retire(id: InstanceId): Promise<void> {
@@ -109,17 +139,21 @@ export class Functions {
       acquire: (generation: string, waiting: number) => this.#effects.acquire(route.key, generation, waiting),
       spare: (waiting: number) => this.#effects.spare(route.key, waiting),
     };
-    this.#pools.set(
-      route.key,
-      new FunctionPool(route, effects, this.#tuning, new FunctionConcurrency(this.#tenant(route.tenant))),
-    );
+    const concurrency = new FunctionConcurrency(this.#tenant(route.tenant));
+    const made = new FunctionPool(route, effects, this.#tuning, concurrency);
+    if (this.#leaving) made.leave();
+    this.#pools.set(route.key, made);
   }
 
   #removeWorkload(key: WorkloadKey): void {
     const pool = this.#pools.get(key);
     if (pool === undefined) return;
     this.#pools.delete(key);
-    for (const [id, owner] of this.#poolOfInstance) if (owner === pool) this.#poolOfInstance.delete(id);
+    for (const [id, owner] of this.#poolOfInstance) {
+      if (owner !== pool) continue;
+      this.#poolOfInstance.delete(id);
+      this.#forgetUnheard(id);
+    }
     pool.close();
   }
 
@@ -133,22 +167,64 @@ export class Functions {
       return;
     }
     this.#poolOfInstance.set(id, pool);
+    this.#unheard.set(id, undefined);
     const link = this.#effects.openLink(id, endpoint, {
-      onOpen: () => pool.linkOpened(id),
+      onOpen: () => {
+        this.#unheard.set(id, undefined);
+        link.sendWritten(askForOthers);
+        if (pool.speaks(id)) this.#awaitWord(id, pool);
+        else this.#heard(id, pool);
+      },
       onFrame: (frame) => {
         try {
+          if (frame.type === frameType.pong) this.#heard(id, pool);
           pool.onFrame(id, frame);
         } catch (thrown) {
           this.#effects.discard(id, `it spoke nonsense: ${messageOf(thrown)}`);
           throw thrown;
         }
       },
-      onLost: () => pool.linkLost(id),
+      onLost: () => {
+        this.#forgetUnheard(id);
+        pool.linkLost(id);
+      },
       onDead: (reason) => {
+        this.#forgetUnheard(id);
         this.#effects.discard(id, reason);
         pool.instanceGone(id, { reason: '', oomKilled: false });
       },
     });
     pool.addInstance(route, link);
+  }
+
+  /**
+   * What it runs for others it says when it is asked. Until then it is sent nothing; one that says nothing for long may
+   * have been frozen since the controller told of it.
+   */
+  #awaitWord(id: InstanceId, pool: FunctionPool): void {
+    const late = setTimeout(() => {
+      this.#unheard.delete(id);
+      pool.linkOpened(id, true);
+    }, this.#tuning.deathReasonMs);
+    this.#unheard.set(id, late);
+  }
+
+  #heard(id: InstanceId, pool: FunctionPool): void {
+    if (!this.#unheard.has(id)) return;
+    this.#forgetUnheard(id);
+    pool.linkOpened(id);
+  }
+
+  #forgetUnheard(id: InstanceId): void {
+    clearTimeout(this.#unheard.get(id));
+    this.#unheard.delete(id);
+  }
+}
+
+/** A runtime of an earlier Bellows knows no `watch` and has nothing to say to it; the pong says that all was said. */
+function askForOthers(batch: FrameBatch): void {
+  for (const type of [frameType.watch, frameType.ping]) {
+    batch.begin(0);
+    batch.end(type, 0, 0);
   }
 }

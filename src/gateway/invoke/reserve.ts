@@ -27,6 +27,7 @@ export class Reserve {
   readonly #tuning: InvokeTuning;
   readonly #onChange: () => void;
   readonly #starter: Starter;
+  #leaving = false;
   /** Monotonic: since when somebody serves, as far as it was looked at; undefined while nobody does. */
   #servesSinceMs: number | undefined;
 
@@ -45,19 +46,24 @@ export class Reserve {
     return this.#starter.whyNone;
   }
 
+  /** Another gateway decides from now on who is frozen: what is being frozen for us is thawed again. */
+  leave(): void {
+    this.#leaving = true;
+  }
+
   /** Reports what idles and what is in use again, and freezes what has idled long enough. */
-  sweep(slots: Iterable<Slot>): void {
+  sweep(slots: Iterable<Slot>, mayFreeze: boolean): void {
     const nowMs = this.#effects.clock.monotonicMs();
     for (const slot of slots) {
       const idleMs = nowMs - slot.idleSinceMs;
       if (slot.retiring || (slot.state !== 'ready' && slot.state !== 'frozen')) continue;
-      if (slot.inflight.length > 0 || idleMs < idleAfterMs) {
+      if (slot.inflight.length + slot.elsewhere > 0 || idleMs < idleAfterMs) {
         this.#sayBusy(slot);
         continue;
       }
       this.#sayIdle(slot, nowMs, idleMs);
       const restsMs = nowMs - Math.max(slot.idleSinceMs, slot.freezeRefusedAtMs);
-      if (slot.state === 'ready' && restsMs >= this.#tuning.freezeAfterMs) this.#freeze(slot);
+      if (mayFreeze && slot.state === 'ready' && restsMs >= this.#tuning.freezeAfterMs) this.#freeze(slot);
     }
   }
 
@@ -87,7 +93,8 @@ export class Reserve {
     const nowMs = this.#effects.clock.monotonicMs();
     const frozen: Slot[] = [];
     for (const slot of usable) {
-      if (slot.state === 'ready') {
+      if (slot.elsewhere > 0) running += 1;
+      else if (slot.state === 'ready') {
         running += 1;
         if (slot.inflight.length > 0)
           longestRunningMs = Math.max(longestRunningMs, nowMs - slot.headStartedAtMs);
@@ -111,19 +118,21 @@ export class Reserve {
 
   #freeze(slot: Slot): void {
     slot.state = 'freezing';
-    this.#effects.freeze(slot.id).then(
-      () => this.#moved(slot, 'freezing', 'frozen'),
-      (thrown: unknown) => {
-        // Asked and not answered: it may stand still by now or in a moment, and would answer nothing before a thaw.
-        if (thrown instanceof BellowsError && thrown.code === 'Unavailable') {
-          this.#moved(slot, 'freezing', 'frozen');
-          return;
-        }
-        // Not tried again before it has idled as long once more.
-        slot.freezeRefusedAtMs = this.#effects.clock.monotonicMs();
-        this.#moved(slot, 'freezing', 'ready');
-      },
-    );
+    const frozen = (): void => {
+      // The next gateway may have thawed it before, and use it.
+      if (this.#leaving) this.#effects.thaw(slot.id).catch(() => undefined);
+      this.#moved(slot, 'freezing', 'frozen');
+    };
+    this.#effects.freeze(slot.id).then(frozen, (thrown: unknown) => {
+      // Asked and not answered: it may stand still by now or in a moment, and would answer nothing before a thaw.
+      if (thrown instanceof BellowsError && thrown.code === 'Unavailable') {
+        frozen();
+        return;
+      }
+      // Not tried again before it has idled as long once more.
+      slot.freezeRefusedAtMs = this.#effects.clock.monotonicMs();
+      this.#moved(slot, 'freezing', this.#leaving ? 'frozen' : 'ready');
+    });
   }
 
   #thaw(slot: Slot): void {

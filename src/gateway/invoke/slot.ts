@@ -8,7 +8,8 @@
 //                                         freezing ─▶ frozen ─▶ thawing       every state ──gone, timed out──▶ ended
 //
 // A slot that is retired takes nothing new in any state. What was sent to one that starts has surely not begun: the instance
-// says that it serves before it begins, on the same link.
+// says that it serves before it begins, on the same link. A gateway that leaves has no slot that is ready and idle: another
+// may freeze the instance, so that each use begins with a thaw.
 import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { InstanceRoute } from '../../protocol/routes.ts';
@@ -53,6 +54,12 @@ export class Slot {
   /** What the controller was told last: a gateway before this one may have said otherwise. */
   said: 'nothing' | 'idle' | 'busy' = 'nothing';
   timer: NodeJS.Timeout | undefined;
+  /** Invocations there that are not ours: of a gateway that leaves, or of one that crashed. It gets nothing of us meanwhile. */
+  elsewhere = 0;
+  /** The most of them since our first could begin: it may have waited for all of these. */
+  elsewhereMost = 0;
+  /** Ends an instance whose invocation belongs to nobody who could tell that it timed out. */
+  elsewhereTimer: NodeJS.Timeout | undefined;
   #lastFrameId = 0;
 
   constructor(

@@ -62,7 +62,7 @@ export class Slots {
     let fullest: Slot | undefined;
     let idle: Slot | undefined;
     for (const slot of this.#slots.values()) {
-      if (slot.state !== 'ready' || !this.#isUsable(slot)) continue;
+      if (slot.state !== 'ready' || slot.elsewhere > 0 || !this.#isUsable(slot)) continue;
       const { length } = slot.inflight;
       if (length === 0) {
         if (idle === undefined || slot.idleSinceMs > idle.idleSinceMs) idle = slot;
@@ -90,10 +90,10 @@ export class Slots {
     return !slot.retiring && slot.generation === this.generation;
   }
 
-  /** Resolves when the instance has nothing in flight, or is gone. */
+  /** Resolves when the instance has nothing in flight, whoever sent it, or is gone. */
   finished(id: InstanceId): Promise<void> {
     const slot = this.#slots.get(id);
-    if (slot === undefined || slot.inflight.length === 0) return Promise.resolve();
+    if (slot === undefined || slot.inflight.length + slot.elsewhere === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const waiting = this.#finished.get(id);
       if (waiting === undefined) this.#finished.set(id, [resolve]);
@@ -101,8 +101,9 @@ export class Slots {
     });
   }
 
-  /** Nothing is in flight there any more. */
+  /** Nothing of ours is in flight there any more, or it is gone. */
   settle(id: InstanceId): void {
+    if ((this.#slots.get(id)?.elsewhere ?? 0) > 0) return;
     const waiting = this.#finished.get(id);
     if (waiting === undefined) return;
     this.#finished.delete(id);

@@ -68,6 +68,11 @@ export class Lane implements LaneOwner {
     }
   }
 
+  /** Each answer from now on is its connection's last; what waits may ask once more. */
+  leave(): void {
+    this.#stopping = true;
+  }
+
   /** Ends what waits; what is answered ends with its answer. */
   stop(): void {
     this.#stopping = true;

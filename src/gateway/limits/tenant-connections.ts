@@ -10,6 +10,8 @@ export class TenantConnections {
   /** Null: no limit. */
   limit: number | null = null;
   #carried = 0;
+  /** What other gateways carry. */
+  #elsewhere = 0;
   #handedOver = 0;
   /** Instances that have connections from an earlier gateway, perhaps, and have not told how many. */
   #untold = 0;
@@ -20,7 +22,16 @@ export class TenantConnections {
   }
 
   get open(): number {
-    return this.#carried + this.#handedOver;
+    return this.#carried + this.#elsewhere + this.#handedOver;
+  }
+
+  /** What this gateway carries. */
+  get carried(): number {
+    return this.#carried;
+  }
+
+  set elsewhere(count: number) {
+    this.#elsewhere = count;
   }
 
   /** Whether nothing is to be waited for before `enter`: there is no limit, or every instance has told its count. */
@@ -79,6 +90,20 @@ export class Connections {
     let connections = this.#tenants.get(tenant);
     if (connections === undefined) this.#tenants.set(tenant, (connections = new TenantConnections(tenant)));
     return connections;
+  }
+
+  /** What this gateway carries of each tenant that has something. */
+  carried(): Map<TenantId, number> {
+    const carried = new Map<TenantId, number>();
+    for (const { tenant, carried: count } of this.#tenants.values())
+      if (count > 0) carried.set(tenant, count);
+    return carried;
+  }
+
+  /** What all other gateways carry together. */
+  setElsewhere(counts: ReadonlyMap<TenantId, number>): void {
+    for (const tenant of counts.keys()) this.of(tenant);
+    for (const [id, tenant] of this.#tenants) tenant.elsewhere = counts.get(id) ?? 0;
   }
 
   onChange(change: RouteChange): void {

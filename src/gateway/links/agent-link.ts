@@ -81,10 +81,10 @@ export class AgentLink {
     }
   }
 
-  /** Not waited for: counts are told again at the next change, and to the next agent. */
-  tunnels(id: InstanceId, counts: ConnectionCounts): void {
+  /** Not waited for: counts are told again at the next change, and to the next agent. @param beside as in the protocol */
+  tunnels(id: InstanceId, counts: ConnectionCounts, beside: number[] | null): void {
     this.#client
-      .call('tunnels', { id, gateway: process.pid, counts })
+      .call('tunnels', { id, gateway: process.pid, beside, counts })
       .catch((error: unknown) =>
         this.#log.warn({ err: error, instance: id }, 'the agent was not told of connections'),
       );

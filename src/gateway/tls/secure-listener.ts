@@ -21,6 +21,8 @@ export class SecureListener {
   readonly #certificates: Certificates;
   readonly #log: Logger;
   readonly #sockets = new Set<TLSSocket>();
+  /** Connections, whether their handshake is over or not. */
+  #open = 0;
   readonly #timer: NodeJS.Timeout;
   #default: Certificate | undefined;
   #lastProblem = '';
@@ -39,6 +41,10 @@ export class SecureListener {
         void this.#show(servername, done);
       },
     });
+    server.on('connection', (socket) => {
+      this.#open += 1;
+      socket.once('close', () => (this.#open -= 1));
+    });
     server.on('secureConnection', (socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
@@ -55,6 +61,16 @@ export class SecureListener {
   async listen(at: ListenAt): Promise<number> {
     await this.refresh();
     return openListening(this.#server, at);
+  }
+
+  /** How many connections are not served yet. */
+  get handshaking(): number {
+    return Math.max(0, this.#open - this.#sockets.size);
+  }
+
+  /** @throws BellowsError when there is no certificate */
+  async check(): Promise<void> {
+    await this.#certificateOf(undefined);
   }
 
   /** Takes no new connection; resolves when those that are open have ended. */

@@ -25,6 +25,7 @@ import type { Link, Links } from './link.ts';
 import type { Handler } from './load-handler.ts';
 import type { MemoryLimit } from './memory-limit.ts';
 import { peakKib } from './memory.ts';
+import { Unanswered } from './unanswered.ts';
 import { monotonicMs, nextTurn, parseJson, startTimer, stringifyJson } from './primordials.ts';
 import { isStreaming } from './response-stream.ts';
 import { isThenable, StreamedRun } from './streamed-run.ts';
@@ -69,6 +70,7 @@ export interface FunctionHostOptions {
 export class FunctionHost {
   readonly #options: FunctionHostOptions;
   readonly #queue: Invocation[] = [];
+  readonly #unanswered = new Unanswered();
   #current: Invocation | undefined;
   /** How many turns are asked for and have not come: one for each that waits, so that all run in one round of the event loop. */
   #turnsComing = 0;
@@ -91,8 +93,18 @@ export class FunctionHost {
     return this.#current?.invoke.requestId;
   }
 
+  /** It is told how many invocations of others there are, now and whenever that changes. */
+  watch(link: Link): void {
+    this.#unanswered.watch(link);
+  }
+
+  linkClosed(link: Link): void {
+    this.#unanswered.forget(link);
+  }
+
   /** @param id the frame's, for its answer */
   enqueue(invoke: Invoke, id: number, link: Link): void {
+    this.#unanswered.add(link, 1);
     this.#queue.push({
       invoke,
       id,
@@ -298,6 +310,7 @@ export class FunctionHost {
     const type = invocation.stream?.started === true ? frameType.streamEnd : frameType.result;
     const summary = { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak };
     invocation.link.sendEncoded(encodeResultFrame(type, invocation.id, summary, tail, body));
+    this.#unanswered.add(invocation.link, -1);
     this.#options.links.holdLoop(true);
     this.#current = undefined;
     if (this.#turnsComing === 0) this.#askForTurn();

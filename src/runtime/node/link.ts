@@ -7,6 +7,8 @@ import { encodeFrame, FrameDecoder, type Frame } from '../../base/frame.ts';
 
 export class Link {
   readonly #socket: Socket;
+  /** Invocations that came over it and are not answered. */
+  unanswered = 0;
 
   constructor(socket: Socket) {
     this.#socket = socket;

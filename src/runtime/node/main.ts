@@ -54,6 +54,8 @@ type State =
 let state: State = { is: 'unbound' };
 /** Invocations that came before the process serves a function, in their order. */
 let early: { readonly invoke: Invoke; readonly id: number; readonly link: Link }[] = [];
+/** Who wants to know of invocations of others, from when there are some. */
+let earlyWatchers: Link[] = [];
 /** Lets a gated bind load user code. */
 let proceed: ((word: Proceed) => void) | undefined;
 let memoryLimit: MemoryLimit | undefined;
@@ -79,7 +81,8 @@ function onLink(link: Link): void {
   app?.onLink(link);
 }
 
-function onClose(): void {
+function onClose(link: Link): void {
+  if (state.is === 'function') state.host.linkClosed(link);
   app?.onLinkClosed();
 }
 
@@ -87,6 +90,10 @@ function onFrame(frame: Frame, link: Link): void {
   switch (frame.type) {
     case frameType.invoke:
       onInvoke(frame, link);
+      break;
+    case frameType.watch:
+      if (state.is === 'function') state.host.watch(link);
+      else earlyWatchers.push(link);
       break;
     case frameType.handover:
       app?.handedOver();
@@ -157,6 +164,8 @@ function onInvoke(frame: Frame, link: Link): void {
 function beginServing(): void {
   if (state.is !== 'function') return;
   links.broadcast(frameType.serving, 0, '');
+  for (const link of earlyWatchers) if (!link.closed) state.host.watch(link);
+  earlyWatchers = [];
   // Whoever closed its link may have it run elsewhere.
   for (const { invoke, id, link } of early) if (!link.closed) state.host.enqueue(invoke, id, link);
   early = [];

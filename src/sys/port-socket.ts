@@ -1,0 +1,91 @@
+/**
+ * Owns: making a listening TCP socket as a bare descriptor, for programs that inherit it: clients may connect before they
+ * run, while one of them is replaced, and after it was killed. The kernel keeps them until somebody accepts.
+ * Does not own: accepting, nor resolving names.
+ */
+import { closeSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
+import { endianness, networkInterfaces } from 'node:os';
+import { libc, SystemError } from './libc.ts';
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0x8_0000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+/** The kernel takes less where `net.core.somaxconn` is lower. As many as that is by default: clients wait here during a restart. */
+const backlog = 4096;
+
+/** Returns a descriptor that is not inherited unless it is passed on. @param address of this machine, IPv4 or IPv6 @throws SystemError */
+export function listenAtPort(address: string, port: number): number {
+  const { call, addressOf, errno } = libc();
+  const family = isIPv6(address) ? AF_INET6 : AF_INET;
+  const name = family === AF_INET6 ? nameOfIpv6(address, port) : nameOfIpv4(address, port);
+  const fd = call.socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SystemError('socket', errno());
+  const setOption = (level: number, option: number, value: number): void => {
+    const bytes = Uint32Array.of(value);
+    if (call.setsockopt(fd, level, option, bytes, bytes.byteLength) !== 0)
+      throw new SystemError('setsockopt', errno());
+  };
+  try {
+    // Connections of an earlier one that are just ending do not keep the port.
+    setOption(SOL_SOCKET, SO_REUSEADDR, 1);
+    // As Node has it: `::` is all addresses, IPv4 ones too.
+    if (family === AF_INET6) setOption(IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (call.bind(fd, addressOf(name), name.length) !== 0)
+      throw new SystemError('bind', errno(), `${address}:${port}`);
+    if (call.listen(fd, backlog) !== 0) throw new SystemError('listen', errno(), `${address}:${port}`);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** struct sockaddr_in */
+function nameOfIpv4(address: string, port: number): Buffer {
+  const name = Buffer.alloc(16);
+  writeFamily(name, AF_INET);
+  name.writeUInt16BE(port, 2);
+  address.split('.').forEach((part, index) => name.writeUInt8(Number(part), 4 + index));
+  return name;
+}
+
+/** struct sockaddr_in6 */
+function nameOfIpv6(address: string, port: number): Buffer {
+  const [plain = '', zone] = address.split('%');
+  const name = Buffer.alloc(28);
+  writeFamily(name, AF_INET6);
+  name.writeUInt16BE(port, 2);
+  // URLs have the one canonical form: at most one `::`, and no dots.
+  const [head = '', tail] = new URL(`http://[${plain}]`).hostname.slice(1, -1).split('::');
+  const groupsOf = (text: string): string[] => (text === '' ? [] : text.split(':'));
+  const behind = groupsOf(tail ?? '');
+  groupsOf(head).forEach((group, index) => name.writeUInt16BE(Number.parseInt(group, 16), 8 + 2 * index));
+  behind.forEach((group, index) =>
+    name.writeUInt16BE(Number.parseInt(group, 16), 24 - 2 * (behind.length - index)),
+  );
+  if (zone !== undefined) writeNative(name, scopeOf(zone), 24);
+  return name;
+}
+
+/** Of an interface, by its name. */
+function scopeOf(zone: string): number {
+  for (const { scopeid } of networkInterfaces()[zone] ?? [])
+    if (scopeid !== undefined && scopeid > 0) return scopeid;
+  return Number(zone) || 0;
+}
+
+function writeFamily(name: Buffer, family: number): void {
+  if (endianness() === 'LE') name.writeUInt16LE(family);
+  else name.writeUInt16BE(family);
+}
+
+function writeNative(name: Buffer, value: number, at: number): void {
+  if (endianness() === 'LE') name.writeUInt32LE(value, at);
+  else name.writeUInt32BE(value, at);
+}

@@ -1,0 +1,216 @@
+// The gateway is upgraded under load, three times and once in vain: nobody is refused, nothing is lost, doubled or failed.
+import { readFileSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { Agent as SecureAgent } from 'node:https';
+import { join } from 'node:path';
+import { CreateFunctionCommand, CreateFunctionUrlConfigCommand, InvokeCommand } from '@aws-sdk/client-lambda';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { zipOf } from '../support/archives.ts';
+import { deployStatefulApp } from '../support/apps.ts';
+import { Bellows, eventually, freePort } from '../support/bellows.ts';
+import { Checkout } from '../support/checkout.ts';
+import { authorityOf, Http2Caller, secureGet } from '../support/https-clients.ts';
+import { isProcess } from '../support/kernel.ts';
+import { NumberedSockets } from '../support/numbered-sockets.ts';
+import { SteadyCallers } from '../support/steady-callers.ts';
+
+let checkout: Checkout;
+let bellows: Bellows;
+let tlsPort: number;
+beforeAll(async () => {
+  checkout = new Checkout();
+  tlsPort = await freePort();
+  bellows = await Bellows.start({
+    root: checkout.root,
+    args: ['--no-examples', '--tls-port', String(tlsPort)],
+  });
+  await deployStatefulApp(bellows);
+  // Not started by Node itself, it listens on a port, and the gateway carries its connections.
+  await deployStatefulApp(bellows, 'default', 'carried', { start: 'env node server.js' });
+  await bellows.lambda().send(
+    new CreateFunctionCommand({
+      FunctionName: 'echo',
+      Runtime: 'nodejs26.x',
+      Role: 'arn:aws:iam::000000000000:role/any',
+      Handler: 'index.handler',
+      Code: {
+        ZipFile: await zipOf({
+          'index.mjs':
+            'export const handler = async (event) => { await new Promise((r) => setTimeout(r, 20)); return event.mark ?? event.rawPath; };',
+        }),
+      },
+    }),
+  );
+  await bellows.lambda().send(new CreateFunctionUrlConfigCommand({ FunctionName: 'echo', AuthType: 'NONE' }));
+});
+afterAll(async () => {
+  await bellows.stop();
+  checkout.remove();
+});
+
+const healthLine = "status: this.#controller.hasTable ? 'ok' : 'starting',";
+/** New code on the disk, to be told by what /healthz says. */
+const writeCode = (version: number): void =>
+  checkout.change('src/gateway/gateway.ts', healthLine, `${healthLine} version: ${version},`);
+
+/** Of the gateway that takes new connections. */
+async function runningVersion(): Promise<unknown> {
+  const health = await get(anew, '/healthz');
+  return (JSON.parse(health.slice('200 '.length)) as { version?: unknown }).version;
+}
+
+interface Processes {
+  readonly children: { readonly gateway: { readonly pid: number } };
+  readonly beside: readonly { readonly pid: number }[];
+}
+const processes = (): Processes =>
+  JSON.parse(readFileSync(join(bellows.dataDirectory, 'run', 'processes.json'), 'utf8')) as Processes;
+
+const anew = new Agent({ keepAlive: false });
+
+/** One request over the agent's connections; nothing is tried again. */
+function get(agent: Agent, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(`${bellows.url}${path}`, { agent }, (answer) => {
+      let text = `${answer.statusCode} `;
+      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      answer.on('end', () => resolve(text)).on('error', reject);
+    });
+    outgoing.on('error', reject).end();
+  });
+}
+
+test('M-E6: three upgrades and one that fails, under load: no call fails, no connection is refused or closed, no message is lost', async () => {
+  const direct = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 10);
+  const carried = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/carried/`, 10);
+  const ca = authorityOf(bellows);
+  const encrypted = await NumberedSockets.open(`wss://127.0.0.1:${tlsPort}/w/default/stateful/`, 5, { ca });
+  const sdk = bellows.lambda('default', { maxAttempts: 1 });
+  const keptAlive = new Agent({ keepAlive: true });
+  const secureKeptAlive = new SecureAgent({ keepAlive: true, ca });
+  const http2 = [new Http2Caller(tlsPort, ca), new Http2Caller(tlsPort, ca)];
+  const callers = [
+    new SteadyCallers(2, async (caller, before) => {
+      const mark = `${caller}.${before}`;
+      const answer = await sdk.send(
+        new InvokeCommand({ FunctionName: 'echo', Payload: JSON.stringify({ mark }) }),
+      );
+      expect(new TextDecoder().decode(answer.Payload)).toBe(JSON.stringify(mark));
+    }),
+    new SteadyCallers(2, async (_, before) =>
+      expect(await get(keptAlive, `/w/default/echo/${before}`)).toBe(`200 "/${before}"`),
+    ),
+    new SteadyCallers(2, async () =>
+      expect(await get(keptAlive, '/w/default/stateful/state')).toMatch(/^200 \{"counter"/),
+    ),
+    new SteadyCallers(2, async () =>
+      expect(await get(anew, '/w/default/carried/state')).toMatch(/^200 \{"counter"/),
+    ),
+    new SteadyCallers(2, async (_, before) =>
+      expect(await secureGet(secureKeptAlive, tlsPort, `/w/default/echo/${before}`)).toBe(`200 "/${before}"`),
+    ),
+    new SteadyCallers(2, async (caller, before) =>
+      expect(await http2[caller]!.get(`/w/default/echo/${before}`)).toBe(`200 "/${before}"`),
+    ),
+  ];
+  /** All of them call the gateway that serves now, over and over. */
+  const someCalls = async (): Promise<void> => {
+    const before = callers.map(({ fewest }) => fewest);
+    await eventually(() => callers.every(({ fewest }, index) => fewest >= before[index]! + 10), {
+      timeoutMs: 60_000,
+      what: () => `calls; errors: ${callers.flatMap(({ errors }) => errors).join('\n')}`,
+    });
+  };
+  direct.start(100);
+  carried.start(100);
+  encrypted.start(50);
+  try {
+    const before = await bellows.instances();
+    await someCalls();
+    for (const version of [1, 2]) {
+      writeCode(version);
+      const upgraded = await bellows.cli('upgrade');
+      expect(upgraded, upgraded.stderr).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining('took over'),
+      });
+      expect(await runningVersion()).toBe(version);
+      await someCalls();
+    }
+
+    checkout.change(
+      'src/gateway/main.ts',
+      "process.title = 'bellows-gateway';",
+      "throw new Error('broken');",
+    );
+    const failed = await bellows.cli('upgrade');
+    expect(failed.code).toBe(1);
+    expect(failed.stderr).toMatch(/UpgradeFailed: .*ended with status 1.* goes on serving/);
+    expect(await runningVersion()).toBe(2);
+    await someCalls();
+    checkout.change('src/gateway/main.ts', '', '');
+
+    writeCode(3);
+    bellows.process.kill('SIGHUP');
+    await eventually(async () => (await runningVersion()) === 3, { timeoutMs: 30_000 });
+    await someCalls();
+
+    await Promise.all(callers.map((each) => each.stop()));
+    expect(callers.flatMap(({ errors }) => errors)).toEqual([]);
+    // Its server told each, once for each upgrade, to go: what it asked for then was served.
+    for (const { connections } of http2) expect(connections).toBe(4);
+    for (const sockets of [direct, carried, encrypted]) {
+      const account = await sockets.stop();
+      console.log(`M-E6: ${JSON.stringify(account)}`);
+      expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+    }
+    // The carried ones went on where they were, and count.
+    const now = await bellows.instances();
+    for (const { id, pid } of before) expect(now.find((each) => each.id === id)?.pid).toBe(pid);
+    await eventually(async () =>
+      (await bellows.instances())
+        .filter(({ workload }) => !workload.includes('echo'))
+        .every(({ connections, workload }) => connections === (workload.endsWith('stateful') ? 15 : 10)),
+    );
+    const { body } = await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default');
+    expect(body.inUse.connections).toBe(25);
+  } finally {
+    direct.close();
+    carried.close();
+    encrypted.close();
+    await Promise.all(callers.map((each) => each.stop()));
+    keptAlive.destroy();
+    secureKeptAlive.destroy();
+    for (const each of http2) each.close();
+  }
+  // With what they carried, those that were replaced end.
+  const left = processes().beside.map(({ pid }) => pid);
+  expect(left.length).toBeGreaterThan(0);
+  await eventually(() => left.every((pid) => !isProcess(pid)), { timeoutMs: 30_000 });
+});
+
+test('M-E6: an upgrade survives a controller that dies, and what the one before carries counts after a crash of the next', async () => {
+  const carried = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/carried/`, 5);
+  carried.start(50);
+  const inUse = async (): Promise<number> =>
+    (await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default')).body.inUse.connections;
+  try {
+    process.kill(bellows.pidOf('controller')!, 'SIGKILL');
+    const upgraded = await bellows.cli('upgrade', '--json');
+    expect(upgraded.code, upgraded.stderr).toBe(0);
+    const { pid, before } = JSON.parse(upgraded.stdout) as { pid: number; before: number };
+    expect(processes()).toMatchObject({ children: { gateway: { pid } }, beside: [{ pid: before }] });
+    await eventually(async () => (await inUse()) === 5);
+
+    process.kill(pid, 'SIGKILL');
+    await eventually(() => processes().children.gateway.pid !== pid);
+    await eventually(async () => (await inUse()) === 5);
+    const limited = await bellows.v1('PUT', '/tenants/default/limits', { connections: 5 });
+    expect(limited.status).toBe(200);
+    expect((await fetch(`${bellows.url}/w/default/carried/state`)).status).toBe(429);
+    expect(await carried.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+  } finally {
+    carried.close();
+  }
+  await eventually(async () => (await fetch(`${bellows.url}/w/default/carried/state`)).status === 200);
+});
