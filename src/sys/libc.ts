@@ -23,6 +23,7 @@ const SIGNATURES = {
   // Variadic in C; a third integer is passed alike on both machines' Linux calling conventions.
   fcntl: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
   socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+  socketpair: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
   bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
   listen: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },

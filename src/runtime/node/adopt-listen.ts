@@ -3,6 +3,7 @@
 // come from (app-host.ts, handover.ts). Other listens, Unix sockets and TLS servers stay real.
 import { createServer, Server, type Socket } from 'node:net';
 import process from 'node:process';
+import type { TakeHandle } from './cluster-primary.ts';
 
 /** What the app was told that it listens on. */
 interface PretendedAddress {
@@ -33,6 +34,8 @@ interface PretendedHandle {
   unref(): void;
   hasRef(): boolean;
   getsockname(out: Partial<PretendedAddress>): number;
+  /** Set by the primary of `cluster`, which then takes the handle from its server and asks it for connections. */
+  onconnection: TakeHandle | undefined;
 }
 
 interface Wanted {
@@ -41,7 +44,7 @@ interface Wanted {
 }
 
 export interface Adoption {
-  /** The server that connections are for; undefined until the app listens. */
+  /** The server that connections are for; undefined while the app does not listen. */
   readonly server: Server | undefined;
 }
 
@@ -49,10 +52,12 @@ export interface Adoption {
 const defaultPort = 8080;
 
 export interface AdoptionEvents {
-  /** The adopted server listens. At most twice: when a later listen asks for the preferred port, it takes the first's place. */
+  /** A server listens: the first, one that asks for the preferred port and takes the first's place, one after that was closed. */
   readonly onListening: () => void;
   /** Whether the server is to keep the process alive, as a real handle would. */
   readonly onHold: (hold: boolean) => void;
+  /** From now on connections are for the primary of `cluster`; undefined: it has closed. */
+  readonly onPrimary: (take: TakeHandle | undefined) => void;
 }
 
 /** Patches `listen`. */
@@ -80,7 +85,11 @@ export function adoptListen(preferredPort: number | undefined, events: AdoptionE
     matched = matches;
     adoptedArguments = args;
     state.server = this;
-    pretend(this, wanted, events.onHold);
+    pretend(this, wanted, events, () => {
+      if (state.server !== this) return;
+      state.server = undefined;
+      matched = false;
+    });
     const callback = args.findLast((value) => typeof value === 'function') as (() => void) | undefined;
     if (callback !== undefined) this.once('listening', callback);
     process.nextTick(() => {
@@ -128,7 +137,12 @@ function portOf(value: unknown, host: unknown): Wanted | undefined {
   return { port, host: typeof host === 'string' ? host : '::' };
 }
 
-function pretend(server: Server, wanted: Wanted, onHold: (hold: boolean) => void): void {
+function pretend(
+  server: Server,
+  wanted: Wanted,
+  { onHold, onPrimary }: AdoptionEvents,
+  onClosed: () => void,
+): void {
   const host = wanted.host === 'localhost' ? '127.0.0.1' : wanted.host;
   const address: PretendedAddress = {
     address: host,
@@ -136,6 +150,7 @@ function pretend(server: Server, wanted: Wanted, onHold: (hold: boolean) => void
     port: wanted.port === 0 ? Number(process.env['PORT']) || defaultPort : wanted.port,
   };
   let hasRef = true;
+  let primary: TakeHandle | undefined;
   const hold = (value: boolean): void => {
     hasRef = value;
     onHold(value);
@@ -144,6 +159,8 @@ function pretend(server: Server, wanted: Wanted, onHold: (hold: boolean) => void
   (server as Server & ServerInternals)._handle = {
     close: (callback) => {
       hold(false);
+      if (primary !== undefined) onPrimary((primary = undefined));
+      onClosed();
       if (callback !== undefined) process.nextTick(callback);
     },
     ref: () => hold(true),
@@ -152,6 +169,13 @@ function pretend(server: Server, wanted: Wanted, onHold: (hold: boolean) => void
     getsockname: (out) => {
       Object.assign(out, address);
       return 0;
+    },
+    get onconnection() {
+      return primary;
+    },
+    set onconnection(take) {
+      primary = take;
+      onPrimary(take);
     },
   };
 }

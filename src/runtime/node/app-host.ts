@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { frameType, instanceSockets, type BindRequest } from '../../protocol/instance.ts';
 import { adoptListen, giveConnection, type Adoption } from './adopt-listen.ts';
+import { AcceptedHandles, giveThrough, type TakeHandle } from './cluster-primary.ts';
 import { ConnectionCounter } from './connection-counter.ts';
 import { HandoverReceiver } from './handover.ts';
 import { listenPrivately, type Link, type Links } from './link.ts';
@@ -32,7 +33,10 @@ export class AppHost {
   readonly #counter: ConnectionCounter;
   readonly #pacer: Pacer;
   readonly #direct = new Set<Socket>();
+  readonly #requests: AcceptedHandles;
   #adoption: Adoption | undefined;
+  /** Set while the app is several processes, and this one the primary of `cluster`. */
+  #primary: TakeHandle | undefined;
   #listening = false;
 
   /** Call while the process may still make sockets that only root can connect to. */
@@ -53,6 +57,7 @@ export class AppHost {
     listenPrivately(this.#handover.server, join(runDirectory, instanceSockets.handover));
     // Whether the process lives on is the app's matter, as if it had never been wrapped.
     requests.unref();
+    this.#requests = new AcceptedHandles(requests);
     this.#handover.server.unref();
   }
 
@@ -69,6 +74,10 @@ export class AppHost {
           this.#links.broadcast(frameType.listening, 0, '');
         },
         onHold: (hold) => this.#links.holdLoop(hold),
+        onPrimary: (take) => {
+          this.#primary = take;
+          this.#requests.giveTo(take);
+        },
       });
       startTimer(started, boundAtLatestMs).unref();
       runMain();
@@ -124,11 +133,13 @@ export class AppHost {
 
   #give(socket: Socket, early: Buffer | undefined): void {
     const server = this.#adoption?.server;
-    if (server === undefined || !server.listening) socket.destroy();
+    if (this.#primary !== undefined) giveThrough(this.#primary, socket, early);
+    else if (server === undefined || !server.listening) socket.destroy();
     else giveConnection(server, socket, early);
   }
 
   #allowHalfOpen(): boolean {
+    if (this.#primary !== undefined) return true;
     return (this.#adoption?.server as { allowHalfOpen?: boolean } | undefined)?.allowHalfOpen ?? false;
   }
 

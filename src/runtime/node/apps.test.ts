@@ -1,103 +1,20 @@
 // What an app's developer and its clients see: listening, requests through Bellows, sockets that are handed over.
 import { once } from 'node:events';
-import { existsSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { frameType } from '../../protocol/instance.ts';
-import type { ConnectionCounts } from '../../model/instance.ts';
-import { sendFd, socketFd } from '../../sys/fd-passing.ts';
-import { TestInstance, type BindOutcome, type FrameClient } from '../testing/instance-client.ts';
-import { plan } from './testing/plan.ts';
+import { counts, TestApp } from './testing/test-app.ts';
 
-let instance: TestInstance;
-let client: FrameClient;
-let cleanups: (() => void)[] = [];
-
+let app: TestApp;
 beforeEach(() => {
-  cleanups = [];
+  app = new TestApp();
 });
-afterEach(async () => {
-  for (const cleanup of cleanups) cleanup();
-  await instance.dispose();
-});
-
-const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
-
-async function start(
-  files: Readonly<Record<string, string>>,
-  options: { argv?: readonly string[]; env?: Record<string, string> } = {},
-): Promise<BindOutcome> {
-  instance = new TestInstance(plan, files);
-  symlinkSync(modules, join(instance.taskDirectory, 'node_modules'));
-  client = await instance.client();
-  return instance.bind(client, {
-    kind: 'app',
-    handler: null,
-    function: null,
-    argv: options.argv ?? Object.keys(files).slice(0, 1),
-    env: { PORT: '3000', ...options.env },
-  });
-}
-
-async function started(...args: Parameters<typeof start>): Promise<void> {
-  expect(await start(...args)).toEqual({ is: 'bound' });
-  await client.frame((frame) => frame.type === frameType.listening);
-}
-
-/** A request as the gateway makes it for a client. */
-async function get(path = '/'): Promise<{ status: number | undefined; body: string }> {
-  const outgoing = request({
-    socketPath: join(instance.runDirectory, 'http.sock'),
-    path,
-    agent: false,
-  }).end();
-  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
-  let body = '';
-  for await (const chunk of response.setEncoding('utf8')) body += chunk as string;
-  return { status: response.statusCode, body };
-}
-
-/** A least gateway: what connects to its port is handed to the instance, with the first bytes that were read. */
-async function gateway(frames: FrameClient): Promise<{ port: number; die: () => void }> {
-  const via = connect(join(instance.runDirectory, 'h.sock'));
-  via.pause();
-  await once(via, 'connect');
-  const server = createServer((socket) => {
-    socket.once('data', (bytes: Buffer) => {
-      socket.pause();
-      expect(sendFd(socketFd(via), socketFd(socket), bytes)).toBe('sent');
-      frames.send(frameType.handover);
-      socket.destroy();
-    });
-    socket.on('error', () => {});
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const die = (): void => {
-    server.close();
-    via.destroy();
-    frames.socket.destroy();
-  };
-  cleanups.push(die);
-  return { port: (server.address() as AddressInfo).port, die };
-}
-
-function counts(frames: FrameClient): ConnectionCounts | undefined {
-  const last = frames.frames.findLast((frame) => frame.type === frameType.connections);
-  return last === undefined ? undefined : (JSON.parse(last.payload.toString()) as ConnectionCounts);
-}
-
-async function tcp(port: number): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1');
-  cleanups.push(() => socket.destroy());
-  await once(socket, 'connect');
-  return socket;
-}
+afterEach(() => app.dispose());
 
 describe('whatever way an app listens, it is reached and told the address it asked for', () => {
   const http = `import { createServer } from 'node:http'; const server = createServer((q, s) => s.end(JSON.stringify([server.address(), server.listening])));`;
@@ -126,6 +43,11 @@ describe('whatever way an app listens, it is reached and told the address it ask
       { address: '::', family: 'IPv6', port: 3000 },
     ],
     [
+      'again, after it was closed',
+      `${http} server.listen(3000, () => server.close(() => server.listen(3000, '0.0.0.0', () => console.log('up'))))`,
+      { address: '0.0.0.0', family: 'IPv4', port: 3000 },
+    ],
+    [
       'Express',
       `import express from 'express'; const app = express(); app.get('/', (q, s) => s.json([server.address(), server.listening])); const server = app.listen(3000)`,
       { address: '::', family: 'IPv6', port: 3000 },
@@ -136,19 +58,19 @@ describe('whatever way an app listens, it is reached and told the address it ask
       { address: '0.0.0.0', family: 'IPv4', port: 3000 },
     ],
   ])('%s', async (_name, source, address) => {
-    await started({ 'server.mjs': source });
-    expect(await get()).toEqual({ status: 200, body: JSON.stringify([address, true]) });
-    if (source.includes('up')) await expect.poll(() => instance.output).toBe('up\n');
+    await app.started({ 'server.mjs': source });
+    if (source.includes('up')) await expect.poll(() => app.instance.output).toBe('up\n');
+    expect(await app.get()).toEqual({ status: 200, body: JSON.stringify([address, true]) });
   });
 
   test('a CommonJS script is the main module and gets its arguments', async () => {
-    await started(
+    await app.started(
       {
         'app/server.js': `if (require.main === module) require('http').createServer((q, s) => s.end(process.argv.slice(1).join(' '))).listen(3000)`,
       },
       { argv: ['app/server.js', '--name', 'x'] },
     );
-    expect((await get()).body).toBe(`${join(instance.taskDirectory, 'app/server.js')} --name x`);
+    expect((await app.get()).body).toBe(`${join(app.instance.taskDirectory, 'app/server.js')} --name x`);
   });
 
   test('the server on PORT is the main one, an earlier one on another port is real then', async () => {
@@ -156,11 +78,11 @@ describe('whatever way an app listens, it is reached and told the address it ask
     await once(probe, 'listening');
     const { port } = probe.address() as AddressInfo;
     probe.close();
-    await started({
+    await app.started({
       'server.mjs': `import { createServer } from 'node:http';
         createServer((q, s) => s.end('metrics')).listen(${port}, '127.0.0.1', () => createServer((q, s) => s.end('main')).listen(3000));`,
     });
-    await expect.poll(async () => (await get()).body).toBe('main');
+    await expect.poll(async () => (await app.get()).body).toBe('main');
     const outgoing = request({ port, host: '127.0.0.1', agent: false }).end();
     const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
     expect(response.statusCode).toBe(200);
@@ -168,7 +90,7 @@ describe('whatever way an app listens, it is reached and told the address it ask
   });
 
   test('a Unix socket and a TLS server stay real', async () => {
-    await started(
+    await app.started(
       {
         'server.mjs': `import net from 'node:net'; import https from 'node:https'; import http from 'node:http';
         const own = net.createServer().listen(process.env.OWN); const tls = https.createServer({}).listen(0, '127.0.0.1');
@@ -176,38 +98,38 @@ describe('whatever way an app listens, it is reached and told the address it ask
       },
       { env: { OWN: '@bellows-test-own' } },
     );
-    expect(JSON.parse((await get()).body)).toEqual(['@bellows-test-own', true]);
+    expect(JSON.parse((await app.get()).body)).toEqual(['@bellows-test-own', true]);
   });
 
   test('a script that fails is told with its error, one that ends too', async () => {
-    expect(await start({ 'server.mjs': `throw new TypeError('broken')` })).toMatchObject({
+    expect(await app.start({ 'server.mjs': `throw new TypeError('broken')` })).toMatchObject({
       is: 'failed',
       error: { errorType: 'TypeError', errorMessage: 'broken' },
     });
-    await instance.dispose();
-    expect(await start({ 'server.cjs': `require('nowhere')` })).toMatchObject({
+    await app.instance.dispose();
+    expect(await app.start({ 'server.cjs': `require('nowhere')` })).toMatchObject({
       is: 'failed',
       error: { errorMessage: expect.stringContaining('nowhere') as unknown },
     });
-    await instance.dispose();
-    expect(await start({ 'server.mjs': `1 + 1` })).toMatchObject({
+    await app.instance.dispose();
+    expect(await app.start({ 'server.mjs': `1 + 1` })).toMatchObject({
       is: 'failed',
       error: { errorType: 'Runtime.ExitError' },
     });
   });
 
   test('an app that outlives its own uncaught errors is left alone', async () => {
-    await started({
+    await app.started({
       'server.mjs': `import http from 'node:http'; process.on('uncaughtException', () => {}); setTimeout(() => { throw new Error('x') }); setTimeout(() => http.createServer((q, s) => s.end('alive')).listen(3000), 30)`,
     });
-    expect((await get()).body).toBe('alive');
+    expect((await app.get()).body).toBe('alive');
   });
 
   test('a request has an address, as behind any proxy on the same machine', async () => {
-    await started({
+    await app.started({
       'server.mjs': `import http from 'node:http'; http.createServer((q, s) => s.end(q.socket.remoteAddress)).listen(process.env.PORT)`,
     });
-    expect((await get()).body).toBe('127.0.0.1');
+    expect((await app.get()).body).toBe('127.0.0.1');
   });
 });
 
@@ -221,7 +143,7 @@ describe('sockets that are handed over', () => {
 
   async function open(port: number): Promise<{ ws: WebSocket; echo: (text: string) => Promise<void> }> {
     const ws = new WebSocket(`ws://127.0.0.1:${port}/`);
-    cleanups.push(() => ws.terminate());
+    app.atEnd(() => ws.terminate());
     await once(ws, 'open');
     const echo = async (text: string): Promise<void> => {
       const answer = once(ws, 'message');
@@ -232,46 +154,45 @@ describe('sockets that are handed over', () => {
   }
 
   test('M-E6: a WebSocket works, and goes on when the gateway is gone; a new gateway hands over more', async () => {
-    await started(chat);
-    const first = await gateway(await instance.client());
+    await app.started(chat);
+    const first = await app.gateway();
     const before = await open(first.port);
     await before.echo('one');
     first.die();
     await before.echo('two');
-    const frames = await instance.client();
+    const { port, frames } = await app.gateway();
     await frames.frame((frame) => frame.type === frameType.listening);
-    const second = await gateway(frames);
-    const after = await open(second.port);
+    const after = await open(port);
     await after.echo('three');
     await before.echo('four');
-    await expect.poll(() => counts(client)).toEqual({ open: 2, closedByClient: 0, closedByServer: 0 });
+    await expect.poll(() => counts(app.client)).toEqual({ open: 2, closedByClient: 0, closedByServer: 0 });
     expect(counts(frames)).toBeDefined();
   });
 
   test('who ended a connection is counted right', async () => {
-    await started(chat);
-    const { port } = await gateway(await instance.client());
+    await app.started(chat);
+    const { port } = await app.gateway();
     const [closes, vanishes, dismissed, dropped] = await Promise.all([
       open(port),
       open(port),
       open(port),
       open(port),
     ]);
-    await expect.poll(() => counts(client)?.open).toBe(4);
+    await expect.poll(() => counts(app.client)?.open).toBe(4);
     closes.ws.close();
-    await expect.poll(() => counts(client)).toEqual({ open: 3, closedByClient: 1, closedByServer: 0 });
+    await expect.poll(() => counts(app.client)).toEqual({ open: 3, closedByClient: 1, closedByServer: 0 });
     vanishes.ws.terminate();
-    await expect.poll(() => counts(client)).toEqual({ open: 2, closedByClient: 2, closedByServer: 0 });
+    await expect.poll(() => counts(app.client)).toEqual({ open: 2, closedByClient: 2, closedByServer: 0 });
     dismissed.ws.send('bye');
-    await expect.poll(() => counts(client)).toEqual({ open: 1, closedByClient: 2, closedByServer: 1 });
+    await expect.poll(() => counts(app.client)).toEqual({ open: 1, closedByClient: 2, closedByServer: 1 });
     dropped.ws.send('crash');
-    await expect.poll(() => counts(client)).toEqual({ open: 0, closedByClient: 2, closedByServer: 2 });
+    await expect.poll(() => counts(app.client)).toEqual({ open: 0, closedByClient: 2, closedByServer: 2 });
   });
 
   test('plain HTTP over a handed socket knows its client, and is kept alive', async () => {
-    await started(chat);
-    const { port } = await gateway(await instance.client());
-    const socket = await tcp(port);
+    await app.started(chat);
+    const { port } = await app.gateway();
+    const socket = await app.tcp(port);
     for (let round = 0; round < 2; round += 1) {
       const answer = once(socket, 'data');
       socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
@@ -280,15 +201,15 @@ describe('sockets that are handed over', () => {
   });
 
   test('a plain TCP server gets them too, half-open connections as it asked', async () => {
-    await started({
+    await app.started({
       'server.mjs': `import net from 'node:net'; net.createServer({ allowHalfOpen: true }, (s) => { let all = ''; s.on('data', (d) => all += d); s.on('end', () => s.end('got ' + all)) }).listen(3000)`,
     });
-    const { port } = await gateway(await instance.client());
-    const socket = await tcp(port);
+    const { port } = await app.gateway();
+    const socket = await app.tcp(port);
     let answer = '';
     socket.on('data', (data) => (answer += String(data)));
     socket.write('early,');
-    await expect.poll(() => counts(client)?.open).toBe(1);
+    await expect.poll(() => counts(app.client)?.open).toBe(1);
     socket.end('late');
     await once(socket, 'close');
     expect(answer).toBe('got early,late');
@@ -297,58 +218,58 @@ describe('sockets that are handed over', () => {
 
 describe('shutdown', () => {
   test('is SIGTERM to an app that listens for it, which ends as it likes', async () => {
-    await started({
+    await app.started({
       'server.mjs': `import http from 'node:http'; const server = http.createServer((q, s) => setTimeout(() => s.end('done'), 100)).listen(3000);
         process.on('SIGTERM', () => { console.log('closing'); server.close(() => console.log('closed')) })`,
     });
-    const running = get();
-    await expect.poll(() => existsSync(join(instance.runDirectory, 'http.sock'))).toBe(true);
+    const running = app.get();
+    await expect.poll(() => existsSync(join(app.instance.runDirectory, 'http.sock'))).toBe(true);
     await new Promise((resolve) => setTimeout(resolve, 30));
-    client.send(frameType.shutdown);
+    app.client.send(frameType.shutdown);
     expect((await running).body).toBe('done');
-    expect(await instance.exited()).toBe(0);
-    expect(instance.output).toBe('closing\nclosed\n');
+    expect(await app.instance.exited()).toBe(0);
+    expect(app.instance.output).toBe('closing\nclosed\n');
   });
 
   test('of any other app closes its server, waits for what is open, and exits', async () => {
-    await started({
+    await app.started({
       'server.mjs': `import net from 'node:net'; net.createServer((s) => s.pipe(s)).listen(3000)`,
     });
-    const { port } = await gateway(await instance.client());
-    const socket = await tcp(port);
+    const { port } = await app.gateway();
+    const socket = await app.tcp(port);
     const echo = once(socket, 'data');
     socket.write('x');
     await echo;
-    client.send(frameType.shutdown, '{"graceMs":60000}');
+    app.client.send(frameType.shutdown, '{"graceMs":60000}');
     const again = once(socket, 'data');
     socket.write('y');
     await again;
-    expect(instance.exitCode).toBeUndefined();
+    expect(app.instance.exitCode).toBeUndefined();
     socket.end();
-    expect(await instance.exited()).toBe(0);
+    expect(await app.instance.exited()).toBe(0);
   });
 
   test('ends open connections after the grace', async () => {
-    await started({
+    await app.started({
       'server.mjs': `import net from 'node:net'; net.createServer((s) => s.pipe(s)).listen(3000)`,
     });
-    const { port } = await gateway(await instance.client());
-    const socket = await tcp(port);
+    const { port } = await app.gateway();
+    const socket = await app.tcp(port);
     socket.write('x');
     await once(socket, 'data');
-    client.send(frameType.shutdown, '{"graceMs":50}');
-    expect(await instance.exited()).toBe(0);
+    app.client.send(frameType.shutdown, '{"graceMs":50}');
+    expect(await app.instance.exited()).toBe(0);
   });
 });
 
 test.runIf(process.platform === 'linux')('an app that waits for its clients is not woken', async () => {
-  await started({
+  await app.started({
     'server.mjs': `
       import net from 'node:net';
       net.createServer((s) => s.on('data', () => s.write(String(process.pid)))).listen(3000)`,
   });
-  const { port } = await gateway(await instance.client());
-  const socket = await tcp(port);
+  const { port } = await app.gateway();
+  const socket = await app.tcp(port);
   socket.write('who?');
   const [answer] = (await once(socket, 'data')) as [Buffer];
   const sleeps = (): number => {
