@@ -23,6 +23,7 @@ export const errorKinds = {
   Forbidden: { status: 403, fault: 'caller' },
   NotFound: { status: 404, fault: 'caller' },
   MethodNotAllowed: { status: 405, fault: 'caller' },
+  TooSlow: { status: 408, fault: 'caller' },
   Conflict: { status: 409, fault: 'caller' },
   ArchiveTooLarge: { status: 413, fault: 'caller' },
   PayloadTooLarge: { status: 413, fault: 'caller' },

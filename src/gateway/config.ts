@@ -18,6 +18,10 @@ export const gatewayConfig = z.object({
     .optional(),
   /** Addresses and networks of proxies whose `X-Forwarded-*` and `Forwarded` are believed. */
   trustedProxies: z.array(z.string()).optional(),
+  /** How slowly a body may come that is read whole; {@link bodyLimits} says what is usual. */
+  bodyFloor: z
+    .object({ graceMs: z.number().int().min(0), bytesPerSecond: z.number().int().min(1) })
+    .optional(),
   /** A listening socket of that port, which was inherited; without, it is made. */
   listenDescriptor: z.number().int().min(3).optional(),
   /** Where to write a line when it serves, and one when it leaves. */
@@ -45,6 +49,27 @@ export const serverLimits = {
   maxHeaderBytes: 32 * 1024,
   /** How often the two time-outs above are looked at. */
   checkingIntervalMs: 2_000,
+} as const;
+
+/** How slowly a body may come that is read whole before anything is done with it. */
+export interface BodyFloor {
+  /** How long it may be silent. */
+  readonly graceMs: number;
+  readonly bytesPerSecond: number;
+}
+
+/** What a client may do with a body. */
+export const bodyLimits = {
+  /** Apache's `RequestReadTimeout body=20,MinRate=500`: the slowest phone is ten times as fast. */
+  floor: { graceMs: 20_000, bytesPerSecond: 500 } satisfies BodyFloor,
+  /** The most that one look at the pace counts: what the gateway itself was held up for is nobody else's slowness. */
+  longestStepMs: 2_000,
+  /** A second chunk's memory: one read of a socket. */
+  firstBytes: 64 * 1024,
+  /** Of a refused body: its sender reads the answer only after it has sent everything, as a rule. Beyond it the connection ends. */
+  discardedBytes: 64 * 1024 * 1024,
+  /** The same in time, once the answer is out: nginx's `lingering_time`. */
+  discardedMs: 30_000,
 } as const;
 
 /** What a client may do to one connection of HTTP/2. */

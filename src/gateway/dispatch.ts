@@ -12,6 +12,7 @@ import { serveApp } from './apps/handle.ts';
 import type { Apps } from './apps/apps.ts';
 import { serveUpgrade } from './apps/upgrade.ts';
 import type { ControllerProxy } from './controller-proxy.ts';
+import type { BodyReader } from './body.ts';
 import { acceptHeld } from './held/accept.ts';
 import type { Held } from './held/held.ts';
 import { connectionIdIn, refuseManagement, serveManagement } from './held/management.ts';
@@ -23,6 +24,7 @@ import { Http2Request } from './http2/request.ts';
 import { Http2Response } from './http2/response.ts';
 import type { Served } from './lane/lane-connection.ts';
 import type { ListenHandlers } from './listen.ts';
+import { boundUnread } from './limits/unread-body.ts';
 import { refuseUpgrade } from './limits/refuse-websocket.ts';
 import type { RequestRate } from './limits/request-rate.ts';
 import type { Connections } from './limits/tenant-connections.ts';
@@ -42,6 +44,8 @@ export interface DispatchServices extends InvokeServices {
   readonly meter: Meter;
   readonly log: Logger;
   readonly proxies: TrustedProxies;
+  /** Of requests that are read whole. */
+  readonly bodies: BodyReader;
   health(): { readonly status: 'ok' | 'starting' } & Readonly<Record<string, unknown>>;
 }
 
@@ -55,16 +59,21 @@ export class Dispatcher implements ListenHandlers {
   }
 
   readonly onRequest = (request: ClientRequest, response: ClientResponse, expectsContinue: boolean): void => {
-    const { table, controller, log, proxies } = this.#services;
+    const { table, controller, log, proxies, bodies } = this.#services;
+    boundUnread(request, response);
     // A connection that breaks is the business of whoever streams over it; unheard, its error would end the process.
     response.on('error', ignore);
     request.on('error', ignore);
     const way = route(request.url ?? '', request.headers.host, table);
     switch (way.to) {
       case 'invoke':
-        if (expectsContinue) response.writeContinue();
         // A deployed function's calls are answered here; whatever is wrong with others, too.
-        serveInvoke(functionRequestOf(request, proxies.hopOf(request.socket)), response, way, this.#services);
+        serveInvoke(
+          functionRequestOf({ request, response, expectsContinue }, proxies.hopOf(request.socket), bodies),
+          response,
+          way,
+          this.#services,
+        );
         return;
       case 'workload':
         this.#serveWorkload(request, response, way, expectsContinue);
@@ -175,13 +184,13 @@ export class Dispatcher implements ListenHandlers {
     way: WorkloadWay,
     expectsContinue: boolean,
   ): void {
-    const { apps, connections, rates, meter, proxies } = this.#services;
+    const { apps, bodies, connections, rates, meter, proxies } = this.#services;
     const { workload, url, prefix } = way;
     const hop = proxies.hopOf(request.socket);
     response.once('close', () => this.#count(workload.key, request, response));
     if (workload.kind === 'function') {
-      if (expectsContinue) response.writeContinue();
-      this.#serveFunction(functionRequestOf(request, hop), response, way);
+      const reading = { request, response, expectsContinue };
+      this.#serveFunction(functionRequestOf(reading, hop, bodies), response, way);
       return;
     }
     const pool = apps.pool(workload.key);

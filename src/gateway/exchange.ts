@@ -1,7 +1,7 @@
 // What serving a function needs of a request and of its answer, wherever the bytes were parsed: by node:http or by the
 // lane (lane/). Owns these shapes and the adapter from node:http's. Does not own parsing.
-import { readBody, type Body } from './body.ts';
-import type { ClientRequest } from './client-exchange.ts';
+import type { TenantId } from '../base/ids.ts';
+import { hasBody, type Body, type BodyReader, type Reading } from './body.ts';
 import { HeaderBlock } from './header-block.ts';
 import type { Hop } from './hop.ts';
 
@@ -13,8 +13,13 @@ export interface FunctionRequest {
   readonly headers: HeaderBlock;
   readonly httpVersion: string;
   readonly hop: Hop;
-  /** Calls back once; at once when all of it is there already. */
-  readBody(limitBytes: number, done: (body: Body) => void): void;
+  /** Whether its body is there already, if it has one. */
+  readonly isWhole: boolean;
+  /**
+   * Calls back once; at once when it is whole.
+   * @param tenant in whose name memory is taken for what still has to come
+   */
+  readBody(limitBytes: number, tenant: TenantId, done: (body: Body) => void): void;
 }
 
 /** The part of node:http's `ServerResponse` that answers to functions use, with its meaning. */
@@ -36,13 +41,15 @@ export interface Answer {
 }
 
 /** A request that came whole as far as its head. */
-export function functionRequestOf(request: ClientRequest, hop: Hop): FunctionRequest {
+export function functionRequestOf(reading: Reading, hop: Hop, reader: BodyReader): FunctionRequest {
+  const { request } = reading;
   return {
     method: request.method ?? 'GET',
     url: request.url ?? '',
     headers: new HeaderBlock(request.rawHeaders),
     httpVersion: request.httpVersion,
     hop,
-    readBody: (limitBytes, done) => readBody(request, limitBytes, done),
+    isWhole: !hasBody(request),
+    readBody: (limitBytes, tenant, done) => reader.read(reading, limitBytes, tenant, done),
   };
 }

@@ -13,6 +13,7 @@ import { Beside, type Carries } from './beside/beside.ts';
 import { Lines } from './bandwidth/lines.ts';
 import {
   besideTiming,
+  bodyLimits,
   defaultAgentPatience,
   defaultInvokeTuning,
   virtualAgentPatience,
@@ -22,11 +23,13 @@ import {
   type InvokeTuning,
 } from './config.ts';
 import { ControllerProxy } from './controller-proxy.ts';
+import { BodyReader } from './body.ts';
 import { Dispatcher } from './dispatch.ts';
 import { Front, type FrontPorts } from './front.ts';
 import { Held } from './held/held.ts';
 import { invokeEvent } from './invoke/event-invoke.ts';
 import { Functions } from './invoke/functions.ts';
+import { bodyMemoryBytes } from './limits/body-memory.ts';
 import { RequestRates } from './limits/request-rate.ts';
 import { Connections } from './limits/tenant-connections.ts';
 import { AgentLink } from './links/agent-link.ts';
@@ -48,6 +51,7 @@ export class Gateway {
   readonly #functions: Functions;
   readonly #apps: Apps;
   readonly #held: Held;
+  readonly #bodies: BodyReader;
   readonly #controller: ControllerLink;
   readonly #agent: AgentLink;
   readonly #proxy: ControllerProxy;
@@ -76,6 +80,8 @@ export class Gateway {
     const layout = layoutOf(config.dataDirectory);
     const discard = (id: InstanceId, reason: string): void => this.#controller.discard(id, reason);
     const lines = new Lines(() => performance.now());
+    const bodyFloor = config.bodyFloor ?? bodyLimits.floor;
+    this.#bodies = new BodyReader(bodyMemoryBytes(), bodyFloor, () => performance.now());
     this.#apps = new Apps(
       discard,
       (id, counts) => this.#agent.tunnels(id, counts, this.#leaving === undefined ? this.#beside.pids : null),
@@ -130,6 +136,7 @@ export class Gateway {
         lines.onChange(change);
         this.#connections.onChange(change);
         this.#rates.onChange(change);
+        this.#bodies.memory.onChange(change);
         // Before the functions: whoever is told that one is gone is to hand nothing to it.
         this.#held.onChange(change);
         this.#functions.onChange(change);
@@ -155,6 +162,7 @@ export class Gateway {
     const proxies = new TrustedProxies(config.trustedProxies ?? []);
     const dispatcher = new Dispatcher({
       proxies,
+      bodies: this.#bodies,
       table: this.#table,
       functions: this.#functions,
       apps: this.#apps,
@@ -232,6 +240,7 @@ export class Gateway {
 
   #sweep(): void {
     this.#held.sweep();
+    this.#bodies.sweep();
     // Who idles, and who is frozen for it, is the next one's to say.
     if (this.#leaving === undefined) this.#functions.sweep(!this.#beside.othersMayInvoke);
   }

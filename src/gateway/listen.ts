@@ -56,6 +56,7 @@ export class Listener {
     });
     this.#server.on('checkContinue', (request, response) => {
       if (this.#leaving) response.shouldKeepAlive = false;
+      closeUnlessAsked(response);
       if (hasOneHost(request)) handlers.onRequest(request, response, true);
       else refuse(response, 400, wrongHost);
     });
@@ -156,6 +157,20 @@ function hasOneHost({ rawHeaders, httpVersion }: IncomingMessage): boolean {
     if (name?.length === 4 && name.toLowerCase() === 'host') count += 1;
   }
   return count === 1 || (count === 0 && httpVersion === '1.0');
+}
+
+/**
+ * Who is answered before it was asked for its body may send it or not (RFC 9110, 10.1.1), so nothing that follows could be
+ * told apart from it.
+ */
+function closeUnlessAsked(response: ServerResponse): void {
+  const { shouldKeepAlive } = response;
+  response.shouldKeepAlive = false;
+  const ask = response.writeContinue.bind(response);
+  response.writeContinue = (sent) => {
+    response.shouldKeepAlive = shouldKeepAlive;
+    ask(sent);
+  };
 }
 
 const wrongHost: ErrorRecord = {

@@ -57,6 +57,16 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
     this.#options = options;
   }
 
+  /**
+   * Who says that it signs, before the body is there that would prove it. Nothing may be given away on that word.
+   * @throws LambdaError when nobody could have signed so
+   */
+  claimed({ url, rawHeaders }: Pick<SignedRequest, 'url' | 'rawHeaders'>): C {
+    const queryAt = url.indexOf('?');
+    const pairs = queryAt < 0 ? [] : queryPairs(url.slice(queryAt + 1));
+    return this.#credentialOf(readClaim(rawHeaders, pairs));
+  }
+
   /** @throws LambdaError with one of the four exceptions that AWS gives for signatures */
   verify(request: SignedRequest): Verified<C> {
     const queryAt = request.url.indexOf('?');
@@ -64,13 +74,7 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
     const pairs = queryAt < 0 ? [] : queryPairs(request.url.slice(queryAt + 1));
     const claim = readClaim(request.rawHeaders, pairs);
 
-    const credential = this.#options.credentialOf(claim.accessKeyId);
-    if (credential === undefined) {
-      throw new LambdaError(
-        'UnrecognizedClientException',
-        'The security token included in the request is invalid.',
-      );
-    }
+    const credential = this.#credentialOf(claim);
     if (claim.service !== this.#options.service) {
       throw invalid(`Credential should be scoped to correct service: '${this.#options.service}'.`);
     }
@@ -90,6 +94,15 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
       );
     }
     return { credential, region: claim.region };
+  }
+
+  #credentialOf({ accessKeyId }: Claim): C {
+    const credential = this.#options.credentialOf(accessKeyId);
+    if (credential !== undefined) return credential;
+    throw new LambdaError(
+      'UnrecognizedClientException',
+      'The security token included in the request is invalid.',
+    );
   }
 
   #signature(

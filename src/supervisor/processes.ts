@@ -36,6 +36,8 @@ export interface ProcessesConfig {
   readonly tls?: GatewayConfig['tls'];
   /** Proxies that are believed. */
   readonly trustedProxies?: readonly string[] | undefined;
+  /** How slowly a request's body may come. */
+  readonly bodyFloor?: GatewayConfig['bodyFloor'];
   readonly poolMaximum?: number | undefined;
   readonly keepAliveMs?: number | undefined;
   readonly memoryBytes?: number | undefined;
@@ -78,6 +80,7 @@ export function environmentOf(
     network: config.network,
     tls: config.tls === undefined ? undefined : { ...config.tls, listenDescriptor: tlsListenDescriptor },
     trustedProxies: config.trustedProxies,
+    bodyFloor: config.bodyFloor,
     poolMaximum: config.poolMaximum,
     keepAliveMs: config.keepAliveMs,
     memoryBytes: config.memoryBytes,

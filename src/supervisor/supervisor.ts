@@ -56,6 +56,8 @@ export interface SupervisorOptions {
   readonly tls?: GatewayConfig['tls'];
   /** Addresses and networks of proxies whose word of a client is taken. */
   readonly trustedProxies?: readonly string[] | undefined;
+  /** How slowly a request's body may come; undefined leaves it to the gateway. */
+  readonly bodyFloor?: GatewayConfig['bodyFloor'];
   /** The most warm processes that are kept ready; undefined leaves it to the controller. */
   readonly poolMaximum?: number | undefined;
   /** How long an idle instance of a function stays; undefined leaves it to the controller. */

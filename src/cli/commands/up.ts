@@ -7,6 +7,7 @@ import { systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { parseBytes } from '../../base/quantity.ts';
 import { defaultTenantId } from '../../base/ids.ts';
+import { bodyLimits } from '../../gateway/config.ts';
 import { TrustedProxies } from '../../gateway/hop.ts';
 import { authorityFilesOf } from '../../gateway/tls/local-authority.ts';
 import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
@@ -55,6 +56,10 @@ export const up = command({
       flags: '--trusted-proxy <addresses>',
       description: 'proxies that are believed in X-Forwarded-For and its like, separated by commas',
     },
+    {
+      flags: '--min-body-rate <bytes>',
+      description: 'bytes a second, below which an upload to a function is ended after 20 s (default: 500)',
+    },
     { flags: '--unit <kind>', description: 'where instances run: host, vm or auto (default: auto)' },
     { flags: '--network <mode>', description: "instances' network: host, or none (default: host)" },
     {
@@ -100,6 +105,7 @@ export const up = command({
     tlsCert: z.string().min(1).optional(),
     tlsKey: z.string().min(1).optional(),
     trustedProxy: z.string().min(1).optional(),
+    minBodyRate: wholeNumber(1, 1_000_000_000).optional(),
     unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
@@ -115,8 +121,20 @@ export const up = command({
     verbose: z.boolean().optional(),
   }),
   handler: async (args, ctx) => {
-    const { port, data, host, network, pool, keepAlive, memory, trustedProxy, drain, examples, verbose } =
-      args;
+    const {
+      port,
+      data,
+      host,
+      network,
+      pool,
+      keepAlive,
+      memory,
+      minBodyRate,
+      trustedProxy,
+      drain,
+      examples,
+      verbose,
+    } = args;
     if (process.platform !== 'linux')
       throw new CommandError(
         exitCode.failed,
@@ -143,6 +161,8 @@ export const up = command({
         host,
         tls,
         trustedProxies,
+        bodyFloor:
+          minBodyRate === undefined ? undefined : { ...bodyLimits.floor, bytesPerSecond: minBodyRate },
         network,
         poolMaximum: pool,
         keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,

@@ -31,6 +31,7 @@ const statuses = {
   LimitExceededException: 429,
   PayloadTooLargeException: 413,
   BadRequestException: 400,
+  RequestTimeoutException: 408,
   MethodNotAllowedException: 405,
 } as const;
 type ManagementError = keyof typeof statuses;
@@ -43,9 +44,9 @@ export function connectionIdIn(url: string): string | undefined {
 }
 
 export function serveManagement(exchange: ManagementExchange): void {
-  const { request, response } = exchange;
+  const { request, response, workload } = exchange;
   const requestId = randomUUID();
-  request.readBody(heldBounds.messageBytes, (body) => {
+  request.readBody(heldBounds.messageBytes, workload.tenant, (body) => {
     switch (body.kind) {
       case 'whole':
         if (isAllowed(exchange, body.bytes, requestId)) serve(exchange, body.bytes, requestId);
@@ -57,7 +58,14 @@ export function serveManagement(exchange: ManagementExchange): void {
           requestId,
           'PayloadTooLargeException',
           `A message has at most ${heldBounds.messageBytes} bytes.`,
+          closing,
         );
+        return;
+      case 'noRoom':
+        fail(response, requestId, 'LimitExceededException', body.error.message);
+        return;
+      case 'tooSlow':
+        fail(response, requestId, 'RequestTimeoutException', body.error.message, closing);
         return;
       case 'aborted':
     }
@@ -150,7 +158,16 @@ function decoded(encodedId: string): string {
   }
 }
 
-function fail(response: Answer, requestId: string, error: ManagementError, message: string): void {
+/** A body that was not read to its end would be taken for the next request. */
+const closing = ['Connection', 'close'] as const;
+
+function fail(
+  response: Answer,
+  requestId: string,
+  error: ManagementError,
+  message: string,
+  more: readonly string[] = [],
+): void {
   const headers = [
     'Content-Type',
     'application/json',
@@ -158,9 +175,8 @@ function fail(response: Answer, requestId: string, error: ManagementError, messa
     requestId,
     'x-amzn-ErrorType',
     error,
+    ...more,
   ];
-  // A body that was not read to its end would be taken for the next request.
-  if (error === 'PayloadTooLargeException') headers.push('Connection', 'close');
   send(response, statuses[error], headers, JSON.stringify({ message }));
 }
 

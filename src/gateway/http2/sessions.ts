@@ -4,7 +4,13 @@
 //    opened ──a request──▶ in use ──all answered──▶ idle ──time──▶ told to go (GOAWAY) ──time──▶ closed
 //       │                    └─── when we leave ────────────────────▶┘
 //       └──────── none in time ────────▶ closed
-import { createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import {
+  constants,
+  createServer,
+  type Http2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import { BellowsError } from '../../base/errors.ts';
@@ -122,6 +128,10 @@ export class Http2Sessions {
     const response = new Http2Response(stream);
     request.on('error', () => undefined);
     response.on('error', () => undefined);
+    // Answered, the rest of the request is taken back (RFC 9113, 8.1); the connection goes on.
+    response.once('finish', () => {
+      if (!request.complete) stream.close(constants.NGHTTP2_NO_ERROR);
+    });
     state.used = true;
     state.streams.set(stream, { request, sinceMs: this.#nowMs() });
     stream.once('close', () => {

@@ -98,11 +98,13 @@ export function readClientContext(request: FunctionRequest): string {
   );
 }
 
+const endsConnection: ReadonlySet<string> = new Set(['RequestTooLargeException', 'RequestTimeoutException']);
+
 export function sendLambdaError(response: Answer, error: LambdaError, requestId: string): void {
   if (response.destroyed || response.headersSent) return;
   const { status, headers, body } = lambdaErrorAnswer(error, requestId);
   // A body that was not read to its end would be taken for the next request.
-  const closing = error.type === 'RequestTooLargeException' ? ['Connection', 'close'] : [];
+  const closing = endsConnection.has(error.type) ? ['Connection', 'close'] : [];
   response.writeHead(status, [
     ...Object.entries(headers).flat(),
     ...closing,

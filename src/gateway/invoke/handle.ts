@@ -5,7 +5,7 @@ import { invokeFlag } from '../../protocol/instance.ts';
 import { LambdaError } from '../../protocol/lambda/errors.ts';
 import type { TenantRoute } from '../../protocol/routes.ts';
 import type { SignatureVerifier } from '../../protocol/sigv4.ts';
-import type { WorkloadKey } from '../../base/ids.ts';
+import type { TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { Body } from '../body.ts';
 import { paced } from '../bandwidth/line.ts';
 import type { Lines } from '../bandwidth/lines.ts';
@@ -69,30 +69,57 @@ export function serveInvoke(
     );
   };
   let type: InvocationType;
+  let claimed: TenantId;
   try {
     if (request.method !== 'POST')
       throw new LambdaError('UnknownOperationException', `Invoke is a POST, not a ${request.method}.`);
     type = readType(request, called.streamed ? streamedTypes : wholeTypes);
+    claimed = claimedTenant(request, services);
   } catch (thrown) {
     fail(thrown);
     return;
   }
   const limitBytes = type === 'Event' ? payloadLimits.eventBytes : payloadLimits.requestBytes;
-  request.readBody(limitBytes, (body) => {
+  request.readBody(limitBytes, claimed, (body) => {
     try {
-      if (body.kind === 'aborted') return;
-      if (body.kind === 'tooLarge') {
-        throw new LambdaError(
-          'RequestTooLargeException',
-          `Request must be smaller than ${limitBytes} bytes for the ${called.streamed ? 'InvokeWithResponseStream' : 'InvokeFunction'} operation`,
-        );
+      switch (body.kind) {
+        case 'whole':
+          invoke({ request, response, called, type, requestId, body, services, fail });
+          return;
+        case 'tooLarge':
+          throw new LambdaError(
+            'RequestTooLargeException',
+            `Request must be smaller than ${limitBytes} bytes for the ${called.streamed ? 'InvokeWithResponseStream' : 'InvokeFunction'} operation`,
+          );
+        case 'noRoom':
+          throw new LambdaError('TooManyRequestsException', `Rate Exceeded. ${body.error.message}`, {
+            Reason: 'CallerRateLimitExceeded',
+            retryAfterSeconds: '1',
+          });
+        case 'tooSlow':
+          throw new LambdaError('RequestTimeoutException', body.error.message);
+        case 'aborted':
       }
-      invoke({ request, response, called, type, requestId, body, services, fail });
     } catch (thrown) {
       fail(thrown);
     }
   });
 }
+
+/**
+ * Whom a body that still has to come is read for: who the head says it is, which only the whole request proves. Whose it
+ * can not be, or who sends too often already, is refused without it.
+ * @throws LambdaError
+ */
+function claimedTenant(request: FunctionRequest, { verifier, rates }: InvokeServices): TenantId {
+  if (request.isWhole) return nobody;
+  const { id } = verifier.claimed({ url: request.url, rawHeaders: request.headers.raw });
+  const rate = rates.of(id);
+  if (!rate.hasRoom) throw rate.lambdaRefusal();
+  return id;
+}
+/** What is there already needs nobody's memory. */
+const nobody = '' as TenantId;
 
 interface Call {
   readonly request: FunctionRequest;

@@ -13,7 +13,7 @@ import type { FunctionRequest } from '../exchange.ts';
 import type { Hop } from '../hop.ts';
 import { LaneAnswer, type AnswerOwner } from './lane-answer.ts';
 import { maxPlainHeadBytes, readPlainHead, type PlainHead, type PlainHeaders } from './plain-head.ts';
-import type { WorkloadKey } from '../../base/ids.ts';
+import type { TenantId, WorkloadKey } from '../../base/ids.ts';
 
 /** What a client may send ahead before it is read no further: one chunk as Node reads them. */
 const maxWaitingBytes = 64 * 1024;
@@ -204,6 +204,7 @@ class LaneRequest implements FunctionRequest {
   readonly url: string;
   readonly headers: PlainHeaders;
   readonly httpVersion = '1.1';
+  readonly isWhole = true;
   readonly hop: Hop;
   readonly #body: Buffer;
   readonly #headBytes: number;
@@ -221,7 +222,7 @@ class LaneRequest implements FunctionRequest {
     return this.#headBytes + this.#body.length;
   }
 
-  readBody(limitBytes: number, done: (body: Body) => void): void {
+  readBody(limitBytes: number, _tenant: TenantId, done: (body: Body) => void): void {
     done(this.#body.length > limitBytes ? { kind: 'tooLarge' } : { kind: 'whole', bytes: this.#body });
   }
 }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ClientResponse } from '../client-exchange.ts';
 import type { FunctionRequest } from '../exchange.ts';
+import type { TenantId } from '../../base/ids.ts';
 import { serverLimits } from '../config.ts';
 import { TrustedProxies } from '../hop.ts';
 import { Listener, type ListenHandlers } from '../listen.ts';
@@ -35,6 +36,7 @@ function bodyOf(request: FunctionRequest): string {
   let text = '';
   request.readBody(
     1_000_000,
+    'acme' as TenantId,
     (body) => (text = body.kind === 'whole' ? body.bytes.toString('latin1') : body.kind),
   );
   return text;

@@ -43,13 +43,17 @@ export class RequestRate {
     return this.#perSecond;
   }
 
+  /** Whether one more would be let in now. */
+  get hasRoom(): boolean {
+    if (this.#limit === null) return true;
+    this.#fill();
+    return this.#left >= 1;
+  }
+
   /** Counts one more, unless it comes sooner than the limit allows. */
   enter(): boolean {
-    if (this.#limit !== null) {
-      this.#fill();
-      if (this.#left < 1) return false;
-      this.#left -= 1;
-    }
+    if (!this.hasRoom) return false;
+    if (this.#limit !== null) this.#left -= 1;
     this.#entered += 1;
     return true;
   }

@@ -77,7 +77,7 @@ export class Harness {
   /** Where `config` asks for TLS. */
   tlsPort = 0;
   /** What the gateway's configuration has besides; to be set before the start. */
-  config: Pick<GatewayConfig, 'tls' | 'trustedProxies'> = {};
+  config: Pick<GatewayConfig, 'tls' | 'trustedProxies' | 'bodyFloor'> = {};
   readonly #tenants: TenantRoute[] = [testTenant];
   readonly #workloads = new Map<string, WorkloadRoute>();
   readonly #routes = new Map<string, InstanceRoute>();

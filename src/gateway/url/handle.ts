@@ -41,7 +41,7 @@ export function serveUrl(exchange: UrlExchange): void {
     );
     return;
   }
-  request.readBody(payloadLimits.requestBytes, (body) => {
+  request.readBody(payloadLimits.requestBytes, pool.route.tenant, (body) => {
     switch (body.kind) {
       case 'whole':
         paced(exchange.line, 'in', body.bytes.length, () => run(exchange, body.bytes));
@@ -49,6 +49,26 @@ export function serveUrl(exchange: UrlExchange): void {
       case 'tooLarge':
         meter.of(key).errors += 1;
         sendJson(response, 413, { message: 'Request Entity Too Large' }, ['Connection', 'close']);
+        return;
+      case 'noRoom':
+        meter.of(key).throttles += 1;
+        sendJson(
+          response,
+          429,
+          {
+            message: 'Too Many Requests',
+            Reason: 'CallerRateLimitExceeded',
+            detail: body.error.message,
+          },
+          ['Retry-After', '1'],
+        );
+        return;
+      case 'tooSlow':
+        meter.of(key).errors += 1;
+        sendJson(response, 408, { message: 'Request Timeout', detail: body.error.message }, [
+          'Connection',
+          'close',
+        ]);
         return;
       case 'aborted':
     }

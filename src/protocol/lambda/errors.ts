@@ -14,6 +14,8 @@ export const lambdaErrorKinds = {
   InvalidRequestContentException: { status: 400, side: 'User' },
   InvalidZipFileException: { status: 502, side: 'User' },
   ValidationException: { status: 400, side: 'Edge' },
+  /** AWS's common name for what came too slowly; its SDKs try it again. */
+  RequestTimeoutException: { status: 408, side: 'Edge' },
   ResourceNotFoundException: { status: 404, side: 'User' },
   ResourceConflictException: { status: 409, side: 'User' },
   PreconditionFailedException: { status: 412, side: 'User' },
