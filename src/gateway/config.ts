@@ -83,6 +83,8 @@ export const http2Limits = {
   resetsPerSecond: 50,
   /** Nobody needs two answers to pings at once, but for a client that measures. */
   maxOutstandingPings: 10,
+  /** PING and SETTINGS, each of which is answered, within one checking interval: a client that measures its line sends some hundreds. */
+  maxControlFrames: 1_000,
   /** Frames that make no sense: a client that goes on after so many means no good. */
   maxInvalidFrames: 100,
   /** Streams opened beyond what was allowed. */

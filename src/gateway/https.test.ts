@@ -345,6 +345,18 @@ describe('HTTP/2', () => {
     });
   });
 
+  test('an upload to a function that drips is answered 408, and the connection goes on', async () => {
+    harness.deploy(workloadOf('fn'));
+    harness.config = { tls: { port: 0 }, bodyFloor: { graceMs: 500, bytesPerSecond: 1_000_000_000 } };
+    await harness.restartGateway();
+    const session = http2();
+    const stream = session.request({ ':method': 'POST', ':path': '/w/acme/fn/', ':authority': 'localhost' });
+    const dripping = setInterval(() => stream.writable && stream.write('x'), 100);
+    stream.on('close', () => clearInterval(dripping));
+    expect((await answerOf(stream)).headers[':status']).toBe(408);
+    expect((await answerOf(session.request({ ':path': '/' }))).body).toBe('ok');
+  });
+
   test.each([
     ['two hosts', { ':path': '/', ':authority': host, host: 'other.acme.localhost' }],
     ['a path with a blank', { ':path': '/a b' }],

@@ -29,6 +29,8 @@ interface Session {
   readonly session: ServerHttp2Session;
   readonly streams: Map<ServerHttp2Stream, { readonly request: Http2Request; readonly sinceMs: number }>;
   used: boolean;
+  /** PING and SETTINGS since the last sweep. */
+  controlFrames: number;
   /** Since when it has no stream. */
   idleSinceMs: number;
 }
@@ -78,7 +80,9 @@ export class Http2Sessions {
   /** Ends what is idle, what never asked for anything, and requests whose body does not come. */
   sweep(): void {
     const nowMs = this.#nowMs();
-    for (const { session, streams, used, idleSinceMs } of this.#sessions.values()) {
+    for (const state of this.#sessions.values()) {
+      state.controlFrames = 0;
+      const { session, streams, used, idleSinceMs } = state;
       for (const [stream, { request, sinceMs }] of streams)
         if (!request.complete && nowMs - sinceMs > serverLimits.requestTimeoutMs) stream.close();
       if (streams.size > 0) continue;
@@ -108,10 +112,23 @@ export class Http2Sessions {
   }
 
   #take(session: ServerHttp2Session): void {
-    const state: Session = { session, streams: new Map(), used: false, idleSinceMs: this.#nowMs() };
+    const state: Session = {
+      session,
+      streams: new Map(),
+      used: false,
+      controlFrames: 0,
+      idleSinceMs: this.#nowMs(),
+    };
     this.#sessions.set(session, state);
     session.on('error', () => undefined);
     session.once('close', () => this.#sessions.delete(session));
+    const onControlFrame = (): void => {
+      state.controlFrames += 1;
+      // The rest of Node's limits are on what costs memory. This costs the others their turn.
+      if (state.controlFrames > http2Limits.maxControlFrames)
+        session.destroy(new Error('too many PING or SETTINGS'), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    };
+    session.on('ping', onControlFrame).on('remoteSettings', onControlFrame);
     session.on('stream', (stream, headers, _flags, rawHeaders) =>
       this.#serve(state, stream, headers as IncomingHttpHeaders, rawHeaders),
     );
