@@ -43,6 +43,7 @@ export interface AppDeployment extends DeploymentBase {
   readonly kind: 'app';
   readonly start: string;
   readonly scale: number;
+  readonly directHttp?: boolean;
 }
 
 export interface FunctionDeployment extends DeploymentBase {

@@ -40,7 +40,13 @@ export function deployedWorkload(
     modifiedAtMs: context.nowMs,
   };
   if (deployment.kind === 'app')
-    return { ...base, kind: 'app', start: deployment.start, scale: deployment.scale };
+    return {
+      ...base,
+      kind: 'app',
+      start: deployment.start,
+      scale: deployment.scale,
+      ...(deployment.directHttp === undefined ? {} : { directHttp: deployment.directHttp }),
+    };
   const before = present?.kind === 'function' ? present : undefined;
   return {
     ...base,

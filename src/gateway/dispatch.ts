@@ -10,6 +10,7 @@ import type { Logger } from '../sys/log.ts';
 import { endWithError, sendError, sendJson } from './answer.ts';
 import { serveApp } from './apps/handle.ts';
 import type { Apps } from './apps/apps.ts';
+import { giveHttp } from './apps/direct-http.ts';
 import { serveUpgrade } from './apps/upgrade.ts';
 import type { ControllerProxy } from './controller-proxy.ts';
 import type { BodyReader } from './body.ts';
@@ -19,7 +20,7 @@ import { connectionIdIn, refuseManagement, serveManagement } from './held/manage
 import { serveInvoke, type InvokeServices } from './invoke/handle.ts';
 import type { ClientRequest, ClientResponse } from './client-exchange.ts';
 import { functionRequestOf, type Answer, type FunctionRequest } from './exchange.ts';
-import type { TrustedProxies } from './hop.ts';
+import type { Hop, TrustedProxies } from './hop.ts';
 import { Http2Request } from './http2/request.ts';
 import { Http2Response } from './http2/response.ts';
 import type { Served } from './lane/lane-connection.ts';
@@ -94,7 +95,7 @@ export class Dispatcher implements ListenHandlers {
     }
   };
 
-  /** What the lane has parsed: functions are served, everything else is left to node:http. */
+  /** What the lane has parsed: functions are served, some apps get the connection, everything else is left to node:http. */
   readonly onPlain: ListenHandlers['onPlain'] = {
     serve: (request, host, answer): Served => {
       const way = route(request.url, host, this.#services.table);
@@ -103,7 +104,7 @@ export class Dispatcher implements ListenHandlers {
           serveInvoke(request, answer, way, this.#services);
           return { workload: null };
         case 'workload':
-          if (way.workload.kind !== 'function') return 'notForTheLane';
+          if (way.workload.kind === 'app') return this.#plainForApp(request.hop, way);
           this.#serveFunction(request, answer, way);
           return { workload: way.workload.key };
         default:
@@ -112,6 +113,31 @@ export class Dispatcher implements ListenHandlers {
     },
     carried: (workload, bytesIn, bytesOut) => this.#services.meter.countBytes(workload, bytesIn, bytesOut),
   };
+
+  /**
+   * A connection on which an app's host was asked for is the app's, if the app asked for that. Not over TLS, which needs our
+   * keys, nor from a proxy, whose connections carry many clients' requests for many hosts.
+   */
+  #plainForApp(hop: Hop, { workload, prefix }: WorkloadWay): Served {
+    const { apps, connections, rates, meter } = this.#services;
+    const pool = apps.pool(workload.key);
+    const asked = workload.directHttp === true && prefix === '';
+    if (!asked || pool === undefined || hop.secure || hop.proxies !== undefined) return 'notForTheLane';
+    const parts = {
+      pool,
+      meter,
+      connections: connections.of(workload.tenant),
+      rate: rates.of(workload.tenant),
+    };
+    return {
+      giveAway: (socket, read) =>
+        giveHttp(parts, socket, read).catch((thrown: unknown) => {
+          this.#services.onDefect(thrown);
+          socket.destroy();
+          return undefined;
+        }),
+    };
+  }
 
   readonly onLeavesLane = (socket: Socket, bytesUnused: number): void =>
     this.#services.meter.markCounted(socket, bytesUnused);

@@ -40,6 +40,8 @@ export interface AppWorkload extends WorkloadBase {
   readonly start: string;
   /** How many instances run at all times. */
   readonly scale: number;
+  /** Whether it is given HTTP connections that come by its host, not their requests alone; not when absent. */
+  readonly directHttp?: boolean;
 }
 
 export interface FunctionWorkload extends WorkloadBase {

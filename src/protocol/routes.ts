@@ -39,6 +39,8 @@ export const workloadRoute = z.object({
   url: z.boolean(),
   /** Of the URL; `BUFFERED` when absent. */
   invokeMode: z.enum(urlInvokeModes).optional(),
+  /** An app that is given its clients' HTTP connections; not when absent. */
+  directHttp: z.boolean().optional(),
   /** Null: it takes no WebSockets that the gateway holds. */
   websocket: webSocketSettings.nullable(),
   reservedConcurrency: z.number().nullable(),

@@ -1,7 +1,10 @@
 // Any one process of Bellows dies without warning: direct connections go on, what runs is adopted, nothing starts twice.
+import { once } from 'node:events';
+import { Agent, request, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { InvokeCommand, CreateFunctionCommand } from '@aws-sdk/client-lambda';
-import { zipOf } from '../support/archives.ts';
+import { tarGzOf, zipOf } from '../support/archives.ts';
 import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
 import { groupDirectory, isProcess, memoryLimitOf } from '../support/kernel.ts';
@@ -146,5 +149,31 @@ test('kill -9 of the supervisor: a new `bellows up` on the same data takes over,
     expect(await clients.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
   } finally {
     clients.close();
+  }
+});
+
+test('M-E6: an app that asks for its HTTP connections goes on answering on them when the gateway is killed', async () => {
+  const manifest = { kind: 'app', start: 'node server.js', directHttp: true };
+  const code = `require('node:http').createServer((request, response) => response.end(request.url)).listen(process.env.PORT);`;
+  const archive = await tarGzOf({ 'server.js': code, 'bellows.json': JSON.stringify(manifest) });
+  expect(await bellows.v1('PUT', '/workloads/default/shop', archive)).toMatchObject({
+    status: 201,
+    body: { directHttp: true },
+  });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = async (path: string): Promise<{ body: string; reused: boolean }> => {
+    const headers = { host: `shop.default.localhost:${bellows.port}` };
+    const asked = request({ host: '127.0.0.1', port: bellows.port, path, headers, agent }).end();
+    const [response] = (await once(asked, 'response')) as [IncomingMessage];
+    return { body: await text(response), reused: asked.reusedSocket };
+  };
+  try {
+    expect(await ask('/first')).toEqual({ body: '/first', reused: false });
+    const gateway = bellows.pidOf('gateway')!;
+    process.kill(gateway, 'SIGKILL');
+    await eventually(() => !isProcess(gateway));
+    expect(await ask('/second')).toEqual({ body: '/second', reused: true });
+  } finally {
+    agent.destroy();
   }
 });

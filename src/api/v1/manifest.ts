@@ -126,6 +126,9 @@ const appManifest = z.strictObject({
     .refine((command) => !command.includes('\0'), 'a command can not hold a NUL'),
   runtime: runtimeField(appRuntime, appRuntimeNames),
   scale: scaleField.default(1),
+  directHttp: z.boolean().default(false).meta({
+    description: 'Whether it is given HTTP connections that come by its host, as it is given WebSockets.',
+  }),
   ...common,
 });
 
@@ -222,7 +225,10 @@ export function deploymentOf(name: WorkloadName, manifest: Manifest, code: Submi
     ...(manifest.network === undefined ? {} : { network: manifest.network }),
     ...(manifest.tags === undefined ? {} : { tags: manifest.tags }),
   };
-  if (manifest.kind === 'app') return { kind: 'app', ...base, start: manifest.start, scale: manifest.scale };
+  if (manifest.kind === 'app') {
+    const { kind, start, scale, directHttp } = manifest;
+    return { kind, ...base, start, scale, directHttp };
+  }
   return {
     kind: 'function',
     ...base,

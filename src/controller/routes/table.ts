@@ -30,6 +30,7 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
     memoryBytes: workload.request.memory,
     url: isFunction ? workload.url : true,
     invokeMode: isFunction ? workload.invokeMode : undefined,
+    directHttp: isFunction ? undefined : workload.directHttp,
     websocket: isFunction ? webSocketRouteOf(workload.websocket) : null,
     reservedConcurrency: isFunction ? workload.reservedConcurrency : null,
   };

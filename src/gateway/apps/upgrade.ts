@@ -3,20 +3,17 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectionShare } from '../../base/bandwidth-share.ts';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
-import { frameType } from '../../protocol/instance.ts';
-import { MAX_PAYLOAD_BYTES, socketFd } from '../../sys/fd-passing.ts';
-import { setPacing } from '../../sys/pacing.ts';
+import { MAX_PAYLOAD_BYTES } from '../../sys/fd-passing.ts';
 import { endWithError } from '../answer.ts';
 import { appLimits } from '../config.ts';
 import type { Hop } from '../hop.ts';
 import { refuseConnection } from '../limits/refuse-connection.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
-import type { AppInstance } from './app-instance.ts';
 import type { AppPool } from './app-pool.ts';
+import { handOver, type Passed } from './hand-over.ts';
 import { upgradeHead } from './headers.ts';
 import { tunnel } from './tunnel.ts';
 
@@ -33,8 +30,6 @@ export interface UpgradeExchange {
   /** The tenant's. */
   readonly connections: TenantConnections;
 }
-
-type Passed = 'passed' | 'clientGone' | 'instanceGone' | 'tooMuch';
 
 export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
   const { socket, pool, meter, connections } = exchange;
@@ -116,59 +111,4 @@ async function passToOne({
     }
   }
   return 'instanceGone';
-}
-
-async function handOver(
-  instance: AppInstance,
-  { link, channel }: NonNullable<AppInstance['handover']>,
-  socket: Socket,
-  chunks: Buffer[],
-  onSent: () => void,
-): Promise<Passed> {
-  const deadlineMs = performance.now() + appLimits.handoverWaitMs;
-  for (;;) {
-    try {
-      await channel.open();
-    } catch {
-      return 'instanceGone';
-    }
-    if (socket.destroyed) return 'clientGone';
-    if (!link.open) return 'instanceGone';
-    takeWhatWasRead(socket, chunks);
-    const payload = Buffer.concat(chunks);
-    if (payload.length > MAX_PAYLOAD_BYTES) return 'tooMuch';
-    let sent: 'sent' | 'again';
-    try {
-      pace(instance, socket);
-      sent = channel.send(socket, payload);
-    } catch {
-      channel.close();
-      return 'instanceGone';
-    }
-    if (sent === 'sent') {
-      onSent();
-      // Nothing is awaited between the last read and this: not a byte can have come to us meanwhile.
-      // It closes our copy only, so the client sees nothing of it.
-      socket.destroy();
-      link.send(frameType.handover, instance.countHandover(), '');
-      return 'passed';
-    }
-    if (performance.now() >= deadlineMs) return 'instanceGone';
-    await sleep(1);
-  }
-}
-
-/** The kernel holds it to its share from its first answer on; the runtime inside divides anew as connections come and go. */
-function pace({ line, connections }: AppInstance, socket: Socket): void {
-  if (line === undefined) return;
-  setPacing(socketFd(socket), connectionShare(line.bytesPerSecond, connections + 1));
-}
-
-/** Node reads a little ahead while nobody asks for it. */
-function takeWhatWasRead(socket: Socket, chunks: Buffer[]): void {
-  for (;;) {
-    const chunk = socket.read() as Buffer | null;
-    if (chunk === null) return;
-    chunks.push(chunk);
-  }
 }

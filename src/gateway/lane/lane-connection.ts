@@ -4,7 +4,8 @@
 //
 //    waiting ──a plain request for a function──▶ answering ──answered──▶ waiting, or closed
 //       │
-//       └──anything else, or nothing at all──▶ node:http
+//       ├──anything else, or nothing at all──▶ node:http
+//       └──its first request is for an app that takes whole connections──▶ that app, or node:http
 //
 // Owns the socket until it is handed over. Does not own what requests mean, nor clocks (lane.ts).
 import type { Socket } from 'node:net';
@@ -18,8 +19,16 @@ import type { TenantId, WorkloadKey } from '../../base/ids.ts';
 /** What a client may send ahead before it is read no further: one chunk as Node reads them. */
 const maxWaitingBytes = 64 * 1024;
 
-/** To whom the bytes of an exchange are counted: nobody for the Lambda API. */
-export type Served = { readonly workload: WorkloadKey | null } | 'notForTheLane';
+/**
+ * Gives the whole connection away. Never rejects.
+ * @param read what was read from it, and is used by nobody yet
+ * @returns what was read from it by then, when it was not given away
+ */
+export type GiveAway = (socket: Socket, read: Buffer) => Promise<Buffer | undefined>;
+
+/** To whom the bytes of an exchange are counted, nobody for the Lambda API; or whose it is instead. */
+export type Served =
+  { readonly workload: WorkloadKey | null } | { readonly giveAway: GiveAway } | 'notForTheLane';
 
 export interface LaneOwner {
   /** Counts up as time goes by; see lane.ts. */
@@ -42,7 +51,7 @@ export class LaneConnection implements AnswerOwner {
   readonly #hop: Hop;
   #answer: LaneAnswer | undefined;
   #request: LaneRequest | undefined;
-  #served: Served = 'notForTheLane';
+  #workload: WorkloadKey | null = null;
   #head: PlainHead | undefined;
   /** Came while an answer was outstanding. */
   #waiting: Buffer[] = [];
@@ -122,8 +131,13 @@ export class LaneConnection implements AnswerOwner {
     while (rest.length > 0 && this.socket.writable) {
       const head = readPlainHead(rest.toString('latin1', 0, maxPlainHeadBytes), this.#head);
       const end = head === undefined ? 0 : head.bytes + head.headers.contentLength;
-      if (head === undefined || end > rest.length || !this.#serve(head, rest)) {
+      const served = head === undefined || end > rest.length ? 'notForTheLane' : this.#serve(head, rest);
+      if (served === 'notForTheLane') {
         this.handOver(rest);
+        return;
+      }
+      if (served !== 'served') {
+        this.#giveAway(served.giveAway, rest);
         return;
       }
       // Views cost more than what is done with them: as a rule there is nothing to view.
@@ -140,7 +154,7 @@ export class LaneConnection implements AnswerOwner {
   }
 
   /** @param bytes the request's, and maybe more */
-  #serve(head: PlainHead, bytes: Buffer): boolean {
+  #serve(head: PlainHead, bytes: Buffer): 'served' | Exclude<Served, { workload: unknown }> {
     this.#head = head;
     const answer = new LaneAnswer(this);
     const { contentLength } = head.headers;
@@ -149,13 +163,13 @@ export class LaneConnection implements AnswerOwner {
     this.#answer = answer;
     this.#request = request;
     const served = this.#owner.serve(request, head.headers.host, answer);
-    if (served === 'notForTheLane') {
+    if (served === 'notForTheLane' || 'giveAway' in served) {
       this.#answer = undefined;
-      return false;
+      return served;
     }
-    this.#served = served;
+    this.#workload = served.workload;
     if (this.#answer === undefined) this.#count(answer);
-    return true;
+    return 'served';
   }
 
   answered(answer: LaneAnswer): void {
@@ -169,9 +183,8 @@ export class LaneConnection implements AnswerOwner {
   }
 
   #count(answer: LaneAnswer): void {
-    const served = this.#served;
-    if (served === 'notForTheLane' || served.workload === null) return;
-    this.#owner.carried(served.workload, this.#request?.bytes ?? 0, answer.bytesSent);
+    if (this.#workload === null) return;
+    this.#owner.carried(this.#workload, this.#request?.bytes ?? 0, answer.bytesSent);
   }
 
   #takeWaiting(): void {
@@ -184,11 +197,37 @@ export class LaneConnection implements AnswerOwner {
 
   /** Gives the connection to node:http, no answer being outstanding. @param unused read and not used */
   handOver(unused: Buffer): void {
+    this.#letGo();
+    this.#toNode(unused);
+  }
+
+  /** A connection that has served others is not given away: its requests may be for many. */
+  #giveAway(giveAway: GiveAway, read: Buffer): void {
+    if (this.#used) {
+      this.handOver(read);
+      return;
+    }
+    const { socket } = this;
+    this.#letGo();
+    socket.on('error', ignore);
+    this.#owner.closed(this);
+    void giveAway(socket, read).then((unused) => {
+      if (unused === undefined) return;
+      socket.off('error', ignore);
+      this.#toNode(unused);
+    });
+  }
+
+  #letGo(): void {
     const { socket } = this;
     socket.off('data', this.#onData).off('end', this.#onEnd).off('drain', this.#onDrain);
     socket.off('error', ignore).off('close', this.#onClose);
-    // Neither flows to nobody, nor is forgotten: node:http reads on, first of all what is put back.
+    // Neither flows to nobody, nor is forgotten: whoever is next reads on, first of all what is put back.
     socket.pause();
+  }
+
+  #toNode(unused: Buffer): void {
+    const { socket } = this;
     if (unused.length > 0) socket.unshift(unused);
     this.#owner.handOver(this, unused.length);
     socket.resume();

@@ -35,6 +35,7 @@ export const workloadView = z
       ...base,
       start: z.string(),
       scale: z.number(),
+      directHttp: z.boolean(),
       restart: z
         .object({ failures: z.number(), reason: z.string(), nextStartAt: timeView })
         .nullable()
@@ -82,6 +83,7 @@ export function showWorkload(
       ...common,
       start: workload.start,
       scale: workload.scale,
+      directHttp: workload.directHttp ?? false,
       restart: showRestart(control.restartOf(workload.key)),
     };
   return {
