@@ -150,11 +150,19 @@ describe('TLS', () => {
     }
   });
 
-  test('what is no TLS ends, and the next client is served', async () => {
-    const socket = connectTcp(harness.tlsPort, '127.0.0.1');
-    socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    socket.on('error', () => undefined);
-    await once(socket.resume(), 'close');
+  test('who speaks plain HTTP to it is told so, whoever speaks neither is ended, and the next client is served', async () => {
+    const answer = await fetch(`http://127.0.0.1:${harness.tlsPort}/`);
+    expect([answer.status, await answer.json()]).toMatchObject([
+      400,
+      { error: { code: 'BadRequest', message: expect.stringContaining('HTTPS') } },
+    ]);
+    for (const bytes of [[0], [22, 9, 9, 9, 9, 9], []]) {
+      const socket = connectTcp(harness.tlsPort, '127.0.0.1');
+      socket.on('error', () => undefined);
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      socket.resume().end(Buffer.from(bytes));
+      await closed;
+    }
     expect((await answerOf(http2().request({ ':path': '/' }))).body).toBe('ok');
   });
 

@@ -8,6 +8,7 @@ import { serverLimits } from '../config.ts';
 import { openListening, type ListenAt } from '../open-listening.ts';
 import { oldestTls, type Certificate } from './certificate.ts';
 import type { Certificates } from './certificates.ts';
+import { tellPlainHttp } from './plain-http.ts';
 
 export interface SecureHandlers {
   readonly onHttp1: (socket: Socket) => void;
@@ -41,9 +42,14 @@ export class SecureListener {
         void this.#show(servername, done);
       },
     });
+    const serveTls = server.listeners('connection') as ((socket: Socket) => void)[];
+    server.removeAllListeners('connection');
     server.on('connection', (socket) => {
       this.#open += 1;
       socket.once('close', () => (this.#open -= 1));
+      tellPlainHttp(socket, () => {
+        for (const serve of serveTls) serve.call(server, socket);
+      });
     });
     server.on('secureConnection', (socket) => {
       this.#sockets.add(socket);
