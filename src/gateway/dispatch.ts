@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { BellowsError } from '../base/errors.ts';
 import type { WorkloadKey } from '../base/ids.ts';
+import type { Managed, ManageParams } from '../protocol/beside.ts';
 import type { TenantRoute, WorkloadRoute } from '../protocol/routes.ts';
 import type { SignatureVerifier } from '../protocol/sigv4.ts';
 import type { Logger } from '../sys/log.ts';
@@ -41,6 +42,8 @@ export interface DispatchServices extends InvokeServices {
   readonly held: Held;
   /** Of who manages held connections. */
   readonly managementVerifier: SignatureVerifier<TenantRoute>;
+  /** Manages held connections of other gateways. */
+  readonly manageElsewhere: (params: ManageParams) => Promise<Managed>;
   readonly controller: ControllerProxy;
   readonly meter: Meter;
   readonly log: Logger;
@@ -278,7 +281,17 @@ export class Dispatcher implements ListenHandlers {
     if (ofFunction !== undefined && encodedId !== undefined) {
       const line = lines.ofWorkload(workload.key);
       const verifier = managementVerifier;
-      serveManagement({ request, response, workload, encodedId, held: ofFunction, verifier, line });
+      const elsewhere = this.#services.manageElsewhere;
+      serveManagement({
+        request,
+        response,
+        workload,
+        encodedId,
+        held: ofFunction,
+        verifier,
+        elsewhere,
+        line,
+      });
       return;
     }
     const accountId = table.tenant(workload.tenant)?.accountId ?? '';

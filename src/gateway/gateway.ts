@@ -98,6 +98,7 @@ export class Gateway {
         this.#functions.setWaitingElsewhere(waiting);
       },
       onGone: () => this.#apps.tellTunnels(),
+      manage: (params) => this.#held.manage(params),
     });
     this.#functions = new Functions(
       {
@@ -175,6 +176,7 @@ export class Gateway {
       held: this.#held,
       verifier: this.#verifierOf('lambda'),
       managementVerifier: this.#verifierOf('execute-api'),
+      manageElsewhere: (params) => this.#beside.manage(params),
       enqueue: (workload, requestId, event, clientContext) =>
         this.#controller.enqueue(workload, requestId, event, clientContext),
       onDefect,

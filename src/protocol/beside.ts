@@ -1,12 +1,40 @@
 // What gateways that run beside each other say, over `run/gateway-PID.sock`: one was replaced and finishes what it carries.
 import { z } from 'zod';
-import type { Protocol } from './rpc.ts';
-import { tenantId } from './schemas.ts';
+import { method, type Params, type Protocol, type ResultOf } from './rpc.ts';
+import { tenantId, workloadKey } from './schemas.ts';
 
-/** Both ends say the same, when they are connected and at each change. */
+/** Both ends are equal. */
 export const besideProtocol = {
-  methods: {},
+  methods: {
+    /** Does to a held connection what a caller of `@connections` asks for, who was allowed to. */
+    manage: method(
+      z.object({
+        workload: workloadKey,
+        id: z.string(),
+        act: z.enum(['send', 'look', 'close']),
+        /** What is sent, in base64. */
+        body: z.string(),
+      }),
+      z.discriminatedUnion('is', [
+        z.object({ is: z.literal('done') }),
+        z.object({
+          is: z.literal('seen'),
+          connectedAtMs: z.number(),
+          lastActiveAtMs: z.number(),
+          sourceIp: z.string(),
+          userAgent: z.string(),
+        }),
+        /** Its client has left too much unread. */
+        z.object({ is: z.literal('full') }),
+        /** It is not there any more, or is just ending. */
+        z.object({ is: z.literal('gone') }),
+        /** There is no such connection here. */
+        z.object({ is: z.literal('unknown') }),
+      ]),
+    ),
+  },
   events: {
+    /** Said when they are connected and at each change. */
     carries: z.object({
       /** Whether it may still send invocations to instances; then nobody else freezes any. */
       mayInvoke: z.boolean(),
@@ -23,3 +51,6 @@ export const besideProtocol = {
   },
 } satisfies Protocol;
 export type BesideProtocol = typeof besideProtocol;
+type Manage = BesideProtocol['methods']['manage'];
+export type ManageParams = Params<Manage>;
+export type Managed = ResultOf<Manage>;

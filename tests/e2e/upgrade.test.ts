@@ -1,11 +1,20 @@
 // The gateway is upgraded under load, three times and once in vain: nobody is refused, nothing is lost, doubled or failed.
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { Agent as SecureAgent } from 'node:https';
 import { join } from 'node:path';
+import {
+  ApiGatewayManagementApiClient,
+  DeleteConnectionCommand,
+  GetConnectionCommand,
+  GoneException,
+  PostToConnectionCommand,
+} from '@aws-sdk/client-apigatewaymanagementapi';
 import { CreateFunctionCommand, CreateFunctionUrlConfigCommand, InvokeCommand } from '@aws-sdk/client-lambda';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { zipOf } from '../support/archives.ts';
+import { WebSocket } from 'ws';
+import { tarGzOf, zipOf } from '../support/archives.ts';
 import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually, freePort } from '../support/bellows.ts';
 import { Checkout } from '../support/checkout.ts';
@@ -213,4 +222,60 @@ test('M-E6: an upgrade survives a controller that dies, and what the one before 
     carried.close();
   }
   await eventually(async () => (await fetch(`${bellows.url}/w/default/carried/state`)).status === 200);
+  expect((await bellows.v1('PUT', '/tenants/default/limits', { connections: null })).status).toBe(200);
+});
+
+test('M-E6: connections that are held for a function live through an upgrade, and @connections of the next gateway reaches them', async () => {
+  const archive = await tarGzOf({
+    'index.mjs': `export const handler = async ({ body, requestContext: { routeKey, connectionId } }) =>
+      ({ statusCode: 200, body: routeKey === 'who-am-i' ? connectionId : body });`,
+    'bellows.json': JSON.stringify({
+      kind: 'function',
+      handler: 'index.handler',
+      websocket: { routes: ['$default', 'who-am-i'] },
+    }),
+  });
+  expect((await bellows.v1('PUT', '/workloads/default/talk', archive)).status).toBe(201);
+  const address = `ws://127.0.0.1:${bellows.port}/w/default/talk/`;
+  const talking = await NumberedSockets.open(address, 5);
+  const known = new WebSocket(address);
+  const management = new ApiGatewayManagementApiClient({
+    endpoint: `${bellows.url}/w/default/talk`,
+    region: 'us-east-1',
+    credentials: bellows.credentials.tenants['default']!,
+    maxAttempts: 1,
+  });
+  const nextMessage = async (): Promise<string> => ((await once(known, 'message')) as [Buffer])[0].toString();
+  try {
+    await once(known, 'open');
+    talking.start(50);
+    const told = nextMessage();
+    known.send('{"action":"who-am-i"}');
+    const ConnectionId = await told;
+    const upgraded = await bellows.cli('upgrade');
+    expect(upgraded.code, upgraded.stderr).toBe(0);
+
+    const posted = nextMessage();
+    await management.send(new PostToConnectionCommand({ ConnectionId, Data: 'from the next gateway' }));
+    expect(await posted).toBe('from the next gateway');
+    const seen = await management.send(new GetConnectionCommand({ ConnectionId }));
+    expect(seen.Identity?.SourceIp).toBe('127.0.0.1');
+    const echoed = nextMessage();
+    known.send('still here');
+    expect(await echoed).toBe('still here');
+    const closed = once(known, 'close');
+    await management.send(new DeleteConnectionCommand({ ConnectionId }));
+    expect((await closed)[0]).toBe(1000);
+    for (const id of [ConnectionId, 'never-was'])
+      await expect(management.send(new GetConnectionCommand({ ConnectionId: id }))).rejects.toThrow(
+        GoneException,
+      );
+    const account = await talking.stop();
+    console.log(`M-E6: held ${JSON.stringify(account)}`);
+    expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+  } finally {
+    talking.close();
+    known.terminate();
+    management.destroy();
+  }
 });

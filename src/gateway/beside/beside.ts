@@ -1,10 +1,15 @@
 // The gateways that run beside this one: the one before, which finishes what it carries, or the next. Owns the links to them and
-// what they have said; what follows from it is passed in. Held connections and their descriptors will come over the same links.
+// what they have said and are asked; what follows from it is passed in.
 import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { TenantId } from '../../base/ids.ts';
-import { besideProtocol, type BesideProtocol } from '../../protocol/beside.ts';
+import {
+  besideProtocol,
+  type BesideProtocol,
+  type Managed,
+  type ManageParams,
+} from '../../protocol/beside.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import { RpcPeer } from '../../protocol/rpc-link.ts';
 import type { EventOf } from '../../protocol/rpc.ts';
@@ -30,7 +35,11 @@ export interface BesideParts {
   ) => void;
   /** One before this one has ended. */
   readonly onGone: () => void;
+  /** Does what another's caller asks for to a held connection of this one. */
+  readonly manage: (params: ManageParams) => Managed;
 }
+
+const nobody: Managed = { is: 'unknown' };
 
 export class Beside {
   readonly #parts: BesideParts;
@@ -85,6 +94,22 @@ export class Beside {
     return this.#before.some(({ pid }) => this.#saidBy(pid)?.mayInvoke !== false);
   }
 
+  /**
+   * Asks the others, one after the other, for there is at most one that has the connection.
+   * @throws BellowsError when one that may have it does not answer
+   */
+  async manage(params: ManageParams): Promise<Managed> {
+    for (const peer of this.#peers) {
+      const managed = await peer.call('manage', params).catch((thrown: unknown) => {
+        // With its process its connections ended.
+        if (peer.closed) return nobody;
+        throw thrown;
+      });
+      if (managed.is !== 'unknown') return managed;
+    }
+    return nobody;
+  }
+
   close(): void {
     clearInterval(this.#timer);
     for (const client of this.#clients.values()) client.close();
@@ -101,7 +126,7 @@ export class Beside {
     return {
       local: besideProtocol,
       remote: besideProtocol,
-      handlers: {},
+      handlers: { manage: async (params: ManageParams) => this.#parts.manage(params) },
       onEvent: ({ data }: EventOf<BesideProtocol>, peer: Peer) => {
         this.#said.set(peer, data);
         this.#sum();

@@ -1,12 +1,14 @@
 // All held connections, by function: follows the route table and the clock. Owns the map. Does not own what connections do.
 import type { Clock } from '../../base/clock.ts';
 import type { TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { Managed, ManageParams } from '../../protocol/beside.ts';
 import type { RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { Lines } from '../bandwidth/lines.ts';
 import type { Functions } from '../invoke/functions.ts';
 import type { RequestRates } from '../limits/request-rate.ts';
 import type { Gauges, Meter } from '../meter.ts';
 import { HeldFunction } from './held-function.ts';
+import { manage } from './manage.ts';
 import { HeldSockets } from './sockets.ts';
 
 export interface HeldServices {
@@ -31,6 +33,11 @@ export class Held {
   /** Undefined when it takes no WebSockets. */
   function(key: WorkloadKey): HeldFunction | undefined {
     return this.#functions.get(key);
+  }
+
+  /** What another gateway's caller asks for. */
+  manage(params: ManageParams): Managed {
+    return manage(this.#functions.get(params.workload), params, Buffer.from(params.body, 'base64'));
   }
 
   onChange(change: RouteChange): void {

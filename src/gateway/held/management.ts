@@ -1,16 +1,16 @@
 // The `@connections` API of API Gateway's WebSocket APIs, for the held connections of one function: send to one, look at it,
 // close it. Owns the exchange with the caller, who signs for `execute-api`. Does not own connections.
 import { randomUUID } from 'node:crypto';
-import { isUtf8 } from 'node:buffer';
-import type { BellowsError } from '../../base/errors.ts';
+import { messageOf, type BellowsError } from '../../base/errors.ts';
+import type { Managed, ManageParams } from '../../protocol/beside.ts';
 import { LambdaError, lambdaErrorAnswer } from '../../protocol/lambda/errors.ts';
 import type { TenantRoute, WorkloadRoute } from '../../protocol/routes.ts';
 import type { SignatureVerifier } from '../../protocol/sigv4.ts';
 import { paced, type Line } from '../bandwidth/line.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
 import { heldBounds } from './bounds.ts';
-import type { HeldConnection } from './connection.ts';
 import type { HeldFunction } from './held-function.ts';
+import { manage } from './manage.ts';
 
 export interface ManagementExchange {
   readonly request: FunctionRequest;
@@ -20,11 +20,13 @@ export interface ManagementExchange {
   readonly encodedId: string;
   readonly held: HeldFunction;
   readonly verifier: SignatureVerifier<TenantRoute>;
+  /** Does it in the gateway that has the connection, where this one has not; rejects when it is not known whether that is so. */
+  readonly elsewhere: (params: ManageParams) => Promise<Managed>;
   /** What the function's traffic goes over. */
   readonly line: Line | undefined;
 }
 
-/** Exceptions of the API's reference, with their statuses. */
+/** Exceptions of the API's reference, with their statuses, and one more. */
 const statuses = {
   GoneException: 410,
   ForbiddenException: 403,
@@ -33,6 +35,8 @@ const statuses = {
   BadRequestException: 400,
   RequestTimeoutException: 408,
   MethodNotAllowedException: 405,
+  /** Not of the reference: the gateway that has the connection does not answer. Callers try again. */
+  ServiceUnavailableException: 503,
 } as const;
 type ManagementError = keyof typeof statuses;
 
@@ -99,49 +103,58 @@ function isAllowed(
   return false;
 }
 
-function serve(
-  { request, response, encodedId, held, line }: ManagementExchange,
-  body: Buffer,
-  requestId: string,
-): void {
-  const connection = held.connection(decoded(encodedId));
-  if (connection?.state.is !== 'open') {
-    fail(response, requestId, 'GoneException', 'There is no such connection, or none any more.');
+/** By the method that asks for it. */
+const acts: Readonly<Record<string, ManageParams['act']>> = { POST: 'send', GET: 'look', DELETE: 'close' };
+
+function serve(exchange: ManagementExchange, body: Buffer, requestId: string): void {
+  const { request, response, workload, encodedId, held, elsewhere } = exchange;
+  const act = acts[request.method];
+  if (act === undefined) {
+    fail(response, requestId, 'MethodNotAllowedException', 'A connection takes POST, GET and DELETE.');
     return;
   }
+  const id = decoded(encodedId);
+  const managed = manage(held, { id, act }, body);
+  if (managed.is !== 'unknown') {
+    tell(exchange, managed, requestId);
+    return;
+  }
+  elsewhere({ workload: workload.key, id, act, body: body.toString('base64') }).then(
+    (there) => tell(exchange, there, requestId),
+    (thrown: unknown) => fail(response, requestId, 'ServiceUnavailableException', messageOf(thrown)),
+  );
+}
+
+function tell({ request, response, line }: ManagementExchange, managed: Managed, requestId: string): void {
   const headers = ['x-amzn-RequestId', requestId];
-  switch (request.method) {
-    case 'POST': {
-      // A frame is text or binary, and the API knows bytes only: what can be text is.
-      const sent = connection.send(isUtf8(body) ? body.toString('utf8') : body);
-      if (sent === 'full')
-        fail(
-          response,
-          requestId,
-          'LimitExceededException',
-          'The client does not read what it was sent before.',
-        );
+  switch (managed.is) {
+    case 'done':
+      if (request.method === 'DELETE') send(response, 204, headers, undefined);
       else paced(line, 'out', 0, () => send(response, 200, headers, ''));
       return;
-    }
-    case 'GET':
-      send(
+    case 'seen':
+      send(response, 200, [...headers, 'Content-Type', 'application/json'], JSON.stringify(shown(managed)));
+      return;
+    case 'full':
+      fail(
         response,
-        200,
-        [...headers, 'Content-Type', 'application/json'],
-        JSON.stringify(shown(connection)),
+        requestId,
+        'LimitExceededException',
+        'The client does not read what it was sent before.',
       );
       return;
-    case 'DELETE':
-      connection.close(1000, 'Connection Closed Normally');
-      send(response, 204, headers, undefined);
-      return;
-    default:
-      fail(response, requestId, 'MethodNotAllowedException', 'A connection takes POST, GET and DELETE.');
+    case 'gone':
+    case 'unknown':
+      fail(response, requestId, 'GoneException', 'There is no such connection, or none any more.');
   }
 }
 
-function shown({ connectedAtMs, lastActiveAtMs, sourceIp, userAgent }: HeldConnection): object {
+function shown({
+  connectedAtMs,
+  lastActiveAtMs,
+  sourceIp,
+  userAgent,
+}: Extract<Managed, { is: 'seen' }>): object {
   return {
     connectedAt: new Date(connectedAtMs).toISOString(),
     identity: { sourceIp, userAgent },
