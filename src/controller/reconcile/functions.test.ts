@@ -57,6 +57,27 @@ describe('acquire', () => {
     expect(starting()).toEqual([true, false]);
   });
 
+  test('one that is stopped for newer code while it starts has not failed: who waits is told to ask again', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const told = Promise.withResolvers<void>();
+    const start = vi.spyOn(harness.agent.handlers, 'start').mockImplementationOnce(async () => {
+      await told.promise;
+      const error = { errorType: 'Runtime.ExitError', errorMessage: 'exit status 0', trace: [] };
+      return { outcome: 'failed', error };
+    });
+    vi.spyOn(harness.agent.handlers, 'stop').mockImplementationOnce(async () => {
+      told.resolve();
+      return {};
+    });
+    const acquired = expect(gateway.acquire(hello)).rejects.toThrow('was given up');
+    await eventually(() => expect(start).toHaveBeenCalled());
+    const code = { sha256: 'c'.repeat(64), sizeBytes: 1 };
+    const newer = await harness.control.deploy(acme, fn('hello', { code }), { mustCreate: false });
+    await acquired;
+    await gateway.acquire(newer);
+  });
+
   test('one that could be reached and fails to start is gone before that is answered', async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });

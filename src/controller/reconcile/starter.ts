@@ -93,11 +93,13 @@ export class Starter {
     this.#parts.stopper.startUnderWay(id, call);
     try {
       const result = await call;
+      const present = actual.get(id);
       if (result.outcome === 'failed') {
         actual.remove(id, result.error.errorMessage);
+        // By ourselves, for newer code mostly: its process ended before it served because it was told to.
+        if (present?.life.phase === 'stopping') throw stoppedMeanwhile(present.life.why);
         throw new BellowsError('StartFailed', JSON.stringify(result.error));
       }
-      const present = actual.get(id);
       if (present?.life.phase !== 'starting') return;
       const nowMs = clock.nowMs();
       const known = { info: result.instance, endpoint: result.endpoint };
@@ -153,11 +155,14 @@ export class Starter {
     const tracked = this.#parts.actual.get(id);
     if (tracked === undefined)
       throw startFailed('Runtime.ExitError', 'The instance ended before it could serve.');
-    if (tracked.life.phase === 'retiring' || tracked.life.phase === 'stopping') {
-      throw new BellowsError('Conflict', `The instance was stopped while it started: ${tracked.life.why}.`);
-    }
+    if (tracked.life.phase === 'retiring' || tracked.life.phase === 'stopping')
+      throw stoppedMeanwhile(tracked.life.why);
     return tracked;
   }
+}
+
+function stoppedMeanwhile(why: string): BellowsError {
+  return new BellowsError('Conflict', `The instance was stopped while it started: ${why}.`);
 }
 
 function startFailed(errorType: string, errorMessage: string): BellowsError {
