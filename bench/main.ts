@@ -5,8 +5,10 @@ import { cpus, totalmem } from 'node:os';
 import { humanBytes } from '../src/base/quantity.ts';
 import type { Bench, Figure } from './figure.ts';
 import { allocator } from './allocator.ts';
+import { connectionsBench } from './connections.ts';
 import { density } from './density.ts';
 import { gateway } from './gateway.ts';
+import { hibernate } from './hibernate.ts';
 import { invoke } from './invoke.ts';
 import { replayed } from './replay.ts';
 import { resize } from './resize.ts';
@@ -19,6 +21,8 @@ const benches: Readonly<Record<string, Bench>> = {
   start,
   invoke,
   gateway,
+  connections: connectionsBench,
+  hibernate,
   vm,
   allocator,
   trace,

@@ -2,6 +2,9 @@
 // reordered, how often a socket closed, and the longest silence. The `ws` package, not our code, is on the wire.
 import { WebSocket, type ClientOptions } from 'ws';
 
+/** What is under way is there sooner, however busy the machine: what is not is lost. */
+const settleMs = 30_000;
+
 export interface Account {
   readonly sent: number;
   readonly received: number;
@@ -81,7 +84,7 @@ export class NumberedSockets {
   /** Stops sending, waits for what is under way, and gives the account. */
   async stop(): Promise<Account> {
     clearInterval(this.#timer);
-    const end = Date.now() + 10_000;
+    const end = Date.now() + settleMs;
     while (Date.now() < end && this.#clients.some((client) => client.seen.size < client.sentAtMs.length)) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
