@@ -2,6 +2,7 @@
 // and let them hear of each other.
 // Does not own what is opened, loaded and started in which order (./start.ts).
 import type { Clock } from '../base/clock.ts';
+import { ownAuthority } from '../base/own-authority.ts';
 import type { Store } from '../store/port.ts';
 import type { Layout } from '../sys/layout.ts';
 import type { Unit } from '../units/port.ts';
@@ -115,7 +116,7 @@ export function wire(ground: Ground) {
     log,
     tuning,
     roomWanted: (bytes, why, how) => reclaimLoop.roomWanted(bytes, why, how),
-    ownUrl: ownUrl(config),
+    ownUrl: `http://${ownAuthority(config.host, config.port)}`,
   });
   const resizer = new Resizer({
     link,
@@ -276,11 +277,4 @@ export function wire(ground: Ground) {
     reclaimLoop,
     tenants,
   };
-}
-
-/** Instances reach Bellows over the machine's loopback device, unless it listens on one address only. */
-function ownUrl({ host, port }: ControllerConfig): string {
-  const wildcard = host === '0.0.0.0' || host === '::' || host === 'localhost';
-  const address = wildcard ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
-  return `http://${address}:${port}`;
 }

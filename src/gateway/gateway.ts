@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { toErrorRecord } from '../base/errors.ts';
+import { ownAuthority } from '../base/own-authority.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import type { GatewayProtocol, TenantRoute } from '../protocol/routes.ts';
 import type { ResultOf } from '../protocol/rpc.ts';
@@ -120,7 +121,7 @@ export class Gateway {
       meter: this.#meter,
       lines,
       rates: this.#rates,
-      port: () => this.#port,
+      authority: () => ownAuthority(config.host, this.#port),
     });
     this.#agent = new AgentLink(
       layout.agentSocket,

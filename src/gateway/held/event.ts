@@ -15,8 +15,8 @@ export interface EventSubject {
 
 export interface EventContext {
   readonly key: WorkloadKey;
-  /** The gateway's own. */
-  readonly port: number;
+  /** The gateway's own: address and port. */
+  readonly authority: string;
   readonly requestId: string;
   readonly nowMs: number;
 }
@@ -33,10 +33,11 @@ type Particulars =
 
 /**
  * `http://DOMAIN_NAME/STAGE` is where the connection is managed, as it is with https at AWS: functions put their client's
- * address together so. It is the gateway's own and not what the client called it, which may be anything.
+ * address together so. It is the gateway's own and not what the client called it: that may be anything, and a function would
+ * send what is meant for its clients, signed, wherever one of them says.
  */
 function requestContext(subject: EventSubject, context: EventContext, particulars: Particulars): object {
-  const { key, port, requestId, nowMs } = context;
+  const { key, authority, requestId, nowMs } = context;
   return {
     ...particulars,
     extendedRequestId: requestId,
@@ -47,7 +48,7 @@ function requestContext(subject: EventSubject, context: EventContext, particular
     requestTimeEpoch: nowMs,
     identity: { userAgent: subject.userAgent, sourceIp: subject.sourceIp },
     requestId,
-    domainName: `127.0.0.1:${port}`,
+    domainName: authority,
     connectionId: subject.id,
     apiId: key.replace('/', '.'),
   };
@@ -104,7 +105,7 @@ export function disconnectEvent(
 ): string {
   // What API Gateway puts there: of the handshake's headers nothing is known any more.
   const headers = {
-    Host: `127.0.0.1:${context.port}`,
+    Host: context.authority,
     'x-api-key': '',
     'X-Forwarded-For': '',
     'x-restapi': '',

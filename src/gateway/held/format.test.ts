@@ -76,7 +76,7 @@ describe('the events', () => {
   const subject = { id: 'abc', connectedAtMs: Date.UTC(2020, 2, 12), sourceIp: '10.0.0.1', userAgent: 'me' };
   const context = {
     key: 'acme/chat' as WorkloadKey,
-    port: 8080,
+    authority: '192.168.1.5:8080',
     requestId: '00000001-aaaa-4bbb-8ccc-0123456789ab',
     nowMs: Date.UTC(2020, 2, 12, 19, 3, 58, 390),
   };
@@ -89,7 +89,7 @@ describe('the events', () => {
     requestTimeEpoch: context.nowMs,
     identity: { userAgent: 'me', sourceIp: '10.0.0.1' },
     requestId: context.requestId,
-    domainName: '127.0.0.1:8080',
+    domainName: '192.168.1.5:8080',
     connectionId: 'abc',
     apiId: 'acme.chat',
   };
@@ -153,7 +153,7 @@ describe('the events', () => {
     [{ code: 1006, reason: '' }, 'Connection closed abnormally'],
     [{ code: 3999, reason: '' }, ''],
   ])('of an end by %j say why', (ending, disconnectReason) => {
-    const headers = { Host: '127.0.0.1:8080', 'x-api-key': '', 'X-Forwarded-For': '', 'x-restapi': '' };
+    const headers = { Host: '192.168.1.5:8080', 'x-api-key': '', 'X-Forwarded-For': '', 'x-restapi': '' };
     expect(JSON.parse(disconnectEvent(subject, context, ending))).toMatchObject({
       headers,
       requestContext: {

@@ -21,8 +21,8 @@ export type WebSocketRoute = NonNullable<WorkloadRoute['websocket']>;
 
 export interface HeldFunctionServices {
   readonly clock: Clock;
-  /** The gateway's own port. */
-  port(): number;
+  /** The gateway's own: address and port. */
+  authority(): string;
   /** Undefined when the function is gone. */
   pool(): FunctionPool | undefined;
   /** What the function's traffic goes over. */
@@ -118,7 +118,7 @@ export class HeldFunction implements ConnectionOwner {
   }
 
   context(requestId: string): EventContext {
-    return { key: this.key, port: this.#services.port(), requestId, nowMs: this.nowMs() };
+    return { key: this.key, authority: this.#services.authority(), requestId, nowMs: this.nowMs() };
   }
 
   // ---- what connections ask for

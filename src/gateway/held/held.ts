@@ -17,8 +17,8 @@ export interface HeldServices {
   readonly meter: Meter;
   readonly lines: Lines;
   readonly rates: RequestRates;
-  /** The port that the gateway listens on. */
-  port(): number;
+  /** The address and port at which the gateway is reached from its own machine. */
+  authority(): string;
 }
 
 export class Held {
@@ -87,10 +87,10 @@ export class Held {
   }
 
   #servicesOf(key: WorkloadKey, tenant: TenantId): ConstructorParameters<typeof HeldFunction>[2] {
-    const { clock, functions, lines, meter, rates, port } = this.#services;
+    const { clock, functions, lines, meter, rates, authority } = this.#services;
     return {
       clock,
-      port,
+      authority,
       pool: () => functions.pool(key),
       line: () => lines.ofWorkload(key),
       counter: () => meter.of(key),
