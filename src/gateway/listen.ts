@@ -86,10 +86,7 @@ export class Listener {
         for (const serve of serveByNode) serve.call(this.#server, socket);
       },
     });
-    this.#server.on('connection', (socket) => {
-      this.#asks(socket, true);
-      this.lane.take(socket);
-    });
+    this.#server.on('connection', (accepted) => this.#asks(this.lane.take(accepted), true));
   }
 
   /** Resolves with the port, which is the asked one unless that was 0. */

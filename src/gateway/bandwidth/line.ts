@@ -35,8 +35,8 @@ export class Line {
   }
 
   take(direction: Direction, bytes: number): void {
-    this.#own[direction].take(bytes);
-    this.#tenant[direction].take(bytes);
+    bucketOf(this.#own, direction).take(bytes);
+    bucketOf(this.#tenant, direction).take(bytes);
   }
 
   /** Whether more may pass now. */
@@ -53,6 +53,11 @@ export class Line {
 
   /** Calls back as {@link whenFree}, and counts what is sent then. */
   send(direction: Direction, bytes: number, then: () => void): void {
+    if (this.isFree(direction)) {
+      this.take(direction, bytes);
+      then();
+      return;
+    }
     this.whenFree(direction, () => {
       this.take(direction, bytes);
       then();
@@ -60,6 +65,11 @@ export class Line {
   }
 
   #delayMs(direction: Direction): number {
-    return Math.max(this.#own[direction].delayMs, this.#tenant[direction].delayMs);
+    return Math.max(bucketOf(this.#own, direction).delayMs, bucketOf(this.#tenant, direction).delayMs);
   }
+}
+
+/** Not by index: a request asks eight times, and a name that varies is looked up anew each time. */
+function bucketOf(rates: Rates, direction: Direction): TokenBucket {
+  return direction === 'in' ? rates.in : rates.out;
 }

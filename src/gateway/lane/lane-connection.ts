@@ -12,6 +12,7 @@ import type { Socket } from 'node:net';
 import type { Body } from '../body.ts';
 import type { FunctionRequest } from '../exchange.ts';
 import type { Hop } from '../hop.ts';
+import { ClientReads } from './client-reads.ts';
 import { LaneAnswer, type AnswerOwner } from './lane-answer.ts';
 import { maxPlainHeadBytes, readPlainHead, type PlainHead, type PlainHeaders } from './plain-head.ts';
 import type { TenantId, WorkloadKey } from '../../base/ids.ts';
@@ -47,6 +48,7 @@ export interface LaneOwner {
 
 export class LaneConnection implements AnswerOwner {
   readonly socket: Socket;
+  readonly #reads: ClientReads;
   readonly #owner: LaneOwner;
   readonly #hop: Hop;
   #answer: LaneAnswer | undefined;
@@ -61,12 +63,14 @@ export class LaneConnection implements AnswerOwner {
   #tick: number;
   #used = false;
 
-  constructor(socket: Socket, owner: LaneOwner) {
+  /** @param accepted not yet read from; `socket` is there in its place */
+  constructor(accepted: Socket, owner: LaneOwner) {
+    this.#reads = new ClientReads(accepted, this.#onBytes);
+    const { socket } = this.#reads;
     this.socket = socket;
     this.#owner = owner;
     this.#hop = owner.hopOf(socket);
     this.#tick = owner.tick;
-    socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('drain', this.#onDrain);
     socket.on('error', ignore);
@@ -93,13 +97,12 @@ export class LaneConnection implements AnswerOwner {
     return this.#tick;
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  readonly #onBytes = (bytes: Buffer, length: number): void => {
     if (this.#answer === undefined) {
-      this.#take(chunk);
+      this.#take(bytes, length);
       return;
     }
-    this.#waiting.push(chunk);
-    this.#waitingBytes += chunk.length;
+    this.#keepWaiting(bytes, 0, length);
     if (this.#waitingBytes >= maxWaitingBytes) this.socket.pause();
   };
 
@@ -123,42 +126,46 @@ export class LaneConnection implements AnswerOwner {
     answer.connectionClosed();
   };
 
-  /** Serves what is whole in `bytes`, one after the other, as far as answers come at once. */
-  #take(bytes: Buffer): void {
+  /** Serves what is whole in the first `length` of `bytes`, one after the other, as far as answers come at once. */
+  #take(bytes: Buffer, length: number): void {
     this.#taking = true;
-    let rest = bytes;
+    let at = 0;
     // After a last answer, or the client's end, whatever else was sent is not looked at.
-    while (rest.length > 0 && this.socket.writable) {
-      const head = readPlainHead(rest.toString('latin1', 0, maxPlainHeadBytes), this.#head);
-      const end = head === undefined ? 0 : head.bytes + head.headers.contentLength;
-      const served = head === undefined || end > rest.length ? 'notForTheLane' : this.#serve(head, rest);
+    while (at < length && this.socket.writable) {
+      const most = Math.min(length, at + maxPlainHeadBytes);
+      const head = readPlainHead(bytes.toString('latin1', at, most), this.#head);
+      const end = head === undefined ? 0 : at + head.bytes + head.headers.contentLength;
+      const served = head === undefined || end > length ? 'notForTheLane' : this.#serve(head, bytes, at);
       if (served === 'notForTheLane') {
-        this.handOver(rest);
+        this.handOver(Buffer.from(bytes.subarray(at, length)));
         return;
       }
       if (served !== 'served') {
-        this.#giveAway(served.giveAway, rest);
+        this.#giveAway(served.giveAway, Buffer.from(bytes.subarray(at, length)));
         return;
       }
-      // Views cost more than what is done with them: as a rule there is nothing to view.
-      rest = end === rest.length ? nothing : rest.subarray(end);
-      if (this.#answer !== undefined) {
-        if (rest.length > 0) {
-          this.#waiting.push(rest);
-          this.#waitingBytes += rest.length;
-        }
-        break;
-      }
+      at = end;
+      if (this.#answer === undefined) continue;
+      if (at < length) this.#keepWaiting(bytes, at, length);
+      break;
     }
     this.#taking = false;
   }
 
-  /** @param bytes the request's, and maybe more */
-  #serve(head: PlainHead, bytes: Buffer): 'served' | Exclude<Served, { workload: unknown }> {
+  /** A copy of it, for it is there for this moment only. */
+  #keepWaiting(bytes: Buffer, from: number, to: number): void {
+    this.#waiting.push(Buffer.from(bytes.subarray(from, to)));
+    this.#waitingBytes += to - from;
+  }
+
+  /** @param bytes the request's from `at` on, and maybe more */
+  #serve(head: PlainHead, bytes: Buffer, at: number): 'served' | Exclude<Served, { workload: unknown }> {
     this.#head = head;
     const answer = new LaneAnswer(this);
     const { contentLength } = head.headers;
-    const body = contentLength === 0 ? nothing : bytes.subarray(head.bytes, head.bytes + contentLength);
+    const bodyAt = at + head.bytes;
+    // As a rule there is none, and views and copies cost more than what is done with them.
+    const body = contentLength === 0 ? nothing : Buffer.from(bytes.subarray(bodyAt, bodyAt + contentLength));
     const request = new LaneRequest(head, body, this.#hop);
     this.#answer = answer;
     this.#request = request;
@@ -192,7 +199,7 @@ export class LaneConnection implements AnswerOwner {
     this.#waiting = [];
     this.#waitingBytes = 0;
     if (this.socket.isPaused()) this.socket.resume();
-    this.#take(bytes);
+    this.#take(bytes, bytes.length);
   }
 
   /** Gives the connection to node:http, no answer being outstanding. @param unused read and not used */
@@ -220,7 +227,8 @@ export class LaneConnection implements AnswerOwner {
 
   #letGo(): void {
     const { socket } = this;
-    socket.off('data', this.#onData).off('end', this.#onEnd).off('drain', this.#onDrain);
+    this.#reads.release();
+    socket.off('end', this.#onEnd).off('drain', this.#onDrain);
     socket.off('error', ignore).off('close', this.#onClose);
     // Neither flows to nobody, nor is forgotten: whoever is next reads on, first of all what is put back.
     socket.pause();

@@ -185,6 +185,20 @@ describe('pipelined requests', () => {
     );
   });
 
+  test("what a client has sent stays its own while others' requests are read", async () => {
+    const first = client(post('/later/1', 'first') + post('/a', 'behind it'));
+    await expect.poll(() => open.length).toBe(1);
+    const second = client(post('/later/2', 'second') + post('/node/b', `${'x'.repeat(100)}`));
+    await expect.poll(() => open.length).toBe(2);
+    const third = client(post('/c', 'third'));
+    await expect.poll(() => bodies(third.received())).toEqual(['lane /c third']);
+    for (const exchange of open) text(exchange.answer, `<later ${bodyOf(exchange.request)}>`);
+    await expect.poll(() => bodies(first.received())).toEqual(['later first', 'lane /a behind it']);
+    await expect
+      .poll(() => bodies(second.received()))
+      .toEqual(['later second', `node /node/b ${'x'.repeat(100)}`]);
+  });
+
   test('a client that sends on and on while it waits is not read on and on', async () => {
     const one = client(get('/later'));
     await expect.poll(() => open.length).toBe(1);

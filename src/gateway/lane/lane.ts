@@ -51,8 +51,11 @@ export class Lane implements LaneOwner {
     return this.#handlers.proxies.hopOf(socket);
   }
 
-  take(socket: Socket): void {
-    this.#connections.add(new LaneConnection(socket, this));
+  /** @returns the connection that is there in place of the one that was accepted */
+  take(accepted: Socket): Socket {
+    const connection = new LaneConnection(accepted, this);
+    this.#connections.add(connection);
+    return connection.socket;
   }
 
   /** Looks at every connection that waits: once every {@link serverLimits.checkingIntervalMs}. */
