@@ -54,7 +54,7 @@ test('M-C3 M-C4 M-E6: 200 held and 200 direct connections stay through 50 limit 
     expect([held.localPorts, direct.localPorts]).toEqual(ports);
     const { applied, deferred, infeasible } = moves.limitChanges;
     expect(applied + deferred + infeasible).toBe(50);
-    expect(applied).toBeGreaterThan(0);
+    expect(applied + deferred).toBeGreaterThan(0);
   } finally {
     held.close();
     direct.close();

@@ -1,6 +1,6 @@
 // Instances of functions: as many as are needed, as few as will do, and never more than is allowed.
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { parseWorkloadName } from '../../base/ids.ts';
+import { parseWorkloadName, type InstanceId } from '../../base/ids.ts';
 import { gib } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { InstanceSpec } from '../../protocol/agent.ts';
@@ -57,26 +57,34 @@ describe('acquire', () => {
     expect(starting()).toEqual([true, false]);
   });
 
-  test('one that is stopped for newer code while it starts has not failed: who waits is told to ask again', async () => {
-    await begin();
-    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
-    const told = Promise.withResolvers<void>();
-    const start = vi.spyOn(harness.agent.handlers, 'start').mockImplementationOnce(async () => {
-      await told.promise;
-      const error = { errorType: 'Runtime.ExitError', errorMessage: 'exit status 0', trace: [] };
-      return { outcome: 'failed', error };
-    });
-    vi.spyOn(harness.agent.handlers, 'stop').mockImplementationOnce(async () => {
-      told.resolve();
-      return {};
-    });
-    const acquired = expect(gateway.acquire(hello)).rejects.toThrow('was given up');
-    await eventually(() => expect(start).toHaveBeenCalled());
-    const code = { sha256: 'c'.repeat(64), sizeBytes: 1 };
-    const newer = await harness.control.deploy(acme, fn('hello', { code }), { mustCreate: false });
-    await acquired;
-    await gateway.acquire(newer);
-  });
+  test.each(['after', 'before'])(
+    'one that is stopped for newer code while it starts has not failed: who waits is told to ask again, and its end is told %s that of the start',
+    async (order) => {
+      await begin();
+      const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+      const told = Promise.withResolvers<InstanceId>();
+      const start = vi.spyOn(harness.agent.handlers, 'start').mockImplementationOnce(async () => {
+        const id = await told.promise;
+        if (order === 'before') {
+          const how = { code: 0, signal: null, oomKilled: false, reason: 'exit status 0' };
+          harness.agent.emit({ event: 'exited', data: { id, workload: hello.key, ...how } });
+          await eventually(async () => expect(await harness.control.instances()).toEqual([]));
+        }
+        const error = { errorType: 'Runtime.ExitError', errorMessage: 'exit status 0', trace: [] };
+        return { outcome: 'failed', error };
+      });
+      vi.spyOn(harness.agent.handlers, 'stop').mockImplementationOnce(async ({ id }) => {
+        told.resolve(id);
+        return {};
+      });
+      const acquired = expect(gateway.acquire(hello)).rejects.toThrow('was given up');
+      await eventually(() => expect(start).toHaveBeenCalled());
+      const code = { sha256: 'c'.repeat(64), sizeBytes: 1 };
+      const newer = await harness.control.deploy(acme, fn('hello', { code }), { mustCreate: false });
+      await acquired;
+      await gateway.acquire(newer);
+    },
+  );
 
   test('one that could be reached and fails to start is gone before that is answered', async () => {
     await begin();

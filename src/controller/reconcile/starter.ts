@@ -21,10 +21,15 @@ export class Starter {
   readonly #parts: StarterParts;
   readonly #admission: Admission;
   readonly #pending = new Set<InstanceId>();
+  /** Why those that are pending were told to stop: they may be gone before their start is answered. */
+  readonly #stopped = new Map<InstanceId, string>();
 
   constructor(parts: StarterParts) {
     this.#parts = parts;
     this.#admission = new Admission(parts);
+    parts.actual.onChange(({ tracked: { spec, life } }) => {
+      if (life.phase === 'stopping' && this.#pending.has(spec.id)) this.#stopped.set(spec.id, life.why);
+    });
   }
 
   /** Whether a start of ours is under way, whose failure is told to whoever began it. */
@@ -56,7 +61,10 @@ export class Starter {
       servingSinceMs: null,
     });
     this.#pending.add(spec.id);
-    const usable = this.#run(spec.id, roomDeadlineMs).finally(() => this.#pending.delete(spec.id));
+    const usable = this.#run(spec.id, roomDeadlineMs).finally(() => {
+      this.#pending.delete(spec.id);
+      this.#stopped.delete(spec.id);
+    });
     return { id: spec.id, usable };
   }
 
@@ -96,9 +104,7 @@ export class Starter {
       const present = actual.get(id);
       if (result.outcome === 'failed') {
         actual.remove(id, result.error.errorMessage);
-        // By ourselves, for newer code mostly: its process ended before it served because it was told to.
-        if (present?.life.phase === 'stopping') throw stoppedMeanwhile(present.life.why);
-        throw new BellowsError('StartFailed', JSON.stringify(result.error));
+        throw this.#whyGone(id) ?? new BellowsError('StartFailed', JSON.stringify(result.error));
       }
       if (present?.life.phase !== 'starting') return;
       const nowMs = clock.nowMs();
@@ -151,10 +157,18 @@ export class Starter {
     }
   }
 
+  /** By ourselves, for newer code mostly: its process ended before it served because it was told to. */
+  #whyGone(id: InstanceId): BellowsError | undefined {
+    const why = this.#stopped.get(id);
+    return why === undefined ? undefined : stoppedMeanwhile(why);
+  }
+
   #present(id: InstanceId): Tracked {
     const tracked = this.#parts.actual.get(id);
     if (tracked === undefined)
-      throw startFailed('Runtime.ExitError', 'The instance ended before it could serve.');
+      throw (
+        this.#whyGone(id) ?? startFailed('Runtime.ExitError', 'The instance ended before it could serve.')
+      );
     if (tracked.life.phase === 'retiring' || tracked.life.phase === 'stopping')
       throw stoppedMeanwhile(tracked.life.why);
     return tracked;
