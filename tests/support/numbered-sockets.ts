@@ -101,6 +101,11 @@ export class NumberedSockets {
     };
   }
 
+  /** How many messages were sent so far. */
+  get sent(): number {
+    return this.#clients.reduce((total, { sentAtMs }) => total + sentAtMs.length, 0);
+  }
+
   /** The local ports of the sockets: the same before and after means the same connections. */
   get localPorts(): (number | undefined)[] {
     return this.#clients.map(
