@@ -221,7 +221,16 @@ export class Agent {
     const { cgroup } = this.#cgroups;
     const { clock, config } = this.#options;
     const done = {};
+    const noMachines = async (): Promise<never> => {
+      throw new BellowsError(
+        'NotSupportedHere',
+        'What runs here is in no virtual machine that could be put on disk.',
+        'Start Bellows with virtual machines: bellows up --unit vm.',
+      );
+    };
     return {
+      hibernate: noMachines,
+      wake: noMachines,
       hello: async () => {
         this.#tellUntold();
         return {

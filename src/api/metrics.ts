@@ -104,7 +104,7 @@ export async function renderMetrics(
   return { text: await registry.metrics(), mediaType: registry.contentType };
 }
 
-const servingStates: ReadonlySet<UnitView['state']> = new Set(['ready', 'warm', 'bound']);
+const servingStates: ReadonlySet<UnitView['state']> = new Set(['ready', 'warm', 'bound', 'hibernated']);
 
 /** What each virtual machine was made with, what is claimed of it, and what it really takes of the host. */
 function addUnits(registers: Registry[], units: readonly UnitView[]): void {

@@ -108,6 +108,16 @@ export const units = z.array(
   }),
 );
 
+export const hibernation = z.looseObject({
+  unit: z.string(),
+  before: z.string(),
+  after: z.string(),
+  stored: z.string(),
+  durationMs: z.number(),
+});
+
+export const woken = z.looseObject({ unit: z.string(), durationMs: z.number() });
+
 export const ledger = z.array(
   z.looseObject({
     resource: z.string(),

@@ -1,7 +1,7 @@
 // What the APIs may ask of the controller: the one interface between src/api and src/controller.
 // Everything here is already validated and in base units; APIs translate to and from their own wire shapes.
 import type { Rung } from '../allocator/reclaim/ladder.ts';
-import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
+import type { InstanceId, TenantId, UnitId, WorkloadKey, WorkloadName } from '../base/ids.ts';
 import type { ConnectionOutcome, Transaction } from '../model/change.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
@@ -134,7 +134,7 @@ export interface UnitView {
   readonly id: string;
   readonly driver: string;
   /** This machine is ready or not; a virtual machine is on its way, nobody's yet, somebody's, or on its way out. */
-  readonly state: 'ready' | 'disconnected' | 'starting' | 'warm' | 'bound' | 'stopping';
+  readonly state: 'ready' | 'disconnected' | 'starting' | 'warm' | 'bound' | 'hibernated' | 'stopping';
   readonly pid: number | null;
   /** Whose virtual machine it is; null for this machine, one that is nobody's, and one that several share. */
   readonly tenant: TenantId | null;
@@ -155,6 +155,14 @@ export interface UnitView {
     /** Blocks of its scratch disk. */
     readonly storageBytes: number;
   } | null;
+}
+
+/** Of a virtual machine that was put on disk: memory of its process that no other shares, and what of the disk is taken instead. */
+export interface HibernationReport {
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
+  readonly storedBytes: number;
+  readonly durationMs: number;
 }
 
 export interface LedgerLine {
@@ -290,6 +298,10 @@ export interface ControlPlane {
 
   instances(): Promise<InstanceView[]>;
   units(): Promise<UnitView[]>;
+  /** @throws BellowsError NotFound, Conflict, NotSupportedHere, NoRoom */
+  hibernateUnit(id: UnitId): Promise<HibernationReport>;
+  /** Nothing happens to one that runs. @throws BellowsError NotFound, NotSupportedHere, NoRoom */
+  wakeUnit(id: UnitId): Promise<{ readonly durationMs: number }>;
   ledger(): Promise<LedgerLine[]>;
   reclaim(request: ReclaimRequest): Promise<ReclaimReport>;
 

@@ -1,6 +1,6 @@
 // The controller as the APIs see it. Owns nothing but the list of who does what.
 import { randomUUID } from 'node:crypto';
-import type { TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
+import type { TenantId, UnitId, WorkloadKey, WorkloadName } from '../base/ids.ts';
 import type { Transaction } from '../model/change.ts';
 import type { PartialResources } from '../model/resources.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
@@ -17,6 +17,7 @@ import type {
   ControlPlane,
   Deployment,
   FunctionUpdate,
+  HibernationReport,
   InstanceView,
   LedgerLine,
   LogEntry,
@@ -38,6 +39,8 @@ import type { Workloads } from './workloads.ts';
 
 /** Beyond a function's timeout: a cold start and the way there and back. */
 const invokeMarginMs = 60_000;
+/** A machine's memory goes to a disk that may be busy, or comes from it, and what was begun before it is waited for. */
+const hibernationMs = 300_000;
 /** Beyond the time that a reader of logs is willing to wait. */
 const logMarginMs = 5_000;
 
@@ -172,6 +175,14 @@ export class Controller implements ControlPlane {
 
   units(): Promise<UnitView[]> {
     return this.#parts.observer.units();
+  }
+
+  hibernateUnit(unit: UnitId): Promise<HibernationReport> {
+    return this.#parts.link.agent.call('hibernate', { unit }, { timeoutMs: hibernationMs });
+  }
+
+  wakeUnit(unit: UnitId): Promise<{ readonly durationMs: number }> {
+    return this.#parts.link.agent.call('wake', { unit }, { timeoutMs: hibernationMs });
   }
 
   ledger(): Promise<LedgerLine[]> {

@@ -28,6 +28,15 @@ function sentenceOf(unit: string, happened: UnitEvent['happened']): string {
       const inside = instances.length === 0 ? 'nothing ran in it' : `${instances.length} ran in it`;
       return `The virtual machine ${unit} was lost, ${inside}: ${reason}.`;
     }
+    case 'hibernated': {
+      const { beforeBytes, afterBytes, storedBytes, durationMs } = happened;
+      return (
+        `The virtual machine ${unit} was hibernated in ${Math.round(durationMs)} ms: ${humanBytes(beforeBytes)} → ` +
+        `${humanBytes(afterBytes)} of the host's memory, ${humanBytes(storedBytes)} on disk.`
+      );
+    }
+    case 'woken':
+      return `The virtual machine ${unit} is awake again after ${Math.round(happened.durationMs)} ms: ${happened.why}.`;
     case 'stopped':
       return `The virtual machine ${unit} was ended: ${happened.reason}.`;
   }

@@ -5,11 +5,22 @@
 //    │               │         freeze▼ │thaw    │
 //    │               │             frozen       │
 //    ▼               ▼               ▼          ▼
-//   gone ◀───────────┴──── stopping ◀┴──────────┘        (hibernated comes with VM units)
+//   gone ◀───────────┴──── stopping ◀┴──────────┘
+//
+//   With its virtual machine each of idle, busy and frozen becomes hibernated, and afterwards what it was.
 import type { InstanceId, TenantId, UnitId, WorkloadKey } from '../base/ids.ts';
 import type { Resources } from './resources.ts';
 
-export const instanceStates = ['warm', 'bound', 'idle', 'busy', 'frozen', 'stopping', 'gone'] as const;
+export const instanceStates = [
+  'warm',
+  'bound',
+  'idle',
+  'busy',
+  'frozen',
+  'hibernated',
+  'stopping',
+  'gone',
+] as const;
 export type InstanceState = (typeof instanceStates)[number];
 
 /** Counts since the instance started; a difference of two samples tells what happened between them. */

@@ -159,9 +159,9 @@ export type BrokenInvocation = z.infer<typeof brokenInvocation>;
 export const unitMeasure = z.object({
   id: unitId,
   driver: z.string(),
-  state: z.enum(['starting', 'warm', 'bound', 'disconnected', 'stopping']),
-  /** QEMU's number on the host. */
-  pid: z.number().int(),
+  state: z.enum(['starting', 'warm', 'bound', 'hibernated', 'disconnected', 'stopping']),
+  /** QEMU's number on the host; null while it is hibernated. */
+  pid: z.number().int().nullable(),
   /** Null while it is warm, and in a unit that several tenants share. */
   tenant: tenantId.nullable(),
   provisioned: resources,
@@ -170,10 +170,18 @@ export const unitMeasure = z.object({
   hostPrivateBytes: z.number().nonnegative(),
   /** Memory charged to its group, by the kernel; null where there are no groups. */
   hostGroupBytes: z.number().nonnegative().nullable(),
-  /** Blocks of its scratch file that the host holds. */
+  /** Blocks that the host holds for its scratch file, and while it is hibernated for its state. */
   hostStorageBytes: z.number().nonnegative(),
 });
 export type UnitMeasure = z.infer<typeof unitMeasure>;
+
+/** Memory of the unit's process that no other shares, by the kernel, and what of the disk is taken instead. */
+export const hibernated = z.object({
+  beforeBytes: z.number().nonnegative(),
+  afterBytes: z.number().nonnegative(),
+  storedBytes: z.number().nonnegative(),
+  durationMs: z.number().nonnegative(),
+});
 
 /** What happened to a virtual machine, for the audit log: not each move of its balloon, but where a claim came to. */
 export const unitEvent = z.object({
@@ -200,6 +208,9 @@ export const unitEvent = z.object({
       code: z.string(),
       reason: z.string(),
     }),
+    /** Its process is gone, and what it held is on disk; connections into it stay. */
+    z.object({ what: z.literal('hibernated'), ...hibernated.shape }),
+    z.object({ what: z.literal('woken'), why: z.string(), durationMs: z.number() }),
     z.object({ what: z.literal('stopped'), reason: z.string() }),
   ]),
 });
@@ -339,6 +350,12 @@ export const agentProtocol = {
       }),
       nothing,
     ),
+    /**
+     * Puts a virtual machine on disk with all that runs in it; connections into it stay, and what is sent to it meanwhile arrives
+     * later. It wakes when it is asked to, or anything else of it is, and when a connection waits for it.
+     */
+    hibernate: method(z.object({ unit: unitId }), hibernated),
+    wake: method(z.object({ unit: unitId }), z.object({ durationMs: z.number().nonnegative() })),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),
     /** Orderly stop of everything: instances, groups, mounts, sockets. */
     shutdown: method(z.object({ graceMs: z.number() }), nothing),

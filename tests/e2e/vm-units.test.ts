@@ -19,6 +19,12 @@ import { NumberedSockets } from '../support/numbered-sockets.ts';
 const mib = 1024 * 1024;
 const runtime = 'nodejs26.x' as never;
 const unitMemoryMib = 1024;
+interface Hibernated {
+  readonly before: string;
+  readonly after: string;
+  readonly stored: string;
+  readonly durationMs: number;
+}
 interface Transaction {
   readonly status: string;
   readonly connections: { readonly dropped: number };
@@ -203,6 +209,51 @@ suiteNeeding('virtual machine units', missingForMachines, () => {
       expect(account.sent).toBeGreaterThan(50);
       expect(seen).toContain('applied');
       expect((await instanceOf(bellows, 'stateful')).unitPid).toBe(unitPid);
+    },
+  );
+
+  test(
+    'M-C4 M-C5: an app is hibernated with its machine: its clients stay connected, what they send wakes it, and nothing is lost',
+    { timeout: 300_000 },
+    async () => {
+      await deployStatefulApp(bellows, 'default', 'sleeper');
+      const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/sleeper/`, 10);
+      const awake = await unitOf(bellows, 'sleeper');
+      const hibernate = async (): Promise<Hibernated> => {
+        const { status, body } = await bellows.v1<Hibernated>('POST', `/units/${awake.id}/hibernate`);
+        expect(status, JSON.stringify(body)).toBe(200);
+        return body;
+      };
+      const report = await hibernate();
+      console.log(`M-C4: ${JSON.stringify(report)}`);
+      expect(report.after).toBe('0');
+      expect(isProcess(awake.pid)).toBe(false);
+      expect(await unitOf(bellows, 'sleeper')).toMatchObject({ state: 'hibernated', pid: null });
+      const { state, memory, connections } = await instanceOf(bellows, 'sleeper');
+      expect({ state, grant: memory.grant, connections }).toEqual({
+        state: 'hibernated',
+        grant: '0',
+        connections: 10,
+      });
+      clients.start(20);
+      await eventually(async () => (await unitOf(bellows, 'sleeper')).state === 'bound', {
+        timeoutMs: 120_000,
+      });
+      // Once more, in the midst of it: nobody asks for its wake but those who go on sending.
+      const { pid } = await unitOf(bellows, 'sleeper');
+      await hibernate();
+      expect(isProcess(pid)).toBe(false);
+      await eventually(async () => (await unitOf(bellows, 'sleeper')).state === 'bound', {
+        timeoutMs: 120_000,
+      });
+      clients.pause();
+      // What was sent early in the sleep is sent again as long after it as it had waited, at the latest.
+      await eventually(() => clients.outstanding === 0, { timeoutMs: 120_000 });
+      const account = await clients.stop();
+      console.log(`M-C4, with two sleeps: ${JSON.stringify(account)}`);
+      expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+      expect(account.sent).toBeGreaterThan(20);
+      expect((await instanceOf(bellows, 'sleeper')).unit).toBe(awake.id);
     },
   );
 

@@ -12,12 +12,13 @@ import {
   readlinkSync,
   readSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { UnitId } from '../../src/base/ids.ts';
+import type { TenantId, UnitId } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import type { Resources } from '../../src/model/resources.ts';
 import { unitDriverContract } from '../../src/units/contract.ts';
@@ -31,6 +32,7 @@ import { isRoot } from './agent-process.ts';
 import { missingForGuests } from './guest-machine.ts';
 import { SerialProxy } from './serial-proxy.ts';
 import { unitSize, VmPlace } from './vm-place.ts';
+import { VmTenant } from './vm-tenant.ts';
 
 const bootMs = 240_000;
 
@@ -277,6 +279,44 @@ suiteNeeding(
       expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
     });
 
+    test('M-C4: a connection into a unit outlives its rest: what is sent meanwhile is answered in order afterwards, and its memory is the host’s', async () => {
+      const unit = await clone();
+      const tenant = await VmTenant.start(unit, {
+        tenant: 'acme' as TenantId,
+        index: 1,
+        memoryBytes: unitSize.memory,
+        storageBytes: 64 * mib,
+      });
+      // Each answer's number is of the same program's memory; all go over the one connection that it was asked by first.
+      const next = (): Promise<unknown> => tenant.evaluate('state.count = (state.count ?? 0) + 1');
+      await tenant.evaluate(`(state.held = Buffer.alloc(${64 * mib}, 1)).length`);
+      expect([await next(), await next()]).toEqual([1, 2]);
+      const held = () => ({ ...driver.measure(unit), templateBytes: templateBytes() });
+      const awake = held();
+      const handle = await driver.snapshot(unit);
+      units.length = 0;
+      expect(place.processes()).toEqual([]);
+      const resting = held();
+      const storedBytes = resting.hostStorageBytes - awake.hostStorageBytes;
+      // What it costs the host beyond what others share, and what they share is no more for it.
+      const leftBytes = resting.hostPrivateBytes + Math.max(0, resting.templateBytes - awake.templateBytes);
+      console.log(
+        `M-C4: ${show(awake.hostPrivateBytes)} of its own awake, ${show(leftBytes)} at rest, ${show(storedBytes)} on disk`,
+      );
+      expect(resting.pid).toBeNull();
+      expect(awake.hostPrivateBytes).toBeGreaterThan(64 * mib);
+      expect(leftBytes).toBeLessThan(0.05 * awake.hostPrivateBytes);
+      expect(storedBytes).toBeGreaterThan(32 * mib);
+      expect(storedBytes).toBeLessThan(awake.hostPrivateBytes);
+      const meanwhile = [next(), next(), next()];
+      const woken = await driver.adopt(handle);
+      units.push(woken);
+      expect(await Promise.all(meanwhile)).toEqual([3, 4, 5]);
+      expect(await next()).toBe(6);
+      expect(driver.measure(woken).pid).toBe(woken.pid);
+      tenant.disconnect();
+    });
+
     test('a killed QEMU is told, with the reason, and nothing of it is left', async () => {
       const unit = await clone();
       units.length = 0;
@@ -407,6 +447,23 @@ suiteNeeding(
     });
   },
 );
+
+const show = (bytes: number): string => `${Math.round(bytes / mib)} MiB`;
+
+/** What the kernel holds for the template's memory, which this process has open, too. */
+function templateBytes(): number {
+  const path = readdirSync('/proc/self/fd')
+    .map((fd) => `/proc/self/fd/${fd}`)
+    .find((each) => {
+      try {
+        return readlinkSync(each).startsWith('/memfd:bellows-template-');
+      } catch {
+        return false;
+      }
+    });
+  if (path === undefined) throw new Error('no template is open');
+  return statSync(path).blocks * 512;
+}
 
 /** The descriptor in QEMU that is its template's memory. */
 function templateFd(pid: number): string {

@@ -64,8 +64,13 @@ export class VmTenant {
     return value;
   }
 
-  async stop(): Promise<void> {
+  /** It goes on without anybody who asks it. */
+  disconnect(): void {
     this.#client.socket.destroy();
+  }
+
+  async stop(): Promise<void> {
+    this.disconnect();
     await this.#unit.guest.call('stop', { id: this.#instance, graceMs: 0, reason: 'it is over' });
   }
 }

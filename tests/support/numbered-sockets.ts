@@ -81,6 +81,16 @@ export class NumberedSockets {
     }, 1000 / perSecond);
   }
 
+  /** How much was sent and has not come back yet. */
+  get outstanding(): number {
+    return this.#clients.reduce((total, { sentAtMs, seen }) => total + sentAtMs.length - seen.size, 0);
+  }
+
+  /** Sends no more. */
+  pause(): void {
+    clearInterval(this.#timer);
+  }
+
   /** Stops sending, waits for what is under way, and gives the account. */
   async stop(): Promise<Account> {
     clearInterval(this.#timer);

@@ -345,10 +345,8 @@ export class FakeControlPlane implements ControlPlane {
         instances: 1,
         warm: 3,
         capabilities: null,
-        provisioned: defaultRequest,
-        claimed: emptyResources,
-        granted: defaultRequest,
-        used: emptyResources,
+        ...{ provisioned: defaultRequest, granted: defaultRequest },
+        ...{ claimed: emptyResources, used: emptyResources },
         host: null,
       },
     ];
@@ -373,17 +371,19 @@ export class FakeControlPlane implements ControlPlane {
     }));
   }
 
+  hibernateUnit: ControlPlane['hibernateUnit'] = async () => ({
+    ...{ beforeBytes: 200 * mib, afterBytes: 0, storedBytes: 150 * mib, durationMs: 800 },
+  });
+  wakeUnit: ControlPlane['wakeUnit'] = async () => ({ durationMs: 400 });
+
   async reclaim(request: Parameters<ControlPlane['reclaim']>[0]): ReturnType<ControlPlane['reclaim']> {
     this.calls.push({ method: 'reclaim', args: [request] });
     return {
       planned: request.plan === true,
       wantedBytes: request.memoryBytes ?? null,
-      missingBytes: 0,
       durationMs: 12,
       connections: { open: 3, kept: 3, dropped: 0 },
-      foundBytes: 10 * mib,
-      claimedBytes: 10 * mib,
-      freedBytes: 8 * mib,
+      ...{ foundBytes: 10 * mib, claimedBytes: 10 * mib, freedBytes: 8 * mib, missingBytes: 0 },
       from: this.listWorkloads()
         .slice(0, 1)
         .map(({ key }) => ({

@@ -262,6 +262,12 @@ describe('the machine', () => {
     expect(api.control.calls.at(-1)?.args).toEqual([{ memoryBytes: 1_073_741_824, plan: true }]);
   });
 
+  test('a virtual machine is hibernated and woken by its id', async () => {
+    const { body } = await call('hibernateUnit', '/v1/units/u-1/hibernate');
+    expect(body).toEqual({ unit: 'u-1', before: '200MiB', after: '0', stored: '150MiB', durationMs: 800 });
+    expect((await call('wakeUnit', '/v1/units/u-1/wake')).body).toEqual({ unit: 'u-1', durationMs: 400 });
+  });
+
   test('metrics tell tenants only to the admin', async () => {
     const open = await (await fetch(`${api.url}/metrics`)).text();
     expect(open).toMatch(/^bellows_resource_granted\{resource="memory"\} 1500000$/m);

@@ -4,6 +4,7 @@ import { deleteWorkload } from './delete.ts';
 import { deploy } from './deploy.ts';
 import { doctor } from './doctor.ts';
 import { events } from './events.ts';
+import { hibernate } from './hibernate.ts';
 import { invoke } from './invoke.ts';
 import { ledger } from './ledger.ts';
 import { limitsGet, limitsSet } from './limits.ts';
@@ -16,6 +17,7 @@ import { top } from './top.ts';
 import { units } from './units.ts';
 import { up } from './up.ts';
 import { upgrade } from './upgrade.ts';
+import { wake } from './wake.ts';
 
 export const commands: readonly Command[] = [
   up,
@@ -33,6 +35,8 @@ export const commands: readonly Command[] = [
   events,
   reclaim,
   units,
+  hibernate,
+  wake,
   ledger,
   deleteWorkload,
   upgrade,

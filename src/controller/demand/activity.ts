@@ -1,7 +1,7 @@
 // Whether an instance works, idles or stands still, as far as the controller knows. Pure.
 import type { Activity } from '../../allocator/demand/demand.ts';
 import { defaultVictimPolicy } from '../../allocator/reclaim/victims.ts';
-import { seenOf, type Tracked } from '../state/actual.ts';
+import { seenOf, standsStill, type Tracked } from '../state/actual.ts';
 
 /** Garbage collection and timers of an idle Node process were measured at up to half of this. */
 const quietMillicores = 10;
@@ -18,7 +18,8 @@ export function isQuiet(used: { readonly cpu: number; readonly bandwidth: number
  */
 export function activityOf(tracked: Tracked, quietMs: number): Activity {
   if (tracked.life.phase !== 'serving') return 'active';
-  if (seenOf(tracked)?.state === 'frozen') return 'frozen';
+  const seen = seenOf(tracked);
+  if (seen !== undefined && standsStill(seen)) return 'frozen';
   const isIdle =
     tracked.spec.kind === 'function' ? tracked.idle : quietMs >= defaultVictimPolicy.idleThresholdMs;
   return isIdle ? 'idle' : 'active';

@@ -8,7 +8,7 @@ import { resourceKinds, type ResourceKind, type Resources } from '../../model/re
 import type { Measures, Sample } from '../measures.ts';
 import { requestOf } from '../resize/plan-input.ts';
 import type { Traffic } from '../routes/server.ts';
-import { knownOf, seenOf, type ActualState, type Tracked } from '../state/actual.ts';
+import { knownOf, seenOf, standsStill, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { resourcesOf } from '../views.ts';
 import { activityOf } from './activity.ts';
@@ -74,7 +74,8 @@ export class Demands {
     for (const [id, { used }] of this.#meter.measured(sample)) {
       const tracked = actual.get(id);
       // What stands still says nothing new, and is not worth a write a minute.
-      if (tracked === undefined || seenOf(tracked)?.state === 'frozen') continue;
+      const seen = tracked === undefined ? undefined : seenOf(tracked);
+      if (tracked === undefined || (seen !== undefined && standsStill(seen))) continue;
       const prediction = memories.change(tracked.spec.workload)?.prediction;
       if (prediction === undefined) continue;
       for (const resource of resourceKinds) prediction.observe(resource, used[resource], nowMs);

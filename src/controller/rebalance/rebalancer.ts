@@ -5,7 +5,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Divider } from '../resize/divider.ts';
-import { promisedMemory, seenOf, type ActualState, type Change } from '../state/actual.ts';
+import { promisedMemory, seenOf, type ActualState, type Change, type Tracked } from '../state/actual.ts';
 import type { SteadyDemands } from './steady-demand.ts';
 
 /** Of the time, at most so much is spent on dividing because of events: one division follows another after 20 times what it took. */
@@ -144,6 +144,11 @@ export class Rebalancer {
     const { before } = change;
     if (before?.life.phase !== life.phase) {
       this.rebalance(`${spec.id} is ${life.phase}`);
+      return;
+    }
+    const rests = (of: Tracked): boolean => seenOf(of)?.state === 'hibernated';
+    if (rests(before) !== rests(change.tracked)) {
+      this.rebalance(`${spec.id} ${rests(before) ? 'woke' : 'is hibernated'}`);
       return;
     }
     if (!divider.isShort) return;

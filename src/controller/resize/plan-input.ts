@@ -59,6 +59,8 @@ export function planInput(present: Present, wish: Wish): PlanInput {
   for (const each of present.instances) {
     const { spec, life } = each;
     const isComing = life.phase === 'waiting' && present.coming.has(spec.id);
+    // Nothing is granted to one that rests on disk, until it wakes.
+    if (knownOf(each)?.info.state === 'hibernated') continue;
     if (!ids.has(spec.tenant) || life.phase === 'stopping' || (life.phase === 'waiting' && !isComing))
       continue;
     tracked.set(spec.id, each);

@@ -132,6 +132,8 @@ export function knownOf(tracked: Tracked): Known | null {
 export function promisedMemory(tracked: Tracked): number {
   if (tracked.life.phase === 'waiting') return 0;
   const known = knownOf(tracked);
+  // What it is to have when it wakes is others' until then.
+  if (known?.info.state === 'hibernated') return 0;
   return known === null
     ? tracked.spec.grant.memory
     : Math.max(known.info.grant.memory, known.info.desired.memory);
@@ -144,7 +146,12 @@ export function desiredGrant(tracked: Tracked): Resources {
 
 /** Whether user code can serve: the agent says `bound` until then. */
 export function isUsable(info: InstanceInfo): boolean {
-  return info.state === 'idle' || info.state === 'busy' || info.state === 'frozen';
+  return info.state === 'idle' || info.state === 'busy' || standsStill(info);
+}
+
+/** It runs nothing until it is thawed, or its machine is awake. */
+export function standsStill({ state }: InstanceInfo): boolean {
+  return state === 'frozen' || state === 'hibernated';
 }
 
 /** Whether it serves or is to: what is being ended is not wanted any more. */

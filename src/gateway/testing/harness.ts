@@ -279,6 +279,8 @@ export class Harness {
       measure: refuse,
       readLogs: refuse,
       removeLogs: refuse,
+      hibernate: refuse,
+      wake: refuse,
       shutdown: refuse,
       hello: async () => ({
         protocolVersion: 1,

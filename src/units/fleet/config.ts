@@ -72,6 +72,10 @@ export interface FleetTuning {
   readonly reclaimWaitMs: number;
   /** A frozen unit is claimed down after this: most that are called again are called sooner. */
   readonly idleClaimMs: number;
+  /** So often is looked whether connections wait for a hibernated unit: 0.1 ms of reading, a few more with 10,000 sockets. */
+  readonly knockMs: number;
+  /** A hibernated unit that could not wake is tried again after this, while somebody waits. */
+  readonly wakeRetryMs: number;
   /** A claim that was not complete is tried again after this. */
   readonly settleMs: number;
   /** Growth for which there is no room looks for some after this: reading the host's memory costs nothing. */
@@ -102,6 +106,8 @@ export const defaultTuning: FleetTuning = {
   runningSpareBytes: 64 * mib,
   reclaimWaitMs: 10_000,
   idleClaimMs: 10_000,
+  knockMs: 250,
+  wakeRetryMs: 2_000,
   settleMs: 5_000,
   growthRetryMs: 500,
   calmFirstMs: 10_000,

@@ -37,6 +37,8 @@ const quick: Partial<FleetTuning> = {
   idleClaimMs: 10,
   settleMs: 20,
   growthRetryMs: 10,
+  knockMs: 10,
+  wakeRetryMs: 10,
   calmFirstMs: 60,
   lastLogsMs: 200,
 };
@@ -50,6 +52,8 @@ let sent: string[];
 /** What the kernel is made to say of every unit's process. */
 let activity: ProcessActivity | undefined;
 let hostAvailableBytes: number;
+/** Addresses that connections of this machine wait for. */
+let awaited: Set<string>;
 
 function specOf(id: string, memoryMib: number, of = acme): InstanceSpec {
   return {
@@ -98,6 +102,7 @@ async function open(
     code,
     activityOf: () => activity,
     hostAvailableBytes: () => hostAvailableBytes,
+    awaited: async (addresses) => new Set(addresses.filter((address) => awaited.has(address))),
     emit: (event) => events.push(event),
   });
   await fleet.handlers.setPool({ size: pool });
@@ -144,6 +149,7 @@ beforeEach(() => {
   sent = [];
   activity = undefined;
   hostAvailableBytes = 64 * gib;
+  awaited = new Set();
 });
 afterEach(async () => {
   await fleet.close(0);
@@ -873,4 +879,124 @@ test('a shutdown does not wait beyond the grace for a guest that says nothing: i
   vmOf('i-1').hung = true;
   await fleet.handlers.shutdown({ graceMs: 50 });
   expect(driver.vms.size).toBe(0);
+});
+
+describe('M-C4: a hibernated unit', () => {
+  const hibernate = async (): Promise<MockVm> => {
+    await open();
+    await start('i-1', 128);
+    const vm = vmOf('i-1');
+    await fleet.handlers.hibernate({ unit: vm.id });
+    return vm;
+  };
+  const listed = async () => (await fleet.handlers.list({})).instances[0]?.info;
+  const measured = async (vm: MockVm) =>
+    (await fleet.handlers.measure({})).units.find(({ id }) => id === vm.id);
+
+  test('has no process and holds no memory, its instance is shown so, and nothing of it has ended', async () => {
+    const vm = await hibernate();
+    expect(vm.resting).toBe(true);
+    expect(await listed()).toMatchObject({ state: 'hibernated', grant: { memory: 0, cpu: 0 } });
+    expect((await listed())?.desired.memory).toBe(128 * mib);
+    expect(await measured(vm)).toMatchObject({
+      state: 'hibernated',
+      pid: null,
+      hostPrivateBytes: 0,
+      claimed: { memory: gib },
+    });
+    expect(exits()).toEqual([]);
+    expect(told('lost')).toEqual([]);
+    expect(told('hibernated')).toHaveLength(1);
+  });
+
+  test('is left alone by all that happens by itself: pings, logs, measurements, claims, freezing, limits of its tenant', async () => {
+    const vm = await hibernate();
+    await fleet.handlers.freeze({ id: 'i-1' as InstanceId });
+    await fleet.handlers.trim({ id: 'i-1' as InstanceId });
+    await fleet.handlers.ensureTenant({ ...acme, memoryBytes: gib });
+    await fleet.handlers.resize({ tenants: [{ ...acme, memoryBytes: gib }], instances: [], waitMs: 0 });
+    for (let times = 0; times < 5; times += 1) {
+      await fleet.handlers.measure({});
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(vm.resting).toBe(true);
+    expect(journalOf(vm).at(-1)).toBe('at rest');
+  });
+
+  test('wakes when it is asked to, and then knows what its tenant may have now', async () => {
+    const vm = await hibernate();
+    await fleet.handlers.ensureTenant({ ...acme, memoryBytes: gib });
+    await fleet.handlers.wake({ unit: vm.id });
+    expect(vm.resting).toBe(false);
+    expect(journalOf(vm).slice(journalOf(vm).indexOf('woken'))).toContain('ensureTenant');
+    expect(await listed()).toMatchObject({ state: 'idle', grant: { memory: 128 * mib } });
+    expect((await measured(vm))?.state).toBe('bound');
+    expect(told('woken')).toHaveLength(1);
+    await fleet.handlers.wake({ unit: vm.id });
+    expect(told('woken')).toHaveLength(1);
+  });
+
+  test('wakes when a connection waits for it, when its instance is thawed, and when that is resized', async () => {
+    const vm = await hibernate();
+    awaited.add(vm.door.host);
+    await expect.poll(async () => (await measured(vm))?.state).toBe('bound');
+    awaited.clear();
+    for (const ask of [() => fleet.handlers.thaw({ id: 'i-1' as InstanceId }), () => resize('i-1', 256)]) {
+      await fleet.handlers.hibernate({ unit: vm.id });
+      await ask();
+      expect((await measured(vm))?.state).toBe('bound');
+    }
+    expect(told('woken')).toHaveLength(3);
+  });
+
+  test('sleeps on where the host has no memory for it, and wakes when there is some and somebody still waits', async () => {
+    const vm = await hibernate();
+    hostAvailableBytes = 0;
+    await expect(fleet.handlers.wake({ unit: vm.id })).rejects.toThrow(
+      expect.objectContaining({ code: 'NoRoom' }),
+    );
+    expect(vm.resting).toBe(true);
+    awaited.add(vm.door.host);
+    hostAvailableBytes = 64 * gib;
+    await expect.poll(async () => (await measured(vm))?.state).toBe('bound');
+  });
+
+  test('goes with its instance, and with the fleet, without being woken', async () => {
+    const vm = await hibernate();
+    await fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
+    expect(driver.vms.has(vm.id)).toBe(false);
+    expect(exits()).toEqual([expect.objectContaining({ id: 'i-1', reason: 'test' })]);
+    expect(journalOf(vm)).not.toContain('woken');
+    await start('i-2', 128);
+    const other = vmOf('i-2');
+    await fleet.handlers.hibernate({ unit: other.id });
+    await fleet.close(0);
+    expect(driver.vms.size).toBe(0);
+    expect(journalOf(other)).not.toContain('woken');
+  });
+
+  test('is one that somebody is in, and that could be put there: otherwise it goes on', async () => {
+    await open();
+    const [warm] = driver.all;
+    if (warm === undefined) throw new Error('no unit');
+    await expect(fleet.handlers.hibernate({ unit: warm.id })).rejects.toThrow(
+      expect.objectContaining({ code: 'Conflict' }),
+    );
+    await start('i-1', 128);
+    driver.failure = new BellowsError('NoRoom', 'The disk is full.');
+    await expect(fleet.handlers.hibernate({ unit: vmOf('i-1').id })).rejects.toThrow(/disk is full/);
+    driver.failure = undefined;
+    expect((await measured(vmOf('i-1')))?.state).toBe('bound');
+    await resize('i-1', 256);
+    expect(exits()).toEqual([]);
+  });
+
+  test('is adopted by the next fleet, which wakes it', async () => {
+    const vm = await hibernate();
+    const left = fleet;
+    await open({}, 0);
+    expect(vm.resting).toBe(false);
+    expect(await listed()).toMatchObject({ id: 'i-1', state: 'idle' });
+    await left.close(0);
+  });
 });

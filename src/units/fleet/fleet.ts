@@ -18,6 +18,7 @@ import type { EventOf, Handlers, ResultOf } from '../../protocol/rpc.ts';
 import { hostMemory } from '../../sys/host-memory.ts';
 import { layoutOf, type Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
+import { awaitedAddresses } from '../../sys/tcp-table.ts';
 import { processActivity } from '../../sys/process-activity.ts';
 import { assumedCapabilities } from './capabilities.ts';
 import { defaultTuning, type FleetConfig, type FleetTuning } from './config.ts';
@@ -39,6 +40,7 @@ export interface FleetOptions {
   readonly code?: UnitCode;
   readonly activityOf?: typeof processActivity;
   readonly hostAvailableBytes?: () => number;
+  readonly awaited?: typeof awaitedAddresses;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
 }
 
@@ -84,7 +86,8 @@ export class Fleet {
   /** Takes over what an earlier fleet left, and begins to make units. */
   async open(machinery: Machinery): Promise<void> {
     const { config, clock, log, emit, code = new UnitCode(), activityOf = processActivity } = this.#options;
-    const { hostAvailableBytes = () => hostMemory().memoryAvailableBytes } = this.#options;
+    const { hostAvailableBytes = () => hostMemory().memoryAvailableBytes, awaited = awaitedAddresses } =
+      this.#options;
     const running = new Running(machinery, {
       config,
       layout: this.#layout,
@@ -98,6 +101,7 @@ export class Fleet {
       tuning: this.#tuning,
       activityOf,
       hostAvailableBytes,
+      awaited,
       emit,
       onCapabilities: (capabilities) => (this.#capabilities = capabilities),
     });
@@ -120,7 +124,8 @@ export class Fleet {
       this.#opened.reject(stopping());
       return;
     }
-    const { roster, residents, pool, resizer, cgroup, driver } = running;
+    const { roster, residents, pool, resizer, hibernation, cgroup, driver } = running;
+    hibernation.close();
     pool.close();
     resizer.close();
     const reason = 'the agent is stopping';
@@ -171,6 +176,8 @@ export class Fleet {
       },
       freeze: async ({ id }) => {
         const { unit } = this.#resident(id);
+        // It stands still already, and is thawed with its unit.
+        if (unit.resting) return done;
         unit.freezing(id);
         await unit.guest.call('freeze', { id });
         unit.frozen(id);
@@ -178,6 +185,7 @@ export class Fleet {
       },
       thaw: async ({ id }) => {
         const { unit, placed } = this.#resident(id);
+        await unit.wake();
         // First the memory, then the code that needs it.
         if (placed.info?.promised !== undefined) await unit.givenBack(id, placed.info.promised.memory);
         await unit.awake(id);
@@ -199,6 +207,14 @@ export class Fleet {
         const pool = { ready: 0, memoryBytes: 0 };
         const nobody = { instances: [], tenants: [], pool, units: [] };
         return { atMs: this.#options.clock.nowMs(), ...nobody, host: hostMemory() };
+      },
+      hibernate: async ({ unit }) => {
+        const running = await this.#whenRunning();
+        return running.hibernation.hibernate(running.unit(unit));
+      },
+      wake: async ({ unit }) => {
+        const running = await this.#whenRunning();
+        return running.hibernation.wake(running.unit(unit), 'it was asked to');
       },
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
       logBroken: async ({ id, invocation }) => {
@@ -224,6 +240,7 @@ export class Fleet {
   /** Frees inside, and claims what is free then: it is the host's when this is answered. */
   async #trim(id: InstanceId): Promise<ResultOf<AgentProtocol['methods']['trim']>> {
     const { unit, placed } = this.#resident(id);
+    if (unit.resting) return { beforeBytes: 0, afterBytes: 0, unit: { claimedBytes: 0 } };
     const trimmed = await unit.guest.call('trim', { id }).catch((thrown: unknown) => {
       // A program that is too slow to collect its garbage keeps it; what is free beside it can be claimed all the same.
       this.#options.log.warn(
@@ -253,7 +270,14 @@ export class Fleet {
     if (running === undefined || found === undefined) return;
     const { unit, placed } = found;
     const isAlone = (): boolean => unit.placed.size === 1;
+    const exit = { id, workload: placed.spec.workload, code: null, signal: null, oomKilled: false, reason };
+    // Nothing of it runs: it ends with its machine's files.
+    if (unit.resting && isAlone()) {
+      await running.residents.ended(unit, exit);
+      return;
+    }
     try {
+      await unit.wake();
       // What it holds is given back, but its end does not wait long for that.
       await within(this.#tuning.stopAnswerMs, unit.awake(id));
       const by = await stopInside(unit.guest, { id, graceMs, reason }, isAlone, this.#tuning);
@@ -269,7 +293,6 @@ export class Fleet {
     }
     // One that is still on its way in is ended by whoever began it, once that is answered.
     if (running.starts.isUnderWay(id)) return;
-    const exit = { id, workload: placed.spec.workload, code: null, signal: null, oomKilled: false, reason };
     await running.residents.ended(unit, exit);
   }
 

@@ -61,6 +61,7 @@ export class Meter {
 
   async #ask(unit: FleetUnit): Promise<Measurement | undefined> {
     const last = this.#last.get(unit);
+    if (unit.resting) return last === undefined ? undefined : atRest(last.measured);
     const isFresh = last !== undefined && unit.still && this.#clock.monotonicMs() - last.atMs < stillForMs;
     if (isFresh || this.#awaited.has(unit)) return last?.measured;
     this.#awaited.add(unit);
@@ -86,11 +87,28 @@ export class Meter {
   /** Undefined for one whose process ended this moment. */
   #unit(unit: FleetUnit): UnitMeasure | undefined {
     try {
-      return { ...this.#driver.measure(unit.vm), state: unit.state, tenant: unit.tenant };
+      const measured = this.#driver.measure(unit.vm);
+      const { provisioned, claimed } = measured;
+      // All of it is the host's but the disk.
+      const all = { ...provisioned, storage: claimed.storage };
+      const { state, tenant } = unit;
+      return { ...measured, claimed: state === 'hibernated' ? all : claimed, state, tenant };
     } catch {
       return undefined;
     }
   }
+}
+
+/** What it was, but for memory: it has none. */
+function atRest({ instances, tenants, ...rest }: Measurement): Measurement {
+  return {
+    ...rest,
+    instances: instances.map((each) => ({
+      ...each,
+      usage: { ...each.usage, memoryBytes: 0, workingSetBytes: 0 },
+    })),
+    tenants: tenants.map((each) => ({ ...each, memoryBytes: 0 })),
+  };
 }
 
 function sumByTenant(parts: Measurement['tenants']): Measurement['tenants'] {

@@ -8,6 +8,7 @@ import type { AgentProtocol } from '../../protocol/agent.ts';
 import type { EventOf, ResultOf } from '../../protocol/rpc.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
+import { noResources } from '../no-resources.ts';
 import type { FleetTuning } from './config.ts';
 import type { GuestLogs } from './guest-logs.ts';
 import type { Listed } from './roster.ts';
@@ -180,6 +181,18 @@ export class Residents {
 /** The guest knows neither its unit's name nor what the unit alone enforces. */
 function outsideInfo(info: InstanceInfo, unit: FleetUnit, reserved: Placed['reserved']): InstanceInfo {
   const { storage, bandwidth } = reserved;
+  if (unit.state === 'hibernated') {
+    // All but its disk is others' until it wakes, and it is to have it then.
+    const { promised: _promised, ...still } = info;
+    const grant = { ...noResources, storage };
+    return {
+      ...still,
+      unit: unit.id,
+      state: 'hibernated',
+      grant,
+      desired: { ...info.grant, storage, bandwidth },
+    };
+  }
   return {
     ...info,
     unit: unit.id,

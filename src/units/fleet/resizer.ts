@@ -85,7 +85,7 @@ export class Resizer {
       return known;
     };
     for (const tenant of request.tenants)
-      for (const unit of unitsOf(tenant.tenant)) of(unit).tenants.push(tenant);
+      for (const unit of unitsOf(tenant.tenant)) if (!unit.resting) of(unit).tenants.push(tenant);
     for (const { id, grant: wanted, promised, requested } of request.instances) {
       this.#waiting.drop(id);
       const found = find(id);
@@ -197,6 +197,7 @@ export class Resizer {
   async #inUnit(unit: FleetUnit, part: UnitRequest, waitMs: number): Promise<ResizeResult> {
     const { clock, log } = this.#parts;
     const startedMs = clock.monotonicMs();
+    await unit.wake();
     const admitted = await this.#admitInTime(unit, part, startedMs + waitMs);
     for (const { id, wanted, waits } of admitted) {
       const late = [...waits.keys()].map((kind) => [kind, wanted[kind]] as const);

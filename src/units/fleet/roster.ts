@@ -15,6 +15,7 @@ import type { UnitEvent as DriverEvent, UnitHandle } from '../port.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
 import type { ClaimNote } from './claim-notes.ts';
 import type { FleetTuning } from './config.ts';
+import type { Hibernation } from './hibernation.ts';
 import { takePulse } from './pulse.ts';
 import type { UnitRecords } from './records.ts';
 import { FleetUnit } from './unit.ts';
@@ -39,6 +40,7 @@ export interface RosterParts {
   readonly log: Logger;
   readonly tuning: FleetTuning;
   readonly listener: RosterListener;
+  readonly hibernation: () => Pick<Hibernation, 'wake' | 'settled' | 'forget'>;
   /** What the kernel knows of a unit's process. */
   readonly activityOf: (pid: number) => ProcessActivity | undefined;
   readonly tell: (event: UnitEvent) => void;
@@ -76,7 +78,7 @@ export class Roster {
     const { from, firstAnswerMs } = driver.provisionReport(vm) ?? {};
     const durationMs = clock.monotonicMs() - startedMs;
     log.info({ unit: unit.id, pid: vm.pid, from, firstAnswerMs, durationMs }, 'a unit is warm');
-    this.#tell(unit, { what: 'provisioned', pid: vm.pid, from: from ?? null, durationMs });
+    this.tell(unit, { what: 'provisioned', pid: vm.pid, from: from ?? null, durationMs });
     return unit;
   }
 
@@ -84,10 +86,18 @@ export class Roster {
   destroy(unit: FleetUnit, reason: string): Promise<void> {
     const known = this.#ending.get(unit.id);
     if (known !== undefined) return known;
-    if (unit.loss === undefined) this.#tell(unit, { what: 'stopped', reason });
+    if (unit.loss === undefined) this.tell(unit, { what: 'stopped', reason });
     const ending = this.#destroy(unit).finally(() => this.#ending.delete(unit.id));
     this.#ending.set(unit.id, ending);
     return ending;
+  }
+
+  /** It was hibernated, or was to be, and is this machine now. */
+  async rejoin(unit: FleetUnit, vm: VmUnit): Promise<void> {
+    const isOther = vm !== unit.vm;
+    unit.replace(vm);
+    if (isOther) this.#watch(unit);
+    await this.#connected(unit);
   }
 
   /** A fault: whoever was in it is told, and the unit is destroyed. */
@@ -99,7 +109,7 @@ export class Roster {
     const instances = [...unit.placed.keys()];
     const { code, message: reason } = loss;
     log.error({ unit: unit.id, pid: unit.vm.pid, instances, code, reason }, 'a unit was lost');
-    this.#tell(unit, { what: 'lost', instances, code, reason });
+    this.tell(unit, { what: 'lost', instances, code, reason });
     await listener.onLost(unit, loss);
     await this.destroy(unit, reason);
   }
@@ -139,21 +149,29 @@ export class Roster {
   }
 
   #enter(vm: VmUnit): FleetUnit {
-    const { driver, cpuLimitOf, clock, log, tuning, listener } = this.#parts;
-    const onClaim = (note: ClaimNote): void => this.#tell(unit, note);
-    const unit: FleetUnit = new FleetUnit({ driver, vm, cpuLimitOf, clock, log, tuning, onClaim });
+    const { driver, cpuLimitOf, clock, log, tuning, hibernation } = this.#parts;
+    const onClaim = (note: ClaimNote): void => this.tell(unit, note);
+    const wake = (): Promise<unknown> => hibernation().wake(unit, 'it was asked something');
+    const unit: FleetUnit = new FleetUnit({ driver, vm, cpuLimitOf, clock, log, tuning, wake, onClaim });
     this.#units.set(unit.id, unit);
+    this.#watch(unit);
+    void this.#ping(unit);
+    return unit;
+  }
+
+  #watch(unit: FleetUnit): void {
+    const { listener } = this.#parts;
+    const { vm } = unit;
     vm.subscribe((event) => this.#onEvent(unit, event));
     vm.subscribeGuest((event) => {
       unit.guest.heard();
       if (!unit.stopping) listener.onGuestEvent(unit, event);
     });
-    void this.#ping(unit);
-    return unit;
   }
 
   #onEvent(unit: FleetUnit, event: DriverEvent): void {
-    if (unit.stopping) return;
+    // To be put to rest is told as a loss.
+    if (unit.stopping || unit.resting) return;
     switch (event.type) {
       case 'agent':
         return;
@@ -219,7 +237,7 @@ export class Roster {
     );
   }
 
-  #tell({ id, tenant }: FleetUnit, happened: UnitEvent['happened']): void {
+  tell({ id, tenant }: FleetUnit, happened: UnitEvent['happened']): void {
     this.#parts.tell({ unit: id, tenant, happened });
   }
 
@@ -228,6 +246,9 @@ export class Roster {
     unit.close();
     clearTimeout(this.#disconnections.get(unit.id));
     this.#disconnections.delete(unit.id);
+    const hibernation = this.#parts.hibernation();
+    await hibernation.settled(unit);
+    hibernation.forget(unit);
     try {
       const { hostPrivateBytes } = driver.measure(unit.vm);
       log.info({ unit: unit.id, heldBytes: humanBytes(hostPrivateBytes) }, 'a unit goes');

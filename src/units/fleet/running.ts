@@ -3,7 +3,8 @@
 import type { BrokenInvocations } from '../../agent/instances/broken-invocations.ts';
 import type { Cgroup } from '../../agent/cgroup/port.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { TenantId } from '../../base/ids.ts';
+import { BellowsError } from '../../base/errors.ts';
+import type { TenantId, UnitId } from '../../base/ids.ts';
 import type { AgentCapabilities, AgentProtocol, TenantSpec } from '../../protocol/agent.ts';
 import type { GuestProtocol } from '../../protocol/guest.ts';
 import type { EventOf } from '../../protocol/rpc.ts';
@@ -14,6 +15,7 @@ import type { UnitHandle } from '../port.ts';
 import type { VmDriver } from '../vm/port.ts';
 import type { FleetConfig, FleetTuning } from './config.ts';
 import type { GuestLogs } from './guest-logs.ts';
+import { Hibernation } from './hibernation.ts';
 import { Meter } from './measure.ts';
 import type { UnitRecords } from './records.ts';
 import { Residents } from './residents.ts';
@@ -50,6 +52,8 @@ export interface RunningContext {
   readonly activityOf: (pid: number) => ProcessActivity | undefined;
   /** Memory that the host could give now, by the kernel's word. */
   readonly hostAvailableBytes: () => number;
+  /** Of addresses, those that connections of this machine wait for. */
+  readonly awaited: (addresses: readonly string[]) => Promise<ReadonlySet<string>>;
   readonly emit: (event: EventOf<AgentProtocol>) => void;
   /** What a new unit's agent says that it enforces. */
   readonly onCapabilities: (capabilities: AgentCapabilities) => void;
@@ -67,6 +71,7 @@ export class Running {
   readonly starts: Starts;
   readonly resizer: Resizer;
   readonly meter: Meter;
+  readonly hibernation: Hibernation;
   readonly #context: RunningContext;
 
   constructor({ driver, cgroup, startsAtOnce }: Machinery, context: RunningContext) {
@@ -90,6 +95,7 @@ export class Running {
         onListed: (unit, listed) => this.residents.listed(unit, listed),
         onLost: (unit, loss) => this.residents.lost(unit, loss),
       },
+      hibernation: () => this.hibernation,
       activityOf,
       tell: (event) => emit({ event: 'unit', data: event }),
     });
@@ -116,6 +122,24 @@ export class Running {
       },
       emit,
       log,
+    });
+    this.hibernation = new Hibernation({
+      driver,
+      rejoin: (unit, vm) => this.roster.rejoin(unit, vm),
+      onChange: (unit) => {
+        for (const { info } of unit.placed.values()) if (info !== null) this.residents.changed(unit, info);
+      },
+      drainLogs: async (unit) => {
+        const workloads = new Set([...unit.placed.values()].map(({ spec }) => spec.workload));
+        for (const workload of workloads) await logs.drain(unit, workload, tuning.lastLogsMs);
+      },
+      tenant: (id) => tenants.get(id),
+      awaited: context.awaited,
+      hostAvailableBytes,
+      clock,
+      log,
+      tuning,
+      tell: (unit, happened) => this.roster.tell(unit, happened),
     });
     this.starts = new Starts({
       driver,
@@ -150,6 +174,13 @@ export class Running {
       log,
       tuning,
     });
+  }
+
+  /** @throws BellowsError NotFound */
+  unit(id: UnitId): FleetUnit {
+    const found = this.roster.all().find((unit) => unit.id === id);
+    if (found === undefined) throw new BellowsError('NotFound', `There is no virtual machine ${id}.`);
+    return found;
   }
 
   /** One more warm unit, with a process that waits in it. */

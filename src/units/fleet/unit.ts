@@ -2,6 +2,8 @@
 // Owns claiming and releasing, one thing after another. Does not own who is put into it (starts.ts), nor its life (roster.ts).
 //
 //   warm ──served──▶ bound ◀──link lost, back──▶ disconnected
+//    │               │  ▲                           │
+//    │               │  └──woken── hibernated ◀──put to rest (hibernation.ts)
 //    └───────────────┴──────────────────────────────┴──▶ stopping
 import type { Clock } from '../../base/clock.ts';
 import { messageOf, type BellowsError } from '../../base/errors.ts';
@@ -11,6 +13,8 @@ import type { InstanceInfo, InstanceUsage } from '../../model/instance.ts';
 import type { ResourceKind, Resources } from '../../model/resources.ts';
 import { defaultMemory, defaultStorage } from '../../model/workload.ts';
 import type { Endpoint, InstanceSpec, UnitMeasure } from '../../protocol/agent.ts';
+import type { GuestProtocol } from '../../protocol/guest.ts';
+import type { Caller } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
 import type { ClaimNote } from './claim-notes.ts';
@@ -48,22 +52,26 @@ export interface FleetUnitParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly tuning: FleetTuning;
+  /** Has it run again; at once when it does. @throws BellowsError when it can not */
+  readonly wake: (unit: FleetUnit) => Promise<unknown>;
   /** Its claim has moved far. */
   readonly onClaim: (note: ClaimNote) => void;
 }
 
 export class FleetUnit {
-  readonly vm: VmUnit;
   readonly guest: GuestCalls;
   readonly placed = new Map<InstanceId, Placed>();
   /** Every tenant that it has ever served: what it may be used for next depends on it. */
   readonly served = new Set<TenantId>();
   readonly tenants: ToldTenants;
   connected = true;
+  /** It is hibernated, on its way there or back: nothing runs, and whoever calls its guest wakes it. */
+  resting = false;
   stopping = false;
   /** Why it was lost; undefined for one that was not. */
   loss: BellowsError | undefined;
   readonly #parts: FleetUnitParts;
+  #vm: VmUnit;
   readonly #memory: UnitMemory;
   /** What was last asked for; a unit is made without claims. */
   readonly #applied: Map<ResourceKind, number>;
@@ -78,19 +86,37 @@ export class FleetUnit {
 
   constructor(parts: FleetUnitParts) {
     this.#parts = parts;
-    this.vm = parts.vm;
-    this.tenants = new ToldTenants(parts.vm.guest);
+    this.#vm = parts.vm;
     const { storage, bandwidth } = parts.vm.provisioned;
     this.#applied = new Map<ResourceKind, number>([
       ['storage', storage],
       ['bandwidth', bandwidth],
     ]);
-    this.guest = new GuestCalls(parts.vm.guest, parts.clock);
-    this.#memory = new UnitMemory({ ...parts, guest: this.guest });
+    const present = (): VmUnit => this.#vm;
+    const awake: Caller<GuestProtocol> = {
+      call: async (name, params, options) => {
+        if (this.resting) await this.wake();
+        return present().guest.call(name, params, options);
+      },
+    };
+    this.guest = new GuestCalls(awake, parts.clock);
+    this.tenants = new ToldTenants(this.guest);
+    const { driver, clock, log, tuning, onClaim } = parts;
+    this.#memory = new UnitMemory({
+      ...{ driver, clock, log, tuning, onClaim, guest: this.guest },
+      get vm() {
+        return present();
+      },
+    });
+  }
+
+  /** Another one after it was hibernated. */
+  get vm(): VmUnit {
+    return this.#vm;
   }
 
   get id(): UnitId {
-    return this.vm.handle.id;
+    return this.#vm.handle.id;
   }
 
   get granted(): Resources {
@@ -99,6 +125,7 @@ export class FleetUnit {
 
   get state(): UnitMeasure['state'] {
     if (this.stopping) return 'stopping';
+    if (this.resting) return 'hibernated';
     if (!this.connected) return 'disconnected';
     return this.served.size === 0 && this.placed.size === 0 ? 'warm' : 'bound';
   }
@@ -120,6 +147,24 @@ export class FleetUnit {
       this.vm.provisioned,
       [...this.placed.values()].map((placed) => this.#left(placed)),
     );
+  }
+
+  /** Before anything of it is changed. @throws BellowsError when it can not run again now */
+  async wake(): Promise<void> {
+    if (this.resting) await this.#parts.wake(this);
+  }
+
+  /** It runs again, as this one. */
+  replace(vm: VmUnit): void {
+    this.#vm = vm;
+    this.resting = false;
+  }
+
+  /** Does something while nothing is claimed of it or released. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
   }
 
   /** What a start left unclaimed is claimed a little later. */
@@ -150,7 +195,7 @@ export class FleetUnit {
   reclaim(why: string): Promise<number> {
     const { idleSpareBytes, runningSpareBytes } = this.#parts.tuning;
     const round = this.#turn.then(() => {
-      if (this.stopping || this.placed.size === 0) return 0;
+      if (this.stopping || this.resting || this.placed.size === 0) return 0;
       const spareBytes = this.still ? idleSpareBytes : runningSpareBytes;
       return this.#memory
         .reclaim(this.usable().memory, spareBytes, why)
@@ -223,7 +268,8 @@ export class FleetUnit {
 
   async #settle(thoroughness: Thoroughness): Promise<Settled> {
     const failures = new Map<ResourceKind, string>();
-    if (this.stopping) return { shortBytes: 0, failures };
+    // What rests is settled when it is back.
+    if (this.stopping || this.resting) return { shortBytes: 0, failures };
     const { driver, log } = this.#parts;
     const { vm } = this;
     if (this.placed.size === 0) {

@@ -95,6 +95,8 @@ export class MockAgent {
       logBroken: async () => ({ tail: '' }),
       tunnels: async () => ({}),
       removeLogs: async () => ({}),
+      hibernate: async () => ({ beforeBytes: 2, afterBytes: 0, storedBytes: 1, durationMs: 0 }),
+      wake: async () => ({ durationMs: 0 }),
       shutdown: async () => {
         for (const id of this.#instances.keys()) this.exit(id, { reason: 'shutdown' });
         this.#tenants.clear();

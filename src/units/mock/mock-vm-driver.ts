@@ -22,6 +22,7 @@ export class MockVm implements VmUnit {
   readonly provisioned: Resources;
   readonly pid: number;
   readonly mock: MockAgent;
+  readonly outlivedByConnections = true;
   readonly door = { host: '127.0.0.1', port: 1, token: 'token' };
   readonly guest: Caller<GuestProtocol>;
   readonly journal: string[];
@@ -29,6 +30,8 @@ export class MockVm implements VmUnit {
   hung = false;
   connected = true;
   lost = false;
+  /** Its state is on disk and it has no process. */
+  resting = false;
   claimedBytes = 0;
   /** The most that the guest can spare; by default all. */
   spareBytes = Number.POSITIVE_INFINITY;
@@ -101,6 +104,7 @@ export class MockVm implements VmUnit {
   }
 
   async #call(name: GuestMethod, params: unknown, timeoutMs = defaultTimeoutMs): Promise<unknown> {
+    if (this.resting) throw new BellowsError('Unavailable', `The unit ${this.id} is at rest.`);
     if (this.lost) throw new BellowsError('Unavailable', `The unit ${this.id} is lost.`);
     if (this.hung || !this.connected) {
       await new Promise((resolve) => setTimeout(resolve, Math.min(timeoutMs, defaultTimeoutMs)));
@@ -181,6 +185,8 @@ export class MockVmDriver implements VmDriver {
   async adopt(handle: UnitHandle): Promise<MockVm> {
     const vm = this.vms.get(handle.id);
     if (vm === undefined) throw new BellowsError('NotFound', `There is no unit ${handle.id}.`);
+    if (vm.resting) this.journal.push(`${vm.id} woken`);
+    vm.resting = false;
     return vm;
   }
 
@@ -210,12 +216,22 @@ export class MockVmDriver implements VmDriver {
   setBandwidth = async (): Promise<void> => undefined;
   moveToGroup = async (): Promise<void> => undefined;
   close = async (): Promise<void> => undefined;
-  snapshot = (): Promise<never> => Promise.reject(new BellowsError('NotSupportedHere', 'Not here.'));
+
+  async snapshot(unit: Unit): Promise<UnitHandle> {
+    const vm = this.#of(unit);
+    if (this.failure !== undefined) throw this.failure;
+    vm.resting = true;
+    this.journal.push(`${vm.id} at rest`);
+    vm.lose('put to rest');
+    vm.lost = false;
+    await vm.close();
+    return vm.handle;
+  }
 
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'> {
-    const { id, pid, provisioned, claimed } = this.#of(unit);
-    const host = { hostPrivateBytes: 1, hostGroupBytes: 1, hostStorageBytes: 1 };
-    return { id, driver: 'vm', pid, provisioned, claimed, ...host };
+    const { id, pid, provisioned, claimed, resting } = this.#of(unit);
+    const host = { hostPrivateBytes: resting ? 0 : 1, hostGroupBytes: 1, hostStorageBytes: resting ? 2 : 1 };
+    return { id, driver: 'vm', pid: resting ? null : pid, provisioned, claimed, ...host };
   }
 
   async destroy(unit: Unit): Promise<void> {

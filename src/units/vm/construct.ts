@@ -25,12 +25,12 @@ export type Beginning =
       readonly stateFile: string;
       readonly scratch: { readonly packed: string; readonly layout: Packing };
     }
-  /** A unit that was put to rest: its disk, tap and group are there. */
-  | { readonly kind: 'snapshot'; readonly stateFile: string };
+  /** A unit that was put to rest: its disk, tap and group are there. `memoryFd`: of its template; null when it had none. */
+  | { readonly kind: 'snapshot'; readonly stateFile: string; readonly memoryFd: number | null };
 
 /** The state that a machine begins with, in QEMU: for commands that name it. */
-export const stateFdOf = (kind: 'clone' | 'snapshot'): number =>
-  kind === 'clone' ? firstPassedFd + 1 : firstPassedFd;
+export const stateFdOf = (memory: MachineMemory['kind']): number =>
+  memory === 'clone' ? firstPassedFd + 1 : firstPassedFd;
 
 export type MachineWatch = Pick<MachineOptions, 'onLost' | 'onSerialPort'>;
 
@@ -93,7 +93,7 @@ export async function putTogether(
       }),
       paths: { ...given, runDirectory, scratch, network, kvm: accelerator.kind === 'kvm' },
       confinement,
-      keepHoles: beginning.kind === 'clone',
+      keepHoles: memory.kind === 'clone',
       passed,
       logFile: join(runDirectory, 'log'),
       admit: (pids) => cgroup.move(record.group, pids),
@@ -142,18 +142,14 @@ function openBeginning(beginning: Beginning): {
         passed: [beginning.memoryFd],
         close: () => undefined,
       };
+    case 'clone':
     case 'snapshot': {
-      const stateFd = openSync(beginning.stateFile, 'r');
-      return { memory: { kind: 'private' }, passed: [stateFd], close: () => closeSync(stateFd) };
-    }
-    case 'clone': {
       // Each clone reads it from its beginning.
       const stateFd = openSync(beginning.stateFile, 'r');
-      return {
-        memory: { kind: 'clone', fd: firstPassedFd },
-        passed: [beginning.memoryFd, stateFd],
-        close: () => closeSync(stateFd),
-      };
+      const close = (): void => closeSync(stateFd);
+      const { memoryFd } = beginning;
+      if (memoryFd === null) return { memory: { kind: 'private' }, passed: [stateFd], close };
+      return { memory: { kind: 'clone', fd: firstPassedFd }, passed: [memoryFd, stateFd], close };
     }
   }
 }
@@ -180,7 +176,7 @@ export async function takeApart(host: VmHost, record: UnitRecord, machine: Machi
   ]);
   await step('its files', () => {
     rmSync(host.runDirectory(id), { recursive: true, force: true });
-    rmSync(host.snapshotFile(id), { force: true });
+    rmSync(host.snapshotDirectory(id), { recursive: true, force: true });
   });
   // What is left is found by the record, the next time.
   if (whole) host.records.remove(id);

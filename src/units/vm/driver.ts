@@ -77,7 +77,10 @@ export class QemuDriver implements VmDriver {
     }
     for (const slot of (await network?.slots()) ?? [])
       if (!this.#slots.has(slot)) await network?.removeTap(slot);
-    templates.sweep(madeWith(this.#host));
+    const needed = this.#records().flatMap(({ resting, templateKey }) =>
+      resting ? (templateKey ?? []) : [],
+    );
+    templates.sweep(madeWith(this.#host), new Set(needed));
     return living;
   }
 
@@ -198,7 +201,7 @@ export class QemuDriver implements VmDriver {
 
   async snapshot(unit: Unit): Promise<UnitHandle> {
     const { core } = this.#of(unit);
-    await putToRest(this.#host, core);
+    await putToRest(this.#host, core, (key) => this.#templates.ofKey(key));
     // It is told as lost to who watches it, and there is nothing to take apart.
     await core.end(() => Promise.resolve());
     this.#held.delete(core.record.id);
@@ -210,7 +213,9 @@ export class QemuDriver implements VmDriver {
   async destroy(unit: Unit): Promise<void> {
     const { core } = this.#of(unit);
     core.lose('destroyed');
-    await this.#end(core);
+    // One that rests has ended already, and is there all the same.
+    if (core.record.resting && !this.#held.has(core.record.id)) await this.#takeApart(core.record, null);
+    else await this.#end(core);
     await unit.close();
   }
 
@@ -232,7 +237,9 @@ export class QemuDriver implements VmDriver {
   }
 
   async #adoptRecord(record: UnitRecord): Promise<VmUnit> {
-    const core = await (record.resting ? wake : adoptCore)(this.#host, record);
+    const core = record.resting
+      ? await wake(this.#host, record, (key) => this.#templates.ofKey(key))
+      : await adoptCore(this.#host, record);
     await core.balloon.look();
     return this.#hold(core, undefined);
   }

@@ -32,7 +32,7 @@ export interface VmHost {
   readonly templates: TemplateStore;
   runDirectory(id: UnitId): string;
   /** Where a unit's state is while it rests. */
-  snapshotFile(id: UnitId): string;
+  snapshotDirectory(id: UnitId): string;
   confinement(slot: number): Confinement;
 }
 
@@ -73,7 +73,7 @@ export async function findHost(options: VmDriverOptions): Promise<VmHost> {
     records: new UnitRecords(join(dataDirectory, 'units')),
     templates: new TemplateStore(join(dataDirectory, 'templates')),
     runDirectory: (id) => join(directories.run, id),
-    snapshotFile: (id) => join(directories.snapshots, id),
+    snapshotDirectory: (id) => join(directories.snapshots, id),
     confinement: (slot) => {
       if (root) return { kind: 'separate user', uid: uidOfSlot(slot), gid: kvmGroup };
       return bubblewrap ? { kind: 'namespaces' } : { kind: 'none' };

@@ -1,5 +1,6 @@
 // What a unit costs the host, by the kernel's own figures of QEMU's process and its group. Owns reading them.
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { UnitMeasure } from '../../protocol/agent.ts';
 import type { VmHost } from './host.ts';
 import type { UnitView } from './view.ts';
@@ -7,16 +8,18 @@ import { driverName } from './view.ts';
 
 export function measureUnit(host: VmHost, unit: UnitView): Omit<UnitMeasure, 'state' | 'tenant'> {
   const { record } = unit.core;
+  // At rest no process is its: the number may be another's by now.
+  const pid = record.processes?.qemu.pid ?? null;
   const { cgroup } = host.options;
   return {
     id: record.id,
     driver: driverName,
-    pid: unit.pid,
+    pid,
     provisioned: unit.provisioned,
     claimed: unit.claimed,
-    hostPrivateBytes: privateBytes(unit.pid),
+    hostPrivateBytes: pid === null ? 0 : privateBytes(pid),
     hostGroupBytes: cgroup.capabilities.exactUsage ? cgroup.usage(record.group).memoryBytes : null,
-    hostStorageBytes: host.scratch.hostBytes(record.id),
+    hostStorageBytes: host.scratch.hostBytes(record.id) + snapshotBytes(host.snapshotDirectory(record.id)),
   };
 }
 
@@ -31,4 +34,11 @@ export function privateBytes(pid: number): number {
   } catch {
     return 0;
   }
+}
+
+/** What the host's file system holds for it while it rests; the kernel counts blocks of 512 bytes. */
+function snapshotBytes(directory: string): number {
+  if (!existsSync(directory)) return 0;
+  const blocks = readdirSync(directory).map((name) => statSync(join(directory, name)).blocks);
+  return blocks.reduce((sum, each) => sum + each, 0) * 512;
 }

@@ -14,6 +14,8 @@ import type { GuestImage } from './image/port.ts';
 export type Door = NonNullable<Endpoint['door']>;
 
 export interface VmUnit extends Unit {
+  /** Its address is its own and stays while it rests, and with it connections. */
+  readonly outlivedByConnections: boolean;
   /** QEMU's number on the host. */
   readonly pid: number;
   /** The same link as `agent`, with what only an agent in a virtual machine can be asked. */

@@ -1,36 +1,68 @@
-// Puts a unit to rest and wakes it: between the two it is a file, its disk, its tap and its group, and no process.
-// Owns the order of steps, so that at every moment either the process or a whole file is there. Not when it is worth it.
+// Puts a unit to rest and wakes it: between the two it is files, its disk, its tap and its group, and no process.
+// Owns the order of steps, so that at every moment either the process or whole files are there. Not when it is worth it.
 //
 //   running ──stop, save, end──▶ resting ──launch, restore, clock──▶ running
 //      ▲             └── failed: goes on        └── failed: rests on
-import { mkdirSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { knownSystemError } from '../../base/errors.ts';
+//
+// A clone is a clone again afterwards: kept are its devices' state and what of its memory is not its template's.
+import { constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BellowsError, knownSystemError } from '../../base/errors.ts';
 import { endLeftovers, stateFdOf } from './construct.ts';
 import type { UnitCore } from './core.ts';
+import { unitState } from './device-state.ts';
 import type { VmHost } from './host.ts';
 import { keepClock } from './guest-clock.ts';
 import { reopenDoor } from './identity.ts';
 import { insidePaths } from './machine/sandbox.ts';
 import { restoreState, saveState } from './migration.ts';
+import { ownPieces, restoreOwnMemory, saveOwnMemory } from './own-memory.ts';
 import type { UnitRecord } from './record.ts';
 import { startCore } from './start-core.ts';
+import type { TemplateInUse } from './template/build.ts';
+import { templateFileName } from './template/memory.ts';
 
 /** As after a clone's start: emulated, none of its code is translated yet. */
 const wakeTimeoutMs = 60_000;
+/** Half a megabyte was seen. A QEMU that was taken over may write what it likes. */
+const mostDeviceBytes = 64 * 1024 * 1024;
+/** In the machine's run directory. */
+const deviceFileName = 'd';
+
+/** Finds the template that a clone was made of. */
+export type FindTemplate = (key: string) => Promise<TemplateInUse>;
+
+const cloneManifest = z.object({
+  version: z.literal(1),
+  /** What is kept is of use with this template's memory alone. */
+  templateSha256: z.string(),
+  pieces: ownPieces,
+});
+type CloneManifest = z.infer<typeof cloneManifest>;
 
 /** @throws BellowsError NoRoom, Unavailable; the unit goes on then. */
-export async function putToRest(host: VmHost, core: UnitCore): Promise<void> {
+export async function putToRest(host: VmHost, core: UnitCore, templateOf: FindTemplate): Promise<void> {
   const { machine, record } = core;
-  const file = host.snapshotFile(record.id);
+  const files = filesOf(host, record);
+  rmSync(files.directory, { recursive: true, force: true });
+  mkdirSync(files.directory, { recursive: true, mode: 0o700 });
   const runDirectory = host.runDirectory(record.id);
-  const seen = host.confinement(record.slot).kind === 'none' ? runDirectory : insidePaths.run;
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const confinement = host.confinement(record.slot).kind;
+  const places = {
+    runDirectory,
+    seen: confinement === 'none' ? runDirectory : insidePaths.run,
+    uid: record.uid,
+  };
   await machine.execute('stop', {});
   try {
-    await saveState(machine, 'everything', { runDirectory, seen, uid: record.uid }, file);
+    // Reading another's memory takes rights that only root has for sure.
+    if (record.templateKey === null || confinement !== 'separate user')
+      await saveState(machine, 'everything', places, files.state);
+    else await saveClone(core, await templateOf(record.templateKey), places, files);
   } catch (thrown) {
-    rmSync(file, { force: true });
+    rmSync(files.directory, { recursive: true, force: true });
     await machine.execute('cont', {});
     throw knownSystemError(thrown) ?? thrown;
   }
@@ -40,14 +72,26 @@ export async function putToRest(host: VmHost, core: UnitCore): Promise<void> {
 }
 
 /** @throws BellowsError NoRoom, StartFailed, Unavailable; the unit rests on then, and can be tried again. */
-export async function wake(host: VmHost, record: UnitRecord): Promise<UnitCore> {
-  const stateFile = host.snapshotFile(record.id);
+export async function wake(host: VmHost, record: UnitRecord, templateOf: FindTemplate): Promise<UnitCore> {
+  const files = filesOf(host, record);
   // Of an owner that died while it woke it.
   await endLeftovers(host, record);
   let core: UnitCore | undefined;
   try {
-    core = await startCore(host, record, { kind: 'snapshot', stateFile });
-    await restoreState(core.machine, 'everything', stateFdOf('snapshot'));
+    const kept = readManifest(files.manifest);
+    if (kept === undefined || record.templateKey === null) {
+      core = await startCore(host, record, { kind: 'snapshot', stateFile: files.state, memoryFd: null });
+      await restoreState(core.machine, 'everything', stateFdOf('private'));
+    } else {
+      const { stored, memoryFd } = await templateOf(record.templateKey);
+      if (stored.memory.sha256 !== kept.templateSha256) throw otherTemplate(record);
+      core = await startCore(host, record, { kind: 'snapshot', stateFile: files.state, memoryFd });
+      const { machine } = core;
+      const name = templateFileName(record.templateKey);
+      // First the memory: devices find their queues in it.
+      await restoreOwnMemory(machine.pid, name, files.memory, kept.pieces);
+      await restoreState(machine, 'devices', stateFdOf('clone'));
+    }
     await core.answered(wakeTimeoutMs);
     await keepClock(core.link, { timeoutMs: wakeTimeoutMs });
     await reopenDoor(core);
@@ -59,6 +103,67 @@ export async function wake(host: VmHost, record: UnitRecord): Promise<UnitCore> 
     throw thrown;
   }
   core.update({ resting: false });
-  rmSync(stateFile);
+  rmSync(files.directory, { recursive: true });
   return core;
+}
+
+interface RestFiles {
+  readonly directory: string;
+  readonly state: string;
+  readonly memory: string;
+  readonly manifest: string;
+}
+
+function filesOf(host: VmHost, { id }: UnitRecord): RestFiles {
+  const directory = host.snapshotDirectory(id);
+  const [state, memory, manifest] = ['state', 'memory', 'manifest.json'].map((name) => join(directory, name));
+  return { directory, state, memory, manifest } as RestFiles;
+}
+
+async function saveClone(
+  { machine }: UnitCore,
+  { stored }: TemplateInUse,
+  places: { readonly runDirectory: string; readonly seen: string; readonly uid: number | null },
+  files: RestFiles,
+): Promise<void> {
+  await machine.execute('xen-save-devices-state', {
+    filename: `${places.seen}/${deviceFileName}`,
+    live: false,
+  });
+  const devices = await readForeign(join(places.runDirectory, deviceFileName), places.uid);
+  rmSync(join(places.runDirectory, deviceFileName));
+  const state = unitState(await readFile(stored.stateFile), devices);
+  writeFileSync(files.state, state, { mode: 0o600 });
+  const pieces = await saveOwnMemory(machine.pid, templateFileName(stored.key), files.memory);
+  const kept: CloneManifest = { version: 1, templateSha256: stored.memory.sha256, pieces };
+  writeFileSync(files.manifest, JSON.stringify(kept), { mode: 0o600 });
+}
+
+/** QEMU's own file in its own directory: what it put there instead is not followed, and not read for ever. */
+async function readForeign(path: string, uid: number | null): Promise<Buffer> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  await using file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const found = await file.stat();
+  if (!found.isFile() || found.uid !== uid || found.size > mostDeviceBytes)
+    throw new BellowsError('StartFailed', 'QEMU did not write the state of its devices.');
+  return await file.readFile();
+}
+
+/** Undefined when all of the memory is in the state. */
+function readManifest(path: string): CloneManifest | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+  return cloneManifest.parse(JSON.parse(text));
+}
+
+function otherTemplate({ id }: UnitRecord): BellowsError {
+  return new BellowsError(
+    'StartFailed',
+    `The template that the unit ${id} was cloned from is gone, and with it a part of its memory.`,
+    'End it; a new one is made of the present template.',
+  );
 }

@@ -48,6 +48,10 @@ export class UnitView implements VmUnit {
     return this.guest;
   }
 
+  get outlivedByConnections(): boolean {
+    return this.core.record.network === 'tap';
+  }
+
   get door(): Door {
     const { door, id } = this.core.record;
     if (door === null) throw new BellowsError('NotReady', `The unit ${id} has no identity yet.`);

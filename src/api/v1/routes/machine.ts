@@ -8,13 +8,16 @@ import {
   type TenantId,
   type WorkloadKey,
 } from '../../../base/ids.ts';
+import { unitId } from '../../../protocol/schemas.ts';
 import { noQuery, planQuery, quantityField } from '../fields.ts';
 import { parsedBy } from '../invalid.ts';
 import { jsonBody, noBody, route } from '../route.ts';
 import { instanceView, showInstance } from '../views/instance.ts';
 import {
+  hibernationView,
   ledgerLineView,
   reclaimView,
+  showHibernation,
   showLedgerLine,
   showReclaim,
   showUnit,
@@ -23,6 +26,7 @@ import {
 
 const tag = 'machine';
 const noParams = z.strictObject({});
+const unitParams = z.strictObject({ unit: unitId });
 
 /** A tenant, an instance (its ids are fit to be tenants' names) or `TENANT/NAME`; the controller knows which there is. */
 function parseOwner(text: string): TenantId | InstanceId | WorkloadKey {
@@ -66,6 +70,39 @@ export const machineRoutes = [
     answer: z.array(unitView),
     statuses: { 200: 'The units.' },
     handle: async ({ control }) => ({ status: 200, body: (await control.units()).map(showUnit) }),
+  }),
+  route({
+    operationId: 'hibernateUnit',
+    method: 'POST',
+    path: '/v1/units/{unit}/hibernate',
+    tag,
+    summary:
+      'Puts a virtual machine on disk with all that runs in it: its memory is others’, connections into it stay. It wakes when one of them has something to say.',
+    params: unitParams,
+    query: noQuery,
+    body: noBody,
+    answer: hibernationView,
+    statuses: { 200: 'It is on disk.' },
+    handle: async ({ control }, { params: { unit } }) => ({
+      status: 200,
+      body: showHibernation(unit, await control.hibernateUnit(unit)),
+    }),
+  }),
+  route({
+    operationId: 'wakeUnit',
+    method: 'POST',
+    path: '/v1/units/{unit}/wake',
+    tag,
+    summary: 'Has a hibernated virtual machine run again; nothing happens to one that runs.',
+    params: unitParams,
+    query: noQuery,
+    body: noBody,
+    answer: z.object({ unit: z.string(), durationMs: z.number() }),
+    statuses: { 200: 'It runs.' },
+    handle: async ({ control }, { params: { unit } }) => ({
+      status: 200,
+      body: { unit, ...(await control.wakeUnit(unit)) },
+    }),
   }),
   route({
     operationId: 'getLedger',

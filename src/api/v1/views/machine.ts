@@ -1,7 +1,12 @@
 // Units, the ledger and the report of a reclaim, as /v1 shows them.
 import { z } from 'zod';
 import { rungs } from '../../../allocator/reclaim/ladder.ts';
-import type { LedgerLine, ReclaimReport, UnitView } from '../../../controller/control-plane.ts';
+import type {
+  HibernationReport,
+  LedgerLine,
+  ReclaimReport,
+  UnitView,
+} from '../../../controller/control-plane.ts';
 import { formatResource, resourceKinds } from '../../../model/resources.ts';
 import { agentCapabilities } from '../../../protocol/agent.ts';
 import { nameInKey, tenantInKey } from '../../workload-key.ts';
@@ -12,16 +17,16 @@ export const unitView = z
   .object({
     id: z.string(),
     driver: z.string(),
-    state: z.enum(['ready', 'disconnected', 'starting', 'warm', 'bound', 'stopping']).meta({
-      description: 'This machine is ready or not; a virtual machine is warm until it is bound to a tenant.',
+    state: z.enum(['ready', 'disconnected', 'starting', 'warm', 'bound', 'hibernated', 'stopping']).meta({
+      description:
+        'This machine is ready or not; a virtual machine is warm until it is bound to a tenant; hibernated, it is on disk with all that runs in it.',
     }),
     tenant: z.string().nullable().meta({
       description: 'Whose virtual machine it is; null for this machine, or one of nobody or of several.',
     }),
-    pid: z
-      .number()
-      .nullable()
-      .meta({ description: "The host's number of the unit's process; null when the unit is the host." }),
+    pid: z.number().nullable().meta({
+      description: "The host's number of the unit's process; null when the unit is the host, or hibernated.",
+    }),
     instances: z.number(),
     provisioned: sizeView,
     claimed: sizeView,
@@ -67,6 +72,26 @@ export function showUnit(unit: UnitView): z.infer<typeof unitView> {
             storage: formatResource('storage', unit.host.storageBytes),
           },
     capabilities: unit.capabilities,
+  };
+}
+
+export const hibernationView = z
+  .object({
+    unit: z.string(),
+    before: quantityView.meta({ description: 'Memory of its process that no other shares, by the kernel.' }),
+    after: quantityView,
+    stored: quantityView.meta({ description: 'What of the disk is taken instead.' }),
+    durationMs: z.number(),
+  })
+  .meta({ id: 'Hibernation' });
+
+export function showHibernation(unit: string, report: HibernationReport): z.infer<typeof hibernationView> {
+  return {
+    unit,
+    before: formatResource('memory', report.beforeBytes),
+    after: formatResource('memory', report.afterBytes),
+    stored: formatResource('storage', report.storedBytes),
+    durationMs: report.durationMs,
   };
 }
 

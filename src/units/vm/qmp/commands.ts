@@ -28,6 +28,8 @@ export const qmpCommands = {
   ),
   'migrate-set-parameters': command(z.object({ 'max-bandwidth': z.number() }), none),
   migrate: command(z.object({ uri: z.string() }), none),
+  /** Despite its name nothing of Xen's: all but the memory, to a file as QEMU sees it. `live: false` leaves the disks in use. */
+  'xen-save-devices-state': command(z.object({ filename: z.string(), live: z.boolean() }), none, 30_000),
   'migrate-incoming': command(z.object({ uri: z.string() }), none),
   'query-migrate': command(
     none,

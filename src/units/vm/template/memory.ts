@@ -5,11 +5,12 @@ import { closeSync, ftruncateSync, readdirSync, readlinkSync, openSync } from 'n
 import { makeMemoryFile, sealMemoryFile } from '../../../sys/memory-file.ts';
 import { unpack, type Packing } from '../packed-file.ts';
 
-const nameOf = (key: string): string => `bellows-template-${key}`;
+/** What the kernel calls it. */
+export const templateFileName = (key: string): string => `bellows-template-${key}`;
 
 /** Unsealed, of the size: a machine's that becomes a template. */
 export function newTemplateMemory(key: string, bytes: number): number {
-  const fd = makeMemoryFile(nameOf(key));
+  const fd = makeMemoryFile(templateFileName(key));
   ftruncateSync(fd, bytes);
   return fd;
 }
@@ -35,7 +36,7 @@ export function memoryOfClones(key: string, pids: readonly number[]): number | u
     try {
       for (const fd of readdirSync(`/proc/${pid}/fd`)) {
         const path = `/proc/${pid}/fd/${fd}`;
-        if (readlinkSync(path).startsWith(`/memfd:${nameOf(key)} `)) return openSync(path, 'r');
+        if (readlinkSync(path).startsWith(`/memfd:${templateFileName(key)} `)) return openSync(path, 'r');
       }
     } catch {
       // It ended, or is not ours to look into.

@@ -109,8 +109,8 @@ export class TemplateStore {
     rmSync(join(this.#directory, key), { recursive: true, force: true });
   }
 
-  /** Removes those that were made with something else, and what a dead owner had begun. */
-  sweep(present: MadeWith): void {
+  /** Removes those that were made with something else, unless units at rest need them, and what a dead owner had begun. */
+  sweep(present: MadeWith, inUse: ReadonlySet<string>): void {
     if (!existsSync(this.#directory)) return;
     for (const key of readdirSync(this.#directory)) {
       const { madeWith } = this.#read(key) ?? {};
@@ -118,7 +118,7 @@ export class TemplateStore {
         madeWith?.imageHash === present.imageHash &&
         madeWith.accelerator === present.accelerator &&
         madeWith.qemuVersion === present.qemuVersion;
-      if (!fits) this.remove(key);
+      if (!fits && !inUse.has(key)) this.remove(key);
     }
   }
 

@@ -62,6 +62,22 @@ export class Templates {
     return making;
   }
 
+  /** Of a clone that there is. @throws BellowsError StartFailed when it is gone, Conflict when it is damaged */
+  ofKey(key: string): Promise<TemplateInUse> {
+    const known = this.#inUse.get(key);
+    if (known !== undefined) return known;
+    const finding = this.#stored(key).then((found) => {
+      if (found !== undefined) return found;
+      throw new BellowsError(
+        'StartFailed',
+        `The template ${key} is gone, and with it what its clones share.`,
+      );
+    });
+    this.#inUse.set(key, finding);
+    finding.catch(() => this.#inUse.delete(key));
+    return finding;
+  }
+
   /** Lets the memory go: clones that run keep theirs. */
   async close(): Promise<void> {
     const all = [...this.#inUse.values()];
@@ -72,19 +88,23 @@ export class Templates {
     }
   }
 
-  async #find(key: string, size: Resources): Promise<TemplateInUse> {
+  async #stored(key: string): Promise<TemplateInUse | undefined> {
     const stored = this.#host.templates.find(key);
-    if (stored !== undefined) {
-      const shared = memoryOfClones(key, this.#clonePids());
-      if (shared !== undefined) return { stored, memoryFd: shared };
-      try {
-        return { stored, memoryFd: await loadTemplateMemory(key, stored.memoryFile, stored.memory) };
-      } catch (thrown) {
-        // Damaged: made anew. Anything else, such as no memory, is the caller's to know.
-        if (!(thrown instanceof BellowsError) || thrown.code !== 'Conflict') throw thrown;
-        this.#host.options.onDefect(thrown, 'a template is made anew');
-        this.#host.templates.remove(key);
-      }
+    if (stored === undefined) return undefined;
+    const shared = memoryOfClones(key, this.#clonePids());
+    const memoryFd = shared ?? (await loadTemplateMemory(key, stored.memoryFile, stored.memory));
+    return { stored, memoryFd };
+  }
+
+  async #find(key: string, size: Resources): Promise<TemplateInUse> {
+    try {
+      const found = await this.#stored(key);
+      if (found !== undefined) return found;
+    } catch (thrown) {
+      // Damaged: made anew. Anything else, such as no memory, is the caller's to know.
+      if (!(thrown instanceof BellowsError) || thrown.code !== 'Conflict') throw thrown;
+      this.#host.options.onDefect(thrown, 'a template is made anew');
+      this.#host.templates.remove(key);
     }
     const record = this.#newRecord(key, size);
     let core: UnitCore | undefined;
