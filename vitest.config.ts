@@ -10,6 +10,9 @@ const inMachines = [
   'tests/integration/cgroup-v2-guest.test.ts',
 ];
 
+/** How long `expect.poll` looks: what comes at once comes late on a busy machine, and vitest's second was often too short. */
+const expectation = { poll: { timeout: 20_000 } };
+
 export default defineConfig({
   test: {
     reporters: ['default', './tests/support/reporter.ts'],
@@ -23,6 +26,7 @@ export default defineConfig({
           include: ['src/**/*.test.ts', 'scripts/**/*.test.ts', 'tests/support/**/*.test.ts'],
           pool: 'forks',
           execArgv,
+          expect: expectation,
           testTimeout: 30_000,
           sequence: { groupOrder: 1 },
         },
@@ -34,6 +38,7 @@ export default defineConfig({
           exclude: inMachines,
           pool: 'forks',
           execArgv,
+          expect: expectation,
           maxWorkers: 1,
           fileParallelism: false,
           testTimeout: 120_000,
@@ -48,6 +53,7 @@ export default defineConfig({
           exclude: inMachines,
           pool: 'forks',
           execArgv,
+          expect: expectation,
           maxWorkers: 1,
           fileParallelism: false,
           testTimeout: 180_000,
@@ -61,6 +67,7 @@ export default defineConfig({
           include: inMachines,
           pool: 'forks',
           execArgv,
+          expect: expectation,
           maxWorkers: 1,
           fileParallelism: false,
           testTimeout: 180_000,

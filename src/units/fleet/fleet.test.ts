@@ -457,9 +457,10 @@ describe('B4: given back before it is needed', () => {
     await open();
     await start('i-1', 256);
     const vm = vmOf('i-1');
+    driver.journal.length = 0;
     vm.emitGuest({ event: 'pressure', data: { availableBytes: 1, stalledMicros: 1, why: 'test' } });
-    await expect.poll(() => vm.claimedBytes).toBe(0);
-    await expect.poll(() => vm.claimedBytes).toBe(768 * mib);
+    // Whoever looks now and then may miss the moment in which nothing is claimed.
+    await expect.poll(() => journalOf(vm)).toEqual(['claimed 0', `claimed ${768 * mib}`]);
   });
 });
 
