@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
+import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
+import type { InstanceRoute, RouteChange } from '../protocol/routes.ts';
 import { route } from './router.ts';
 import { RouteTable } from './table.ts';
 
@@ -92,6 +93,17 @@ test('a workload that is gone is found no more, by path or by host', () => {
   changing.apply({ change: 'workloadGone', key: 'default/chat' as WorkloadKey });
   expect(route('/w/default/chat/', undefined, changing).to).toBe('nowhere');
   expect(route('/', 'chat.default.localhost', changing).to).toBe('nowhere');
+});
+
+test('an instance that retires by the word of a new controller is kept for what is in flight, and one that is unknown is not made', () => {
+  const changing = tableWith('default/chat');
+  const known = { id: 'i-known', workload: 'default/chat' } as InstanceRoute;
+  changing.apply({ change: 'instance', instance: known });
+  const next = { tenants: [], workloads: [changing.workload('default/chat')!], instances: [] };
+  const retiring = ['i-known', 'i-other'] as InstanceId[];
+  const kindsOf = (changes: RouteChange[]): string[] => changes.map(({ change }) => change);
+  expect(kindsOf(changing.changesTo({ ...next, retiring }))).toEqual(['workload']);
+  expect(kindsOf(changing.changesTo(next))).toEqual(['workload', 'instanceGone']);
 });
 
 test("a new controller's table is turned into the changes that lead to it", () => {

@@ -7,6 +7,7 @@ export interface WholeTable {
   readonly tenants: readonly TenantRoute[];
   readonly workloads: readonly WorkloadRoute[];
   readonly instances: readonly InstanceRoute[];
+  readonly retiring?: readonly InstanceId[] | undefined;
 }
 
 /** `NAME.TENANT.localhost`: host names are case-insensitive, so this is the lower-case form. */
@@ -51,7 +52,7 @@ export class RouteTable {
   changesTo(next: WholeTable): RouteChange[] {
     const tenants = new Set(next.tenants.map(({ id }) => id));
     const workloads = new Set<string>(next.workloads.map(({ key }) => key));
-    const instances = new Set(next.instances.map(({ id }) => id));
+    const instances = new Set([...next.instances.map(({ id }) => id), ...(next.retiring ?? [])]);
     const changes: RouteChange[] = [
       ...next.tenants.map((tenant): RouteChange => ({ change: 'tenant', tenant })),
       ...next.workloads.map((workload): RouteChange => ({ change: 'workload', workload })),

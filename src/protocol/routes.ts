@@ -63,6 +63,8 @@ export const routeTable = z.object({
   tenants: z.array(tenantRoute),
   workloads: z.array(workloadRoute),
   instances: z.array(instanceRoute),
+  /** They get nothing new, and are there until what is in flight has ended: whoever knows one keeps it. */
+  retiring: z.array(instanceId).optional(),
 });
 
 /** One change of the route table, in the order they happened. */

@@ -29,18 +29,43 @@ const manifest = JSON.stringify({
   websocket: { routes: ['$connect', '$default'], idleTimeout: null },
 });
 
-/** What is changed, and within which bounds: with the least of them all goes on, only with less to spare. */
-const changeable: readonly {
+interface Changeable {
   readonly path: string;
   readonly method: 'PUT' | 'PATCH';
   readonly memoryMib: readonly [number, number];
-}[] = [
-  { method: 'PATCH', path: `/workloads/${held.tenant}/${held.name}`, memoryMib: [96, 256] },
-  { method: 'PATCH', path: `/workloads/${direct.tenant}/${direct.name}`, memoryMib: [384, 768] },
-  { method: 'PUT', path: `/tenants/${held.tenant}/limits`, memoryMib: [1_024, 4_096] },
-  { method: 'PUT', path: `/tenants/${direct.tenant}/limits`, memoryMib: [512, 1_024] },
+  readonly milliCpus: readonly [number, number];
+}
+
+/**
+ * What is changed, and within which bounds: with the least of them all goes on, only with less to spare. No tenant's limit is
+ * below what one of its instances may ask for, a processor by default: that would be refused, and nothing changed.
+ */
+const changeable: readonly Changeable[] = [
+  {
+    method: 'PATCH',
+    path: `/workloads/${held.tenant}/${held.name}`,
+    memoryMib: [96, 256],
+    milliCpus: [500, 1_000],
+  },
+  {
+    method: 'PATCH',
+    path: `/workloads/${direct.tenant}/${direct.name}`,
+    memoryMib: [384, 768],
+    milliCpus: [500, 1_000],
+  },
+  {
+    method: 'PUT',
+    path: `/tenants/${held.tenant}/limits`,
+    memoryMib: [1_024, 4_096],
+    milliCpus: [1_000, 2_000],
+  },
+  {
+    method: 'PUT',
+    path: `/tenants/${direct.tenant}/limits`,
+    memoryMib: [768, 1_536],
+    milliCpus: [1_000, 2_000],
+  },
 ];
-const milliCpus = [500, 2_000] as const;
 
 /** A controller that was killed is back sooner. */
 const backWithinMs = 30_000;
@@ -88,12 +113,12 @@ export class MovesBehind {
 
   /** Of a workload or a tenant, memory or processor time. */
   async changeALimit(): Promise<void> {
-    const { method, path, memoryMib } = this.#oneOf(changeable);
+    const { method, path, memoryMib, milliCpus } = this.#oneOf(changeable);
     const change =
       this.#random() < 0.5
         ? { memory: `${this.#within(memoryMib)}MiB` }
         : { cpu: `${this.#within(milliCpus)}m` };
-    const { status } = await this.#ask<{ readonly status: keyof ChangeCounts }>(method, path, change);
+    const { status } = await this.#ask<{ readonly status: keyof ChangeCounts }>(method, path, change, true);
     this.limitChanges[status] += 1;
   }
 
@@ -141,14 +166,16 @@ export class MovesBehind {
   }
 
   /** Again while the controller is away, which may have broken off what it was asked. */
-  async #ask<T>(method: string, path: string, body: unknown): Promise<T> {
+  async #ask<T>(method: string, path: string, body: unknown, mayBeInfeasible = false): Promise<T> {
     const endMs = performance.now() + backWithinMs;
     for (;;) {
       const answer = await this.#bellows.v1<T>(method, path, body).catch((thrown: unknown) => {
         if (performance.now() > endMs) throw thrown;
       });
-      // What is infeasible was understood, too.
-      if (answer !== undefined && (answer.status < 300 || answer.status === infeasible)) return answer.body;
+      // A change of a limit that is infeasible was understood, too.
+      const understood =
+        answer !== undefined && (answer.status < 300 || (mayBeInfeasible && answer.status === infeasible));
+      if (understood) return answer.body;
       if (answer !== undefined && (answer.status < 500 || performance.now() > endMs))
         throw new Error(`${method} ${path} answered ${answer.status}: ${JSON.stringify(answer.body)}`);
       await new Promise((resolve) => setTimeout(resolve, againAfterMs));

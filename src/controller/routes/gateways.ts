@@ -74,8 +74,7 @@ export class Gateways {
    * one is waited for: whoever changes something came through a gateway, which finds a controller that came back in a moment.
    */
   async sync(): Promise<void> {
-    if (!this.connected)
-      await Promise.race([this.#arrival.promise, sleep(this.#arrivalMs, undefined, { ref: false })]);
+    await this.#somebody();
     this.flush();
     await Promise.all(
       [...this.#peers].map((peer) =>
@@ -86,8 +85,12 @@ export class Gateways {
     );
   }
 
-  /** Resolves when no gateway has anything in flight for these instances, or at the deadline; a gateway that is gone has nothing. */
+  /**
+   * Resolves when no gateway has anything in flight for these instances, or at the deadline; a gateway that is gone has nothing.
+   * One that has not found this controller yet, which just started, may well have.
+   */
   async retire(ids: readonly InstanceId[], deadlineMs: number): Promise<void> {
+    await this.#somebody();
     this.flush();
     const timeoutMs = Math.max(0, deadlineMs - this.#clock.nowMs()) + answerMarginMs;
     await Promise.all(
@@ -99,6 +102,12 @@ export class Gateways {
           ),
       ),
     );
+  }
+
+  /** Resolves when a gateway is connected, or late. */
+  async #somebody(): Promise<void> {
+    if (this.connected) return;
+    await Promise.race([this.#arrival.promise, sleep(this.#arrivalMs, undefined, { ref: false })]);
   }
 
   /**

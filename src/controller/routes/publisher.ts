@@ -47,6 +47,7 @@ export class RoutePublisher {
       tenants: this.#desired.tenants().map(tenantRouteOf),
       workloads: this.#desired.workloads().map(workloadRouteOf),
       instances: this.#actual.all().flatMap((tracked) => this.#routeOf(tracked) ?? []),
+      retiring: this.#actual.all().flatMap(({ spec, life }) => (life.phase === 'retiring' ? [spec.id] : [])),
     };
   }
 

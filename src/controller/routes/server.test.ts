@@ -35,6 +35,32 @@ test('a deploy while no gateway is connected is answered when one has come and k
   expect(gateway.table.workloads).toHaveLength(1);
 });
 
+test('M-E6: what a deployment ends right after a restart is not ended before a gateway has come and has nothing in flight there', async () => {
+  const harness = await Harness.start({ gatewayArrivalMs: 5_000 });
+  onTestFinished(() => harness.close());
+  const before = await harness.gateway();
+  const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+  const id = await before.acquire(hello);
+  before.client.close();
+  await harness.restart();
+  const deploy = harness.control.deploy(acme, fn('hello', { env: { NEW: '1' } }), { mustCreate: false });
+  await eventually(() => expect(harness.control.listWorkloads()[0]?.env).toEqual({ NEW: '1' }));
+  const ended = Promise.withResolvers<void>();
+  const after = await harness.gateway({
+    retire: async ({ ids }) => {
+      expect(ids).toEqual([id]);
+      await ended.promise;
+      return {};
+    },
+  });
+  onTestFinished(() => after.client.close());
+  expect(after.table).toMatchObject({ instances: [], retiring: [id] });
+  await deploy;
+  expect(await harness.running()).toEqual([id]);
+  ended.resolve();
+  await eventually(async () => expect(await harness.running()).toEqual([]));
+});
+
 test('what tenants have in use is asked of the newest gateway, and unknown without one, or when it does not say', async () => {
   const harness = await Harness.start({ gatewayArrivalMs: 1 });
   onTestFinished(() => harness.close());
