@@ -1,6 +1,5 @@
 // Reads a client's connection into one buffer that all connections share, for whoever looks at the bytes at once and keeps
-// nothing of them: a stream's way with a small request was measured to be a seventh of all that is done for it outside of the
-// kernel. Owns where the bytes go.
+// nothing of them: a small request is spared a buffer and a stream's ticks. Owns where the bytes go.
 //
 //   taken at once ──release──▶ into the stream, as of any socket
 //
