@@ -28,7 +28,7 @@ import { measure } from './measure.ts';
 import { MoveWarmth } from './move-warmth.ts';
 import { Pool } from './pool.ts';
 import { wishOf } from './resize/loan.ts';
-import { Resizer } from './resize/transaction.ts';
+import { Resizer } from './resize/resizer.ts';
 import { detectSandbox, type DetectedSandbox } from './sandbox/detect.ts';
 import { removeStaleRuntimes, stageRuntime } from './stage-runtime.ts';
 import { StorageSweep } from './storage-sweep.ts';

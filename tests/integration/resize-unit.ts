@@ -7,7 +7,7 @@ import { detectCgroup } from '../../src/agent/cgroup/detect.ts';
 import type { GroupPath } from '../../src/agent/cgroup/port.ts';
 import type { InstanceControl } from '../../src/agent/resize/control.ts';
 import type { Strained } from '../../src/agent/resize/strain.ts';
-import { Resizer } from '../../src/agent/resize/transaction.ts';
+import { Resizer } from '../../src/agent/resize/resizer.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import {
   newInstanceId,

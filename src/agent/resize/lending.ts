@@ -7,7 +7,7 @@
 //                 suspended: limit as promised
 //   drop, forget (another resize was applied, or it is gone) ──▶ none
 //
-// Owns loans of instances and the writes of their limits. What is lent, and telling of it, is transaction.ts's.
+// Owns loans of instances and the writes of their limits. What is lent, and telling of it, is resizer.ts's.
 import { messageOf } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { humanBytes } from '../../base/quantity.ts';
