@@ -1,5 +1,5 @@
 // What callers send wrong, as it arrives over HTTP: every case has its stable code and a message that names the
-// fault; none makes a defect. Archives' own faults are in archive/admit.test.ts, the SDK's in lambda/lambda.test.ts.
+// fault; none makes a defect. Archives' own faults are in archive/admit.test.ts, the SDK's in lambda/refusals.test.ts.
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { errorKinds, type ErrorCode } from '../base/errors.ts';
