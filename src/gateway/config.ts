@@ -45,6 +45,8 @@ export const serverLimits = {
   requestTimeoutMs: 900_000,
   /** Longer than the 60 s that load balancers keep idle connections, so that they close first and never into a request. */
   keepAliveTimeoutMs: 65_000,
+  /** The same once another gateway serves, as node:http's own: who uses a connection asks sooner, and is told that it ends. */
+  leavingKeepAliveMs: 5_000,
   /** Twice Node's default: apps with several large cookies are common; more is refused with 431. */
   maxHeaderBytes: 32 * 1024,
   /** How often the two time-outs above are looked at. */

@@ -482,10 +482,27 @@ test('a connection of HTTP/2 on which nothing was asked for, or nothing more is,
   await closed;
   await expect.poll(() => opened.size).toBe(1);
   expect((await answerOf(asking.request({ ':path': '/' }))).body).toBe('ok');
-  const goes = once(asking, 'close');
+  const gone = once(asking, 'close');
+  const told = once(asking, 'goaway');
   nowMs += serverLimits.keepAliveTimeoutMs + 1;
   opened.sweep();
-  await goes;
+  const [code, lastStream] = (await told) as [number, number];
+  // What is on its way when it is told is served.
+  expect([code, lastStream]).toEqual([constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1]);
+  await gone;
+
+  // Who has just asked, or asks still, has some seconds when another gateway serves; who idles has them from then on.
+  const idle = open();
+  await answerOf(idle.request({ ':path': '/' }));
+  opened.leave();
+  nowMs += serverLimits.leavingKeepAliveMs;
+  opened.sweep();
+  expect([opened.size, idle.closed]).toEqual([1, false]);
+  const ended = once(idle, 'close');
+  nowMs += 1;
+  opened.sweep();
+  await ended;
+  await expect.poll(() => opened.size).toBe(0);
   opened.closeAll();
   server.close();
 });

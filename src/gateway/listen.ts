@@ -15,6 +15,7 @@ import { endWithError, sendJson } from './answer.ts';
 import { serverLimits } from './config.ts';
 import type { ClientRequest, ClientResponse } from './client-exchange.ts';
 import type { TrustedProxies } from './hop.ts';
+import { IdleConnections } from './idle-connections.ts';
 import { Lane, type LaneHandlers } from './lane/lane.ts';
 import { openListening, type ListenAt } from './open-listening.ts';
 
@@ -35,6 +36,7 @@ export class Listener {
   /** Connections that may bring another request. */
   #asking = 0;
   #leaving = false;
+  readonly #byNode = new IdleConnections();
 
   constructor(handlers: ListenHandlers, proxies: TrustedProxies) {
     this.#server = createServer({
@@ -83,6 +85,7 @@ export class Listener {
       carried: handlers.onPlain.carried,
       leave: (socket, bytesUnused) => {
         handlers.onLeavesLane(socket, bytesUnused);
+        this.#byNode.add(socket);
         for (const serve of serveByNode) serve.call(this.#server, socket);
       },
     });
@@ -128,12 +131,16 @@ export class Listener {
   }
 
   /**
-   * Takes no new connection, and lets those that are there live: the answer to its next request is the last of each, for
-   * to close one that is idle could meet that request on its way. Resolves when all have ended, upgraded ones too.
+   * Takes no new connection. The answer to its next request is the last of each that is there. To close one that idles could
+   * meet that request on its way: so it has some seconds for it, after which nobody is likely to ask. Resolves when all have
+   * ended, upgraded ones too.
    */
   leave(): Promise<void> {
     this.#leaving = true;
     this.lane.leave();
+    // For who is answered now and was told that it may go on; then for who idles.
+    this.#server.keepAliveTimeout = serverLimits.leavingKeepAliveMs;
+    this.#byNode.shorten();
     return new Promise((resolve) => {
       // Not node:http's own, which ends what idles and stops its time-outs.
       NetServer.prototype.close.call(this.#server, () => resolve());

@@ -64,8 +64,8 @@ interface Hostile {
   readonly goaways: () => number[];
 }
 
-function hostile(): Hostile {
-  const socket = connect({ port: port(), host: '127.0.0.1' });
+function hostile(options: { readonly allowHalfOpen?: boolean } = {}): Hostile {
+  const socket = connect({ port: port(), host: '127.0.0.1', ...options });
   clients.push(socket);
   socket.on('error', () => undefined);
   let bytes = Buffer.alloc(0);
@@ -151,6 +151,30 @@ test('a client that sends a ping now and then stays, however long', async () => 
     opened.sweep();
   }
   expect([socket.destroyed, goaways()]).toEqual([false, []]);
+});
+
+test('who idles, is told to go and stays is closed all the same', async () => {
+  other.destroy();
+  await soon(() => opened.size).toBe(0);
+  opened.closeAll();
+  let nowMs = 0;
+  opened = new Http2Sessions(
+    (_request, response) => response.end('ok'),
+    () => nowMs,
+  );
+  const { socket, goaways } = hostile({ allowHalfOpen: true });
+  socket.write(frame(type.headers, flag.endHeaders | flag.endStream, 1, postHead));
+  await soon(() => opened.size).toBe(1);
+  await soon(() => socket.bytesRead).toBeGreaterThan(60);
+  nowMs += 100_000;
+  for (const told of [1, 2]) {
+    opened.sweep();
+    await soon(() => goaways().length).toBeGreaterThanOrEqual(told);
+  }
+  await soon(() => socket.readableEnded).toBe(true);
+  expect(opened.size).toBe(1);
+  opened.sweep();
+  await soon(() => opened.size).toBe(0);
 });
 
 test('who is answered and goes on sending has its stream closed, and asks again over the same connection', async () => {

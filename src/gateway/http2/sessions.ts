@@ -2,8 +2,10 @@
 // HTTP/1.1. Owns the sessions and their bounds. Does not own what requests mean, nor TLS (tls/secure-listener.ts).
 //
 //    opened ──a request──▶ in use ──all answered──▶ idle ──time──▶ told to go (GOAWAY) ──time──▶ closed
-//       │                    └─── when we leave ────────────────────▶┘
+//       │                    └─── when we leave: its next one ──────▶┘
 //       └──────── none in time ────────▶ closed
+//
+// Who idles is told to go before it is, as RFC 9113, 6.8 has it: what it has on its way then is served.
 import {
   constants,
   createServer,
@@ -27,13 +29,19 @@ export type OnHttp2Request = (
 
 interface Session {
   readonly session: ServerHttp2Session;
+  readonly socket: Socket;
   readonly streams: Map<ServerHttp2Stream, { readonly request: Http2Request; readonly sinceMs: number }>;
   used: boolean;
   /** PING and SETTINGS since the last sweep. */
   controlFrames: number;
   /** Since when it has no stream. */
   idleSinceMs: number;
+  /** How often it was found to idle for too long since it was last asked for something. */
+  warnings: number;
 }
+
+/** The highest there is: everything that is on its way is among what will be served. */
+const lastStream = 2 ** 31 - 1;
 
 export class Http2Sessions {
   readonly #server: Http2Server;
@@ -41,7 +49,7 @@ export class Http2Sessions {
   readonly #nowMs: () => number;
   readonly #sessions = new Map<ServerHttp2Session, Session>();
   readonly #timer: NodeJS.Timeout;
-  #leaving = false;
+  #leavingSinceMs: number | undefined;
 
   constructor(onRequest: OnHttp2Request, nowMs: () => number = () => performance.now()) {
     this.#onRequest = onRequest;
@@ -62,7 +70,6 @@ export class Http2Sessions {
         maxHeaderListSize: serverLimits.maxHeaderBytes,
       },
     });
-    this.#server.on('session', (session) => this.#take(session));
     // A session that breaks is over; its streams tell whoever serves them.
     this.#server.on('sessionError', () => undefined);
     this.#timer = setInterval(() => this.sweep(), serverLimits.checkingIntervalMs).unref();
@@ -74,7 +81,9 @@ export class Http2Sessions {
 
   /** @param socket whose client and we have agreed on HTTP/2 */
   take(socket: Socket): void {
-    this.#server.emit('connection', socket);
+    const opened = (session: ServerHttp2Session): void => this.#take(session, socket);
+    this.#server.once('session', opened).emit('connection', socket);
+    this.#server.off('session', opened);
   }
 
   /** Ends what is idle, what never asked for anything, and requests whose body does not come. */
@@ -82,15 +91,24 @@ export class Http2Sessions {
     const nowMs = this.#nowMs();
     for (const state of this.#sessions.values()) {
       state.controlFrames = 0;
-      const { session, streams, used, idleSinceMs } = state;
+      const { session, streams, used } = state;
       for (const [stream, { request, sinceMs }] of streams)
         if (!request.complete && nowMs - sinceMs > serverLimits.requestTimeoutMs) stream.close();
       if (streams.size > 0) continue;
-      const idleMs = nowMs - idleSinceMs;
-      const allowedMs = used ? serverLimits.keepAliveTimeoutMs : serverLimits.headersTimeoutMs;
-      if (idleMs > allowedMs + serverLimits.checkingIntervalMs) session.destroy();
-      else if (idleMs > allowedMs) session.close();
+      if (!this.#idlesTooLong(state, nowMs)) continue;
+      state.warnings += 1;
+      if (state.warnings === 1 && used) session.goaway(constants.NGHTTP2_NO_ERROR, lastStream);
+      else if (!session.closed) session.close();
+      // Its client does not end its side.
+      else state.socket.destroy();
     }
+  }
+
+  #idlesTooLong({ used, idleSinceMs }: Session, nowMs: number): boolean {
+    const allowedMs = used ? serverLimits.keepAliveTimeoutMs : serverLimits.headersTimeoutMs;
+    if (nowMs - idleSinceMs > allowedMs) return true;
+    const leavingMs = nowMs - (this.#leavingSinceMs ?? nowMs);
+    return Math.min(leavingMs, nowMs - idleSinceMs) > serverLimits.leavingKeepAliveMs;
   }
 
   /** Tells every client to go; what is under way is finished. */
@@ -99,11 +117,11 @@ export class Http2Sessions {
   }
 
   /**
-   * The next request of each session is among its last: its client is told to go when it has come. Not now, for a request that
-   * is on its way meanwhile would be one that was never served, and not every client sends it again.
+   * The next request of each session is among its last: its client is told to go when it has come, and who asks for nothing
+   * some seconds later. Not now, for not every client of which a request is on its way takes that well.
    */
   leave(): void {
-    this.#leaving = true;
+    this.#leavingSinceMs ??= this.#nowMs();
   }
 
   closeAll(): void {
@@ -111,13 +129,15 @@ export class Http2Sessions {
     for (const { session } of this.#sessions.values()) session.destroy();
   }
 
-  #take(session: ServerHttp2Session): void {
+  #take(session: ServerHttp2Session, socket: Socket): void {
     const state: Session = {
       session,
+      socket,
       streams: new Map(),
       used: false,
       controlFrames: 0,
       idleSinceMs: this.#nowMs(),
+      warnings: 0,
     };
     this.#sessions.set(session, state);
     session.on('error', () => undefined);
@@ -150,6 +170,7 @@ export class Http2Sessions {
       if (!request.complete) stream.close(constants.NGHTTP2_NO_ERROR);
     });
     state.used = true;
+    state.warnings = 0;
     state.streams.set(stream, { request, sinceMs: this.#nowMs() });
     stream.once('close', () => {
       state.streams.delete(stream);
@@ -168,7 +189,7 @@ export class Http2Sessions {
       if (refusal === undefined) this.#onRequest(request, response, expects !== undefined);
       else sendError(response, refusal);
     };
-    if (!this.#leaving) return answer();
+    if (this.#leavingSinceMs === undefined) return answer();
     // Before it is answered, for who asks one thing after the other has nothing on its way now; and after all that came with it.
     setImmediate(() => {
       state.session.close();

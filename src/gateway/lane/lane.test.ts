@@ -316,6 +316,33 @@ describe('connections', () => {
     await expect.poll(() => waiting.received()).toContain('lane /later');
   });
 
+  test('when we leave, each is answered once more, and those that idle are ended some seconds later', async () => {
+    const byNode = client(get('/node'));
+    const [idle, asking, busy, silent] = [
+      client(get('/a')),
+      client(get('/a')),
+      client(get('/later')),
+      client(),
+    ];
+    await expect.poll(() => [idle, asking].every((each) => each.received().includes('lane'))).toBe(true);
+    await expect.poll(() => byNode.received()).toContain('node');
+    await expect.poll(() => open.length).toBe(1);
+    await expect.poll(() => listener.lane.size).toBe(4);
+    const left = listener.leave();
+    const ticks = Math.ceil(serverLimits.leavingKeepAliveMs / serverLimits.checkingIntervalMs);
+    for (let tick = 0; tick < ticks; tick += 1) listener.lane.sweep();
+    asking.socket.write(get('/b'));
+    expect(await asking.closed).toMatch(/<lane \/b >/);
+    expect(asking.received().match(/Connection: close/g)).toHaveLength(1);
+    listener.lane.sweep();
+    await Promise.all([idle.closed, silent.closed]);
+    text(open[0]!.answer, '<lane /later>');
+    expect(bodies(await busy.closed)).toEqual(['lane /later']);
+    // By node:http's own clock.
+    expect(bodies(await byNode.closed)).toEqual(['node /node ']);
+    await left;
+  }, 30_000);
+
   test('a stop ends idle ones at once and the others with their answer', async () => {
     const idle = client(get('/a'));
     const busy = client(get('/later'));

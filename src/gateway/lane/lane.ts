@@ -19,8 +19,9 @@ export interface LaneHandlers {
   leave(socket: Socket, bytesUnused: number): void;
 }
 
-/** How many ticks a connection may wait for its next request. */
+/** How many ticks a connection may wait for its next request; and when we leave, from then on. */
 const keepAliveTicks = Math.ceil(serverLimits.keepAliveTimeoutMs / serverLimits.checkingIntervalMs);
+const leavingTicks = Math.ceil(serverLimits.leavingKeepAliveMs / serverLimits.checkingIntervalMs);
 
 export class Lane implements LaneOwner {
   readonly #handlers: LaneHandlers;
@@ -28,6 +29,7 @@ export class Lane implements LaneOwner {
   readonly #timer: NodeJS.Timeout;
   #tick = 0;
   #stopping = false;
+  #leavingSinceTick: number | undefined;
 
   constructor(handlers: LaneHandlers) {
     this.#handlers = handlers;
@@ -64,6 +66,10 @@ export class Lane implements LaneOwner {
     for (const connection of this.#connections) {
       if (connection.answering) continue;
       const ticks = this.#tick - connection.waitingSinceTick;
+      if (this.#leavingSinceTick !== undefined) {
+        if (Math.min(ticks, this.#tick - this.#leavingSinceTick) > leavingTicks) connection.socket.destroy();
+        continue;
+      }
       // Who connects and says nothing is bounded by node:http's own time-outs, as who says it slowly.
       if (!connection.used) {
         if (ticks > 1) connection.handOver(Buffer.alloc(0));
@@ -71,9 +77,10 @@ export class Lane implements LaneOwner {
     }
   }
 
-  /** Each answer from now on is its connection's last; what waits may ask once more. */
+  /** Each answer from now on is its connection's last; what waits may ask once more, and is ended when it does not. */
   leave(): void {
     this.#stopping = true;
+    this.#leavingSinceTick ??= this.#tick;
   }
 
   /** Ends what waits; what is answered ends with its answer. */
