@@ -288,6 +288,18 @@ const manifests: readonly (readonly [what: string, manifest: unknown, code: Erro
     /"env": at most 98304 bytes/,
   ],
   ['an unknown network', { ...app, network: 'vpn' }, 'InvalidManifest', /"network":/],
+  [
+    'a route that answers and is none',
+    { ...fn, websocket: { routes: ['a'], routeResponses: ['b'] } },
+    'InvalidManifest',
+    /"websocket\.routeResponses": a route that answers is one of/,
+  ],
+  [
+    'a route that answers to no message',
+    { ...fn, websocket: { routes: ['$connect', 'a'], routeResponses: ['$connect'] } },
+    'InvalidManifest',
+    /"websocket\.routeResponses": a route that answers is one of/,
+  ],
   ['websocket without routes', { ...fn, websocket: {} }, 'InvalidManifest', /"websocket\.routes" is missing/],
   [
     'a route selected by what is no member of a message',

@@ -4,6 +4,8 @@
 export interface WebSocketSettings {
   /** Those that the function serves, of `$connect`, `$disconnect`, `$default` and names of its own. */
   readonly routes: readonly string[];
+  /** Those whose answer's body is the client's, as API Gateway's route responses make it. Absent: all. */
+  readonly routeResponses?: readonly string[];
   /** Where a message names its route, see {@link routeSelectionPattern}. */
   readonly routeSelectionExpression: string;
   /** A connection that carries nothing for so long is closed; null: none is. */

@@ -22,6 +22,8 @@ export type TenantRoute = z.infer<typeof tenantRoute>;
 
 const webSocketSettings = z.object({
   routes: z.array(z.string()),
+  /** Whose answers go to the client; all when absent. */
+  routeResponses: z.array(z.string()).optional(),
   routeSelectionExpression: z.string(),
   idleTimeoutMs: z.number().nullable(),
   maxDurationMs: z.number().nullable(),

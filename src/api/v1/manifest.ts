@@ -85,31 +85,49 @@ const common = {
 
 const secondsField = z.int().min(1).max(maxConnectionSeconds).nullable();
 
-const webSocketField = z.strictObject({
-  routes: z
-    .array(z.string().regex(/^[$A-Za-z0-9_.:-]{1,128}$/, 'a route has letters, digits and $_.:-'))
-    .min(1)
-    .max(300),
-  routeSelectionExpression: z
-    .string()
-    .regex(routeSelectionPattern, 'a route is selected by a member of a JSON message: "$request.body.action"')
-    .default(defaultRouteSelectionExpression),
-  idleTimeout: secondsField
-    .default(defaultIdleTimeoutSeconds)
-    .meta({ description: 'Seconds in which a connection carries nothing; null: for as long as it likes.' }),
-  maxDuration: secondsField
-    .default(null)
-    .meta({ description: 'Seconds that a connection may be open; null: for as long as it likes.' }),
-});
+const routeField = z.string().regex(/^[$A-Za-z0-9_.:-]{1,128}$/, 'a route has letters, digits and $_.:-');
+/** What they answer is heard by the handshake, or by nobody. */
+const routesWithoutMessage: readonly string[] = ['$connect', '$disconnect'];
+
+const webSocketField = z
+  .strictObject({
+    routes: z.array(routeField).min(1).max(300),
+    routeResponses: z.array(routeField).max(300).optional().meta({
+      description: 'Routes whose answers go to the client, as with a route response; without: all.',
+    }),
+    routeSelectionExpression: z
+      .string()
+      .regex(
+        routeSelectionPattern,
+        'a route is selected by a member of a JSON message: "$request.body.action"',
+      )
+      .default(defaultRouteSelectionExpression),
+    idleTimeout: secondsField
+      .default(defaultIdleTimeoutSeconds)
+      .meta({ description: 'Seconds in which a connection carries nothing; null: for as long as it likes.' }),
+    maxDuration: secondsField
+      .default(null)
+      .meta({ description: 'Seconds that a connection may be open; null: for as long as it likes.' }),
+  })
+  .refine(
+    ({ routes, routeResponses = [] }) =>
+      routeResponses.every((name) => routes.includes(name) && !routesWithoutMessage.includes(name)),
+    {
+      path: ['routeResponses'],
+      message: 'a route that answers is one of "routes" for messages: "$default" or one of its own',
+    },
+  );
 
 function webSocketSettingsOf({
   routes,
+  routeResponses,
   routeSelectionExpression,
   idleTimeout,
   maxDuration,
 }: z.infer<typeof webSocketField>): WebSocketSettings {
   return {
     routes,
+    ...(routeResponses && { routeResponses }),
     routeSelectionExpression,
     idleTimeoutMs: idleTimeout === null ? null : idleTimeout * 1_000,
     maxDurationMs: maxDuration === null ? null : maxDuration * 1_000,

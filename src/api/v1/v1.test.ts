@@ -196,7 +196,7 @@ describe('workloads', () => {
       timeout: 10,
       url: { invokeMode: 'RESPONSE_STREAM' },
       runtime: 'nodejs22.x',
-      websocket: { routes: ['$connect'] },
+      websocket: { routes: ['$connect', '$default', 'ask'], routeResponses: ['ask'] },
     };
     const archive = await tarGzOf([
       { name: './', type: 'directory' },
@@ -213,7 +213,8 @@ describe('workloads', () => {
         runtime: 'nodejs26.x',
         runtimeIdentifier: 'nodejs22.x',
         websocket: {
-          routes: ['$connect'],
+          routes: ['$connect', '$default', 'ask'],
+          routeResponses: ['ask'],
           routeSelectionExpression: '$request.body.action',
           idleTimeout: 600,
           maxDuration: null,

@@ -37,7 +37,9 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
 }
 
 function webSocketRouteOf(settings: WebSocketSettings | undefined): WorkloadRoute['websocket'] {
-  return settings === undefined ? null : { ...settings, routes: [...settings.routes] };
+  if (settings === undefined) return null;
+  const { routes, routeResponses, ...more } = settings;
+  return { ...more, routes: [...routes], ...(routeResponses && { routeResponses: [...routeResponses] }) };
 }
 
 /** Undefined for an instance that gets nothing new. */

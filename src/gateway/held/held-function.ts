@@ -40,6 +40,8 @@ export class HeldFunction implements ConnectionOwner {
   #settings: WebSocketRoute;
   #routes: ReadonlySet<string> = new Set();
   #selection: readonly string[] = [];
+  /** Undefined: all. */
+  #answering: ReadonlySet<string> | undefined;
   #running = 0;
   /** Monotonic: since when nothing was taken; undefined when the last was. */
   #refusedSinceMs: number | undefined;
@@ -57,6 +59,8 @@ export class HeldFunction implements ConnectionOwner {
   setRoute(settings: WebSocketRoute): void {
     this.#settings = settings;
     this.#routes = new Set(settings.routes);
+    const { routeResponses } = settings;
+    this.#answering = routeResponses && new Set(routeResponses);
     this.#selection = routeSelectionPath(settings.routeSelectionExpression);
   }
 
@@ -162,7 +166,7 @@ export class HeldFunction implements ConnectionOwner {
     if (message !== undefined) this.#handOverMessage(connection, message, requestId);
     else if (connection.state.is === 'left' && this.hasRoute('$disconnect')) {
       const event = disconnectEvent(connection, this.context(requestId), connection.state);
-      this.#submit(connection, requestId, event, 0);
+      this.#submit(connection, requestId, event, 0, false);
     } else this.#done(connection);
   }
 
@@ -180,11 +184,23 @@ export class HeldFunction implements ConnectionOwner {
       return;
     }
     const event = messageEvent(connection, this.context(requestId), routeKey, message);
-    this.#submit(connection, requestId, event, message.body.length);
+    this.#submit(connection, requestId, event, message.body.length, this.#answers(routeKey));
   }
 
-  #submit(connection: HeldConnection, requestId: string, event: string, bytes: number): void {
-    const invocation = new Invocation(event, new HandOverSink(this, connection, requestId), { requestId });
+  /** Whether its client gets what it answers. */
+  #answers(routeKey: string): boolean {
+    return this.#answering === undefined || this.#answering.has(routeKey);
+  }
+
+  #submit(
+    connection: HeldConnection,
+    requestId: string,
+    event: string,
+    bytes: number,
+    answers: boolean,
+  ): void {
+    const sink = new HandOverSink(this, connection, requestId, answers);
+    const invocation = new Invocation(event, sink, { requestId });
     const submit = (): void => void this.#services.pool()?.submit(invocation);
     const line = this.#services.line();
     if (line === undefined) submit();
@@ -250,16 +266,20 @@ class HandOverSink implements Sink {
   readonly #owner: HeldFunction;
   readonly #connection: HeldConnection;
   readonly #requestId: string;
+  readonly #answers: boolean;
 
-  constructor(owner: HeldFunction, connection: HeldConnection, requestId: string) {
+  /** @param answers whether what is answered is for the client; that it failed always is */
+  constructor(owner: HeldFunction, connection: HeldConnection, requestId: string, answers: boolean) {
     this.#owner = owner;
     this.#connection = connection;
     this.#requestId = requestId;
+    this.#answers = answers;
   }
 
   onResult({ outcome: how, body }: Result): void {
     const answer = how === outcome.ok ? readAnswer(body) : undefined;
-    this.#owner.answered(this.#connection, this.#requestId, answer);
+    const told = this.#answers || answer === undefined ? answer : { ...answer, body: undefined };
+    this.#owner.answered(this.#connection, this.#requestId, told);
   }
 
   onFailure(failure: Failure): void {

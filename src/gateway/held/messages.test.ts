@@ -27,6 +27,23 @@ describe('a message', () => {
     });
   });
 
+  test('is answered by those routes alone that are said to; that it failed is told by all', async () => {
+    await chat.start({ routeResponses: ['events'] });
+    const client = await chat.connected();
+    for (const text of ['unanswered', '{"action":"fail"}', '{"action":"events"}']) client.socket.send(text);
+    await soon(() => client.told).toHaveLength(2);
+    expect(JSON.parse(client.told[0] ?? '')).toMatchObject({ message: 'Internal server error' });
+    expect(client.told[1]).toContain('unanswered');
+    // A change is for what comes next, over the connections that there are.
+    await chat.deploy({ routeResponses: [] });
+    for (const action of ['events', 'fail']) client.socket.send(JSON.stringify({ action }));
+    await soon(() => client.told).toHaveLength(3);
+    expect(JSON.parse(client.told[2] ?? '')).toMatchObject({ message: 'Internal server error' });
+    await chat.deploy({});
+    client.socket.send('answered');
+    await soon(() => client.told[3]).toBe('answered');
+  });
+
   test("that failed is told as API Gateway tells it, in order with its neighbours' answers", async () => {
     await chat.start();
     const client = await chat.connected();

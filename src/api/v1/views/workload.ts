@@ -23,6 +23,10 @@ const base = {
 
 const webSocketView = z.object({
   routes: z.array(z.string()),
+  routeResponses: z
+    .array(z.string())
+    .nullable()
+    .meta({ description: 'Routes whose answers go to the client; null: all.' }),
   routeSelectionExpression: z.string(),
   idleTimeout: z.number().nullable().meta({ description: 'Seconds; null: none.' }),
   maxDuration: z.number().nullable().meta({ description: 'Seconds; null: none.' }),
@@ -103,12 +107,14 @@ export function showWorkload(
 
 function showWebSocket({
   routes,
+  routeResponses,
   routeSelectionExpression,
   idleTimeoutMs,
   maxDurationMs,
 }: WebSocketSettings): z.infer<typeof webSocketView> {
   return {
     routes: [...routes],
+    routeResponses: routeResponses === undefined ? null : [...routeResponses],
     routeSelectionExpression,
     idleTimeout: idleTimeoutMs === null ? null : idleTimeoutMs / 1_000,
     maxDuration: maxDurationMs === null ? null : maxDurationMs / 1_000,
