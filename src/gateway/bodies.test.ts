@@ -1,7 +1,9 @@
 // What a client sees that sends a body where none is wanted: who is refused is refused before it sends it, or soon after, in
 // words; who comes too slowly is told so; and what a connection has still to take does not go on without end.
 import { connect, type Socket } from 'node:net';
+import { SignatureV4 } from '@smithy/signature-v4';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Sha256 } from '../protocol/testing/sha256.ts';
 import { bodyLimits, payloadLimits } from './config.ts';
 import { Harness, testTenant, workloadOf } from './testing/harness.ts';
 import { soon } from './testing/held-chat.ts';
@@ -43,8 +45,35 @@ function send(bytes: string): Client {
 const expecting = (path: string, bytes: number, headers = ''): string =>
   `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: ${bytes}\r\nExpect: 100-continue\r\n${headers}\r\n`;
 const invokePath = '/2015-03-31/functions/fn/invocations';
-const signedBy = (accessKeyId: string): string =>
-  `X-Amz-Date: 20260101T000000Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00\r\n`;
+/** By who does not know the key's secret, and leaves it to the body to show that. */
+const signedBy = (accessKeyId: string, service = 'lambda'): string => {
+  const date = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '');
+  return `X-Amz-Date: ${date}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=${accessKeyId}/${date.slice(0, 8)}/us-east-1/${service}/aws4_request, SignedHeaders=host;x-amz-date, Signature=00\r\n`;
+};
+
+/** The headers of a request to Invoke, signed together with what its body will be, as AWS's SDK does. */
+async function signedWith(secretAccessKey: string, body: string): Promise<string> {
+  const { accessKeyId } = testTenant;
+  const signer = new SignatureV4({
+    credentials: { accessKeyId, secretAccessKey },
+    region: 'us-east-1',
+    service: 'lambda',
+    sha256: Sha256,
+  });
+  const { headers } = await signer.sign({
+    method: 'POST',
+    protocol: 'http:',
+    hostname: 'x',
+    path: invokePath,
+    query: {},
+    headers: { host: 'x' },
+    body,
+  });
+  return Object.entries(headers)
+    .filter(([name]) => name !== 'host')
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('');
+}
 
 describe('who waits to be asked for its body', () => {
   test('is asked by a function that takes it, and the connection goes on', async () => {
@@ -79,6 +108,47 @@ describe('who waits to be asked for its body', () => {
     const { text, closed } = send(expecting(invokePath, 5, headers));
     await closed;
     expect(text()).toMatch(answer);
+  });
+
+  test('is refused without by Invoke when another secret was signed with, or too long ago', async () => {
+    const old = signedBy(testTenant.accessKeyId).replaceAll(/202\d{5}/g, '20200101');
+    for (const [headers, why] of [
+      [await signedWith('guessed', '{"a":1}'), 'InvalidSignatureException'],
+      [old, 'Signature expired'],
+      [signedBy(testTenant.accessKeyId, 's3'), 'scoped to correct service'],
+    ] as const) {
+      const { text, closed } = send(expecting(invokePath, 7, headers));
+      await closed;
+      expect(text()).toMatch(/^HTTP\/1\.1 403 /);
+      expect(text()).toContain(why);
+    }
+  });
+
+  test('is asked by Invoke for a body whose hash it has signed, and answered', async () => {
+    await harness.startInstance('fn', { 'index.js': 'exports.handler = async ({ a }) => a + 1' });
+    const client = send(expecting(invokePath, 7, await signedWith(testTenant.secretAccessKey, '{"a":1}')));
+    await soon(client.text).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    client.socket.write('{"a":1}');
+    await soon(client.text).toMatch(/HTTP\/1\.1 200 OK[^]*\r\n\r\n2$/);
+    const other = send(expecting(invokePath, 7, await signedWith(testTenant.secretAccessKey, '{"a":1}')));
+    await soon(other.text).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    other.socket.write('{"a":2}');
+    await soon(other.text).toMatch(/HTTP\/1\.1 403 [^]*does not match the body/);
+  });
+
+  test('is refused without where the function runs as much as it may already', async () => {
+    harness.deploy(workloadOf('fn', { reservedConcurrency: 0 }));
+    await harness.call('sync', {});
+    const signed = await signedWith(testTenant.secretAccessKey, '{"a":1}');
+    for (const [path, headers] of [
+      ['/w/acme/fn/', ''],
+      [invokePath, signed],
+    ] as const) {
+      const { text, closed } = send(expecting(path, 7, headers));
+      await closed;
+      expect(text()).toMatch(/^HTTP\/1\.1 429 [^]*ReservedFunctionConcurrentInvocationLimitExceeded/);
+      expect(text()).toMatch(/Retry-After: 1\r\n/i);
+    }
   });
 
   test('is refused without where its tenant sends too often already', async () => {

@@ -34,7 +34,8 @@ beforeEach(async () => {
   const serve = (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
     const exchange: Exchange = { request, response, body: undefined, received: 0 };
     exchanges.push(exchange);
-    reader.read({ request, response, expectsContinue }, limitBytes, tenant, (body) => (exchange.body = body));
+    const owner = { tenant, proven: request.url !== '/unproven' };
+    reader.read({ request, response, expectsContinue }, limitBytes, owner, (body) => (exchange.body = body));
     request.on('data', ({ length }: Buffer) => (exchange.received += length));
   };
   server = createServer(serve(false)).on('checkContinue', serve(true)).listen(0, '127.0.0.1');
@@ -47,13 +48,17 @@ afterEach(() => {
 });
 
 /** @param headers besides the host's */
-async function post(headers: string, body: string): Promise<{ socket: Socket; exchange: Exchange }> {
+async function post(
+  headers: string,
+  body: string,
+  path = '/',
+): Promise<{ socket: Socket; exchange: Exchange }> {
   const before = exchanges.length;
   const { port } = server.address() as AddressInfo;
   const socket = connect({ port, host: '127.0.0.1' });
   clients.push(socket);
   socket.on('error', () => undefined);
-  socket.write(`POST / HTTP/1.1\r\nHost: x\r\n${headers}\r\n${body}`);
+  socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n${body}`);
   await soon(() => exchanges.length).toBe(before + 1);
   return { socket, exchange: exchanges.at(-1) as Exchange };
 }
@@ -121,6 +126,29 @@ test("what a tenant's bodies hold is theirs until the answer, and beyond its sha
   await soon(() => reader.memory.freeBytes).toBe(totalBytes);
   const third = await post('Content-Length: 200000\r\n', 'x'.repeat(200_000));
   await soon(() => third.exchange.body?.kind).toBe('whole');
+});
+
+test('who only says that it is a tenant can not fill what the tenant has; proven, it counts as its own', async () => {
+  const liar = await post('Content-Length: 150000\r\n', 'x'.repeat(150_000), '/unproven');
+  await soon(() => liar.exchange.body?.kind).toBe('whole');
+  const another = await post('Content-Length: 60000\r\n', 'x'.repeat(60_000), '/unproven');
+  await soon(() => another.exchange.body?.kind).toBe('noRoom');
+  expect(reader.memory.of(tenant).heldBytes).toBe(0);
+  const signs = await post('Content-Length: 100000\r\n', 'x'.repeat(100_000));
+  await soon(() => signs.exchange.body?.kind).toBe('whole');
+  // All that it may have by now.
+  const prove = (): unknown =>
+    liar.exchange.body?.kind === 'whole' ? liar.exchange.body.belongs() : undefined;
+  expect(prove()).toMatchObject({ code: 'LimitReached' });
+  expect(reader.memory.unprovenOf(tenant).heldBytes).toBe(150_000);
+  signs.exchange.response.end();
+  await soon(() => reader.memory.of(tenant).heldBytes).toBe(0);
+  for (const _ of ['once', 'and again']) expect(prove()).toBeUndefined();
+  expect([reader.memory.of(tenant).heldBytes, reader.memory.unprovenOf(tenant).heldBytes]).toEqual([
+    150_000, 0,
+  ]);
+  liar.exchange.response.end();
+  await soon(() => reader.memory.freeBytes).toBe(totalBytes);
 });
 
 test('who says that much will come and leaves, or is refused for what came, holds nothing', async () => {

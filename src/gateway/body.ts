@@ -13,7 +13,7 @@ import { bodyLimits, type BodyFloor } from './config.ts';
 import { BodyMemory, type TenantBodies } from './limits/body-memory.ts';
 
 export type Body =
-  | { readonly kind: 'whole'; readonly bytes: Buffer }
+  | { readonly kind: 'whole'; readonly bytes: Buffer; readonly belongs: Belongs }
   /** It is, or says it is, longer than the limit. */
   | { readonly kind: 'tooLarge' }
   /** Its tenant's bodies hold as much as they may. */
@@ -21,6 +21,19 @@ export type Body =
   | { readonly kind: 'tooSlow'; readonly error: BellowsError }
   /** The client left before it was all there. */
   | { readonly kind: 'aborted' };
+
+/**
+ * It is proven to be its tenant's, and is from now on held in its name. Returns why not, when its bodies hold as much as they
+ * may; without an effect for one that was known to be.
+ */
+export type Belongs = () => BellowsError | undefined;
+
+/** In whose name memory is taken. */
+export interface BodyOwner {
+  readonly tenant: TenantId;
+  /** Whether it is the tenant's, or only says so. */
+  readonly proven: boolean;
+}
 
 /** A request whose body is to be read, and what tells when its memory is free again. */
 export interface Reading {
@@ -31,7 +44,9 @@ export interface Reading {
   readonly expectsContinue: boolean;
 }
 
-const empty: Body = { kind: 'whole', bytes: Buffer.alloc(0) };
+/** Of a body that takes no memory, or is known to be who sends it. */
+export const belongs: Belongs = () => undefined;
+const empty: Body = { kind: 'whole', bytes: Buffer.alloc(0), belongs };
 
 /** Whether a body follows the head at all (RFC 9112, 6.3): only then is it worth waiting for one. */
 export function hasBody(request: ClientRequest): boolean {
@@ -55,22 +70,20 @@ export class BodyReader {
 
   /**
    * Calls back once, at once when there is no body. Who waits to be asked for it is asked only when it can be taken.
-   * @param tenant who answers for the memory
+   * @param owner who answers for the memory
    */
-  read(reading: Reading, limitBytes: number, tenant: TenantId, done: (body: Body) => void): void {
+  read(reading: Reading, limitBytes: number, owner: BodyOwner, done: (body: Body) => void): void {
     const { request, response, expectsContinue } = reading;
     if (!hasBody(request)) {
       done(empty);
       return;
     }
-    const account = this.memory.of(tenant);
+    const own = this.memory.of(owner.tenant);
+    const account = owner.proven ? own : this.memory.unprovenOf(owner.tenant);
     const lengthBytes = Number(request.headers['content-length'] ?? 0);
+    const full = [account, own].find((each) => !each.fits(lengthBytes));
     const refusal: Body | undefined =
-      lengthBytes > limitBytes
-        ? { kind: 'tooLarge' }
-        : account.fits(lengthBytes)
-          ? undefined
-          : { kind: 'noRoom', error: account.refusal() };
+      lengthBytes > limitBytes ? { kind: 'tooLarge' } : full && { kind: 'noRoom', error: full.refusal() };
     if (expectsContinue) {
       if (refusal !== undefined) {
         done(refusal);
@@ -80,6 +93,7 @@ export class BodyReader {
     }
     const gathering = new Gathering(reading, {
       account,
+      own,
       // Only to that length is its memory made larger.
       mostBytes: lengthBytes === 0 ? limitBytes : lengthBytes,
       patienceMs: this.#floor.graceMs,
@@ -103,7 +117,10 @@ export class BodyReader {
 }
 
 interface Terms {
+  /** Where it is counted while it comes. */
   readonly account: TenantBodies;
+  /** Where it is counted once it is proven whose it is. */
+  readonly own: TenantBodies;
   /** More than this is too large. */
   readonly mostBytes: number;
   readonly patienceMs: number;
@@ -113,6 +130,7 @@ interface Terms {
 class Gathering {
   readonly #reading: Reading;
   readonly #terms: Terms;
+  #account: TenantBodies;
   /** What came is at its beginning: the first chunk itself while that is all, so one that came whole is not copied. */
   #buffer: Buffer = nothing;
   #bytes = 0;
@@ -129,6 +147,7 @@ class Gathering {
   constructor(reading: Reading, terms: Terms) {
     this.#reading = reading;
     this.#terms = terms;
+    this.#account = terms.account;
     this.#patienceMs = terms.patienceMs;
   }
 
@@ -136,7 +155,7 @@ class Gathering {
   begin(refusal: Body | undefined): void {
     this.#refusal = refusal;
     const { request, response } = this.#reading;
-    response.once('close', () => this.#terms.account.giveBack(this.#heldBytes));
+    response.once('close', () => this.#letGo());
     // A flag rather than taking three listeners off again for every request.
     request
       .on('data', (chunk: Buffer) => {
@@ -145,7 +164,9 @@ class Gathering {
         if (this.#refusal === undefined) this.#gather(chunk);
         else this.#discard(chunk, this.#refusal);
       })
-      .on('end', () => this.#finish(this.#refusal ?? { kind: 'whole', bytes: this.#whole() }))
+      .on('end', () =>
+        this.#finish(this.#refusal ?? { kind: 'whole', bytes: this.#whole(), belongs: this.#belongs }),
+      )
       .on('close', () => this.#finish({ kind: 'aborted' }));
   }
 
@@ -182,10 +203,17 @@ class Gathering {
     return this.#bytes === this.#buffer.length ? this.#buffer : this.#buffer.subarray(0, this.#bytes);
   }
 
+  readonly #belongs: Belongs = () => {
+    const { own } = this.#terms;
+    if (this.#account === own) return undefined;
+    if (!own.takeOver(this.#heldBytes, this.#account)) return own.refusal();
+    this.#account = own;
+    return undefined;
+  };
+
   #hold(bytes: number): boolean {
-    const { account } = this.#terms;
-    if (!account.take(bytes)) {
-      this.#refuse({ kind: 'noRoom', error: account.refusal() });
+    if (!this.#account.take(bytes)) {
+      this.#refuse({ kind: 'noRoom', error: this.#account.refusal() });
       return false;
     }
     this.#heldBytes += bytes;
@@ -196,7 +224,11 @@ class Gathering {
   #refuse(refusal: Body): void {
     this.#refusal = refusal;
     this.#buffer = nothing;
-    this.#terms.account.giveBack(this.#heldBytes);
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.#account.giveBack(this.#heldBytes);
     this.#heldBytes = 0;
   }
 

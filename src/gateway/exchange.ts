@@ -1,7 +1,6 @@
 // What serving a function needs of a request and of its answer, wherever the bytes were parsed: by node:http or by the
 // lane (lane/). Owns these shapes and the adapter from node:http's. Does not own parsing.
-import type { TenantId } from '../base/ids.ts';
-import { hasBody, type Body, type BodyReader, type Reading } from './body.ts';
+import { hasBody, type Body, type BodyOwner, type BodyReader, type Reading } from './body.ts';
 import { HeaderBlock } from './header-block.ts';
 import type { Hop } from './hop.ts';
 
@@ -15,11 +14,13 @@ export interface FunctionRequest {
   readonly hop: Hop;
   /** Whether its body is there already, if it has one. */
   readonly isWhole: boolean;
+  /** The client sends its body when it is asked for it: whoever is refused anyway, is refused before. */
+  readonly waitsToSend: boolean;
   /**
    * Calls back once; at once when it is whole.
-   * @param tenant in whose name memory is taken for what still has to come
+   * @param owner in whose name memory is taken for what still has to come
    */
-  readBody(limitBytes: number, tenant: TenantId, done: (body: Body) => void): void;
+  readBody(limitBytes: number, owner: BodyOwner, done: (body: Body) => void): void;
 }
 
 /** The part of node:http's `ServerResponse` that answers to functions use, with its meaning. */
@@ -50,6 +51,7 @@ export function functionRequestOf(reading: Reading, hop: Hop, reader: BodyReader
     httpVersion: request.httpVersion,
     hop,
     isWhole: !hasBody(request),
-    readBody: (limitBytes, tenant, done) => reader.read(reading, limitBytes, tenant, done),
+    waitsToSend: reading.expectsContinue && hasBody(request),
+    readBody: (limitBytes, owner, done) => reader.read(reading, limitBytes, owner, done),
   };
 }

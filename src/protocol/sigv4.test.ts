@@ -1,32 +1,13 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { SignatureV4 } from '@smithy/signature-v4';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LambdaError } from './lambda/errors.ts';
 import { SignatureVerifier, type SignedRequest } from './sigv4.ts';
+import { Sha256 } from './testing/sha256.ts';
 
 const nowMs = Date.UTC(2026, 0, 31, 12, 0, 0);
 const credentials = { accessKeyId: 'AKIABELLOWSTEST', secretAccessKey: 'secret/with+signs' };
-
-/** The hash class that the SDK's signer takes, over Node's own crypto. */
-class Sha256 {
-  readonly #hash;
-  constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
-    if (secret === undefined) this.#hash = createHash('sha256');
-    else
-      this.#hash = createHmac(
-        'sha256',
-        typeof secret === 'string' ? secret : Buffer.from(secret as Uint8Array),
-      );
-  }
-  update(chunk: Uint8Array): void {
-    this.#hash.update(chunk);
-  }
-  async digest(): Promise<Uint8Array> {
-    return this.#hash.digest();
-  }
-  reset(): void {}
-}
 
 interface Input {
   method?: string;
@@ -96,6 +77,28 @@ function verifier(atMs = nowMs) {
     nowMs: () => atMs,
     service: 'lambda',
   });
+}
+
+test('who has signed what its body hashes to is proven by the head alone; who has not may still be refused by it', async () => {
+  const { body: _, ...head } = await signed();
+  expect(verifier().verifyHead(head)).toMatchObject({
+    credential: { tenant: 'acme' },
+    region: 'eu-central-1',
+    proven: true,
+  });
+  const index = head.rawHeaders.findIndex((each) => each === 'x-amz-content-sha256');
+  const other = head.rawHeaders.with(index + 1, '0'.repeat(64));
+  expect(() => verifier().verifyHead({ ...head, rawHeaders: other })).toThrow(/does not match the signature/);
+  expect(() => verifier().verifyHead({ ...head, url: '/elsewhere' })).toThrow(/does not match the signature/);
+  const unhashed = { ...head, rawHeaders: unsignedHash(head.rawHeaders) };
+  expect(verifier().verifyHead(unhashed)).toMatchObject({ credential: { tenant: 'acme' }, proven: false });
+  expect(() => verifier(nowMs + 3_600_000).verifyHead(unhashed)).toThrow(/Signature expired/);
+});
+
+/** As of a caller that leaves the hash out. */
+function unsignedHash(rawHeaders: readonly string[]): string[] {
+  const index = rawHeaders.findIndex((each) => each === 'x-amz-content-sha256');
+  return rawHeaders.toSpliced(index, 2).map((each) => each.replace('x-amz-content-sha256;', ''));
 }
 
 function refusal(request: SignedRequest, atMs = nowMs): LambdaError {

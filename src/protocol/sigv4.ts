@@ -9,6 +9,8 @@ const algorithm = 'AWS4-HMAC-SHA256';
 const maxSkewMs = 5 * 60_000;
 /** AWS's longest life of a presigned request: one week. */
 const maxPresignedSeconds = 604_800;
+/** Where the caller may say what the body hashes to; signed, as all of its kind are. */
+const contentHash = 'x-amz-content-sha256';
 /** One per access key, day, region and service; emptied when full, since each costs only four HMACs to make. */
 const maxCachedKeys = 1000;
 
@@ -58,17 +60,22 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
   }
 
   /**
-   * Who says that it signs, before the body is there that would prove it. Nothing may be given away on that word.
+   * As much as can be said before the body is there. Who says what it hashes to has signed that as well, so it is proven who
+   * sends it; else nothing may be given away on its word.
    * @throws LambdaError when nobody could have signed so
    */
-  claimed({ url, rawHeaders }: Pick<SignedRequest, 'url' | 'rawHeaders'>): C {
-    const queryAt = url.indexOf('?');
-    const pairs = queryAt < 0 ? [] : queryPairs(url.slice(queryAt + 1));
-    return this.#credentialOf(readClaim(rawHeaders, pairs));
+  verifyHead(head: Omit<SignedRequest, 'body'>): Verified<C> & { readonly proven: boolean } {
+    const claimed = headerValue(head.rawHeaders, contentHash);
+    return { ...this.#verify(head, () => claimed), proven: claimed !== undefined };
   }
 
   /** @throws LambdaError with one of the four exceptions that AWS gives for signatures */
   verify(request: SignedRequest): Verified<C> {
+    return this.#verify(request, (claim) => payloadHash(request, claim));
+  }
+
+  /** @param hashOf what the body hashes to; undefined when that is not known yet */
+  #verify(request: Omit<SignedRequest, 'body'>, hashOf: (claim: Claim) => string | undefined): Verified<C> {
     const queryAt = request.url.indexOf('?');
     const path = queryAt < 0 ? request.url : request.url.slice(0, queryAt);
     const pairs = queryAt < 0 ? [] : queryPairs(request.url.slice(queryAt + 1));
@@ -85,7 +92,10 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
     }
     checkTime(claim, this.#options.nowMs());
 
-    const expected = this.#signature(request, claim, path, pairs, credential.secretAccessKey);
+    const bodyHash = hashOf(claim);
+    if (bodyHash === undefined) return { credential, region: claim.region };
+    const canonical = canonicalRequest(request, claim, path, pairs, bodyHash);
+    const expected = this.#signature(claim, canonical, credential.secretAccessKey);
     const given = Buffer.from(claim.signature, 'latin1');
     if (given.length !== expected.length || !timingSafeEqual(given, expected)) {
       throw invalid(
@@ -105,18 +115,7 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
     );
   }
 
-  #signature(
-    request: SignedRequest,
-    claim: Claim,
-    path: string,
-    pairs: [string, string][],
-    secret: string,
-  ): Buffer {
-    const headers = canonicalHeaders(request.rawHeaders, claim.signedHeaders);
-    if (headers === undefined) throw invalid('A header that was signed is not in the request.');
-    const canonical =
-      `${request.method}\n${canonicalPath(path)}\n${canonicalQuery(pairs)}\n${headers}\n` +
-      `${claim.signedHeaders.join(';')}\n${payloadHash(request, claim)}`;
+  #signature(claim: Claim, canonical: string, secret: string): Buffer {
     const scope = `${claim.date}/${claim.region}/${claim.service}/aws4_request`;
     const toSign = `${algorithm}\n${claim.timestamp}\n${scope}\n${hash('sha256', canonical)}`;
     return Buffer.from(
@@ -138,6 +137,18 @@ export class SignatureVerifier<C extends { readonly secretAccessKey: string }> {
     this.#keys.set(name, { secret, key });
     return key;
   }
+}
+
+function canonicalRequest(
+  { method, rawHeaders }: Omit<SignedRequest, 'body'>,
+  { signedHeaders }: Claim,
+  path: string,
+  pairs: [string, string][],
+  bodyHash: string,
+): string {
+  const headers = canonicalHeaders(rawHeaders, signedHeaders);
+  if (headers === undefined) throw invalid('A header that was signed is not in the request.');
+  return `${method}\n${canonicalPath(path)}\n${canonicalQuery(pairs)}\n${headers}\n${signedHeaders.join(';')}\n${bodyHash}`;
 }
 
 function invalid(message: string): LambdaError {
@@ -333,9 +344,9 @@ function checkTime(claim: Claim, nowMs: number): void {
 
 /** The hash that the caller signed, after checking that the body has it. */
 function payloadHash(request: SignedRequest, claim: Claim): string {
-  const claimed = headerValue(request.rawHeaders, 'x-amz-content-sha256');
+  const claimed = headerValue(request.rawHeaders, contentHash);
   // The caller itself signed that the body is not covered; streamed bodies can not be.
-  if (claimed === 'UNSIGNED-PAYLOAD' && claim.signedHeaders.includes('x-amz-content-sha256')) return claimed;
+  if (claimed === 'UNSIGNED-PAYLOAD' && claim.signedHeaders.includes(contentHash)) return claimed;
   const actual = hash('sha256', request.body);
   if (claimed !== undefined && claimed !== actual) {
     throw invalid("The value passed in as x-amz-content-sha256 does not match the body's hash.");

@@ -1,4 +1,6 @@
 // What callers of @connections see: the unmodified AWS SDK against the gateway, with real runtimes and `ws` clients.
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import {
   ApiGatewayManagementApiClient,
   DeleteConnectionCommand,
@@ -71,6 +73,28 @@ describe('@connections', () => {
     expect(unsigned.status).toBe(403);
     expect(client.socket.readyState).toBe(WebSocket.OPEN);
     expect(client.told).toEqual([]);
+  });
+
+  test('who can not have signed as its tenant is refused before its message is taken', async () => {
+    await chat.deployed();
+    const other = { ...testTenant, id: 'other' as typeof testTenant.id, accessKeyId: 'AKIAOTHER' };
+    chat.harness.change({ change: 'tenant', tenant: other });
+    await chat.harness.call('sync', {});
+    const date = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '');
+    const signed = (key: string): string =>
+      `X-Amz-Date: ${date}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=${key}/${date.slice(0, 8)}/us-east-1/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature=00\r\n`;
+    const head = `POST /w/acme/chat/@connections/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n`;
+    for (const [headers, answer] of [
+      ['', /^HTTP\/1\.1 403 [^]*MissingAuthenticationToken/],
+      [signed('AKIAOTHER'), /^HTTP\/1\.1 403 [^]*ForbiddenException/],
+      [signed(testTenant.accessKeyId), /^HTTP\/1\.1 100 Continue/],
+    ] as const) {
+      const socket = connect({ port: chat.harness.port, host: '127.0.0.1' });
+      socket.write(`${head}${headers}\r\n`);
+      const [bytes] = (await once(socket, 'data')) as [Buffer];
+      socket.destroy();
+      expect(bytes.toString()).toMatch(answer);
+    }
   });
 
   test('a client that reads nothing is not sent without end: LimitExceededException', async () => {

@@ -5,7 +5,7 @@ import { messageOf, type BellowsError } from '../../base/errors.ts';
 import type { Managed, ManageParams } from '../../protocol/beside.ts';
 import { LambdaError, lambdaErrorAnswer } from '../../protocol/lambda/errors.ts';
 import type { TenantRoute, WorkloadRoute } from '../../protocol/routes.ts';
-import type { SignatureVerifier } from '../../protocol/sigv4.ts';
+import type { SignatureVerifier, Verified } from '../../protocol/sigv4.ts';
 import { paced, type Line } from '../bandwidth/line.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
 import { heldBounds } from './bounds.ts';
@@ -48,13 +48,27 @@ export function connectionIdIn(url: string): string | undefined {
 }
 
 export function serveManagement(exchange: ManagementExchange): void {
-  const { request, response, workload } = exchange;
+  const { request, response, workload, verifier } = exchange;
+  const { tenant } = workload;
   const requestId = randomUUID();
-  request.readBody(heldBounds.messageBytes, workload.tenant, (body) => {
+  const signed = { method: request.method, url: request.url, rawHeaders: request.headers.raw };
+  let proven = true;
+  if (!request.isWhole) {
+    const head = allowed(exchange, requestId, () => verifier.verifyHead(signed));
+    if (head === undefined) return;
+    ({ proven } = head);
+  }
+  request.readBody(heldBounds.messageBytes, { tenant, proven }, (body) => {
     switch (body.kind) {
-      case 'whole':
-        if (isAllowed(exchange, body.bytes, requestId)) serve(exchange, body.bytes, requestId);
+      case 'whole': {
+        const { bytes } = body;
+        if (allowed(exchange, requestId, () => verifier.verify({ ...signed, body: bytes })) === undefined)
+          return;
+        const full = body.belongs();
+        if (full === undefined) serve(exchange, bytes, requestId);
+        else fail(response, requestId, 'LimitExceededException', full.message);
         return;
+      }
       case 'tooLarge':
         // Whoever it is: a body that is not read can not be proven to be anybody's.
         fail(
@@ -81,26 +95,22 @@ export function refuseManagement(response: Answer, error: BellowsError): void {
   fail(response, randomUUID(), 'LimitExceededException', error.message);
 }
 
-function isAllowed(
-  { request, response, workload, verifier }: ManagementExchange,
-  body: Buffer,
+/** @returns undefined when it is refused, and told so */
+function allowed<V extends Verified<TenantRoute>>(
+  { response, workload }: ManagementExchange,
   requestId: string,
-): boolean {
+  verify: () => V,
+): V | undefined {
   try {
-    const { credential } = verifier.verify({
-      method: request.method,
-      url: request.url,
-      rawHeaders: request.headers.raw,
-      body,
-    });
-    if (credential.id === workload.tenant) return true;
+    const verified = verify();
+    if (verified.credential.id === workload.tenant) return verified;
     fail(response, requestId, 'ForbiddenException', 'The function belongs to another tenant.');
   } catch (thrown) {
     if (!(thrown instanceof LambdaError)) throw thrown;
     const { status, headers, body: text } = lambdaErrorAnswer(thrown, requestId);
     send(response, status, Object.entries(headers).flat(), text);
   }
-  return false;
+  return undefined;
 }
 
 /** By the method that asks for it. */

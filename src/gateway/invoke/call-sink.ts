@@ -8,6 +8,7 @@ import type { Answer } from '../exchange.ts';
 import { sendLambdaError } from './call.ts';
 import type { Meter } from '../meter.ts';
 import type { FunctionPool } from './function-pool.ts';
+import type { Throttled } from './concurrency.ts';
 import type { Failure } from './invocation.ts';
 
 export interface CallExchange {
@@ -24,6 +25,10 @@ export function countCall({ meter, pool }: CallExchange, kind: 'errors' | 'throt
   meter.of(pool.route.key)[kind] += 1;
 }
 
+export function throttledError({ reason, message }: Throttled): LambdaError {
+  return new LambdaError('TooManyRequestsException', message, { Reason: reason, retryAfterSeconds: '1' });
+}
+
 /** Answers a call that no instance has begun. */
 export function refuseCall(
   exchange: CallExchange,
@@ -34,12 +39,7 @@ export function refuseCall(
   switch (failure.kind) {
     case 'throttled':
       countCall(exchange, 'throttles');
-      refuse(
-        new LambdaError('TooManyRequestsException', failure.message, {
-          Reason: failure.reason,
-          retryAfterSeconds: '1',
-        }),
-      );
+      refuse(throttledError(failure));
       return;
     case 'unavailable':
       countCall(exchange, 'errors');

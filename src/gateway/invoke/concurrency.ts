@@ -101,16 +101,22 @@ export class FunctionConcurrency {
     });
   }
 
-  /** Counts one more, or says why not. */
-  enter(): ThrottleReason | undefined {
+  /** Why one more would not be let in now. */
+  get full(): ThrottleReason | undefined {
     if (this.#tenant.isFull) return 'ConcurrentInvocationLimitExceeded';
     if (this.#active >= this.cap) {
       return this.#reserved === null
         ? 'ConcurrentInvocationLimitExceeded'
         : 'ReservedFunctionConcurrentInvocationLimitExceeded';
     }
-    this.#change(1);
     return undefined;
+  }
+
+  /** Counts one more, or says why not. */
+  enter(): ThrottleReason | undefined {
+    const reason = this.full;
+    if (reason === undefined) this.#change(1);
+    return reason;
   }
 
   leave(): void {

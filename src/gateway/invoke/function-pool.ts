@@ -8,7 +8,7 @@ import { decodeElsewhere, decodeResult, frameType, outcome } from '../../protoco
 import type { CallTrace, InstanceRoute, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import { BusyTrace } from './busy-trace.ts';
-import type { FunctionConcurrency } from './concurrency.ts';
+import type { FunctionConcurrency, Throttled } from './concurrency.ts';
 import { Deaths } from './deaths.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure, Invocation } from './invocation.ts';
@@ -127,6 +127,17 @@ export class FunctionPool {
     this.#queue.push(invocation);
     this.#dispatch();
     return 'waiting';
+  }
+
+  /** Why one whose payload has so many bytes would be refused, came it now. */
+  refuses(eventBytes: number): Throttled | undefined {
+    const reason =
+      this.#concurrency.full ??
+      // Of an empty queue none is refused: an instance may be free, and nothing is longer than what may wait.
+      (this.#queue.size === 0 || this.#queue.hasRoomFor({ eventBytes })
+        ? undefined
+        : 'FunctionInvocationRateLimitExceeded');
+    return reason && this.#concurrency.throttled(reason);
   }
 
   /** The client has left. What an instance has begun is finished all the same, as Lambda does. */

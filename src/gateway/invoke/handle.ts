@@ -6,7 +6,8 @@ import { LambdaError } from '../../protocol/lambda/errors.ts';
 import type { TenantRoute } from '../../protocol/routes.ts';
 import type { SignatureVerifier } from '../../protocol/sigv4.ts';
 import type { TenantId, WorkloadKey } from '../../base/ids.ts';
-import type { Body } from '../body.ts';
+import type { BellowsError } from '../../base/errors.ts';
+import type { Body, BodyOwner } from '../body.ts';
 import { paced } from '../bandwidth/line.ts';
 import type { Lines } from '../bandwidth/lines.ts';
 import { payloadLimits } from '../config.ts';
@@ -22,7 +23,7 @@ import {
   sendLambdaError,
   type InvocationType,
 } from './call.ts';
-import type { CallExchange } from './call-sink.ts';
+import { throttledError, type CallExchange } from './call-sink.ts';
 import type { Functions } from './functions.ts';
 import { extraOf, Invocation } from './invocation.ts';
 import { InvokeSink } from './invoke-sink.ts';
@@ -69,18 +70,18 @@ export function serveInvoke(
     );
   };
   let type: InvocationType;
-  let claimed: TenantId;
+  let owner: BodyOwner;
   try {
     if (request.method !== 'POST')
       throw new LambdaError('UnknownOperationException', `Invoke is a POST, not a ${request.method}.`);
     type = readType(request, called.streamed ? streamedTypes : wholeTypes);
-    claimed = claimedTenant(request, services);
+    owner = ownerOf(request, called, type, services);
   } catch (thrown) {
     fail(thrown);
     return;
   }
   const limitBytes = type === 'Event' ? payloadLimits.eventBytes : payloadLimits.requestBytes;
-  request.readBody(limitBytes, claimed, (body) => {
+  request.readBody(limitBytes, owner, (body) => {
     try {
       switch (body.kind) {
         case 'whole':
@@ -92,10 +93,7 @@ export function serveInvoke(
             `Request must be smaller than ${limitBytes} bytes for the ${called.streamed ? 'InvokeWithResponseStream' : 'InvokeFunction'} operation`,
           );
         case 'noRoom':
-          throw new LambdaError('TooManyRequestsException', `Rate Exceeded. ${body.error.message}`, {
-            Reason: 'CallerRateLimitExceeded',
-            retryAfterSeconds: '1',
-          });
+          throw noRoom(body.error);
         case 'tooSlow':
           throw new LambdaError('RequestTimeoutException', body.error.message);
         case 'aborted':
@@ -107,19 +105,45 @@ export function serveInvoke(
 }
 
 /**
- * Whom a body that still has to come is read for: who the head says it is, which only the whole request proves. Whose it
- * can not be, or who sends too often already, is refused without it.
+ * Whom a body that still has to come is read for: who the head says it is, which the whole request proves where the head alone
+ * does not. Whose it can not be, and what would be refused with it, is refused without it.
  * @throws LambdaError
  */
-function claimedTenant(request: FunctionRequest, { verifier, rates }: InvokeServices): TenantId {
+function ownerOf(
+  request: FunctionRequest,
+  { functionName }: Called,
+  type: InvocationType,
+  { functions, verifier, rates, meter }: InvokeServices,
+): BodyOwner {
   if (request.isWhole) return nobody;
-  const { id } = verifier.claimed({ url: request.url, rawHeaders: request.headers.raw });
-  const rate = rates.of(id);
+  const { credential, region, proven } = verifier.verifyHead({
+    method: request.method,
+    url: request.url,
+    rawHeaders: request.headers.raw,
+  });
+  const rate = rates.of(credential.id);
   if (!rate.hasRoom) throw rate.lambdaRefusal();
-  return id;
+  if (proven && request.waitsToSend && type === 'RequestResponse') {
+    const pool = findFunction(request, functionName, functions, credential, region);
+    const throttled = pool.refuses(Number(request.headers.get('content-length') ?? 0));
+    if (throttled !== undefined) {
+      const counter = meter.of(pool.route.key);
+      counter.requests += 1;
+      counter.throttles += 1;
+      throw throttledError(throttled);
+    }
+  }
+  return { tenant: credential.id, proven };
 }
 /** What is there already needs nobody's memory. */
-const nobody = '' as TenantId;
+const nobody: BodyOwner = { tenant: '' as TenantId, proven: true };
+
+function noRoom({ message }: BellowsError): LambdaError {
+  return new LambdaError('TooManyRequestsException', `Rate Exceeded. ${message}`, {
+    Reason: 'CallerRateLimitExceeded',
+    retryAfterSeconds: '1',
+  });
+}
 
 interface Call {
   readonly request: FunctionRequest;
@@ -140,6 +164,8 @@ function invoke(call: Call): void {
     rawHeaders: request.headers.raw,
     body: body.bytes,
   });
+  const full = body.belongs();
+  if (full !== undefined) throw noRoom(full);
   const pool = findFunction(request, called.functionName, services.functions, tenant, region);
   const rate = services.rates.of(tenant.id);
   if (!rate.enter()) {

@@ -29,10 +29,8 @@ export class WaitingQueue<T extends Queued> {
     return this.#size;
   }
 
-  hasRoomFor(item: T): boolean {
-    return (
-      this.#size < this.#limits.maxWaiting && this.#bytes + item.eventBytes <= this.#limits.maxWaitingBytes
-    );
+  hasRoomFor({ eventBytes }: Pick<Queued, 'eventBytes'>): boolean {
+    return this.#size < this.#limits.maxWaiting && this.#bytes + eventBytes <= this.#limits.maxWaitingBytes;
   }
 
   push(item: T): void {

@@ -9,13 +9,13 @@
 //
 // Owns the socket until it is handed over. Does not own what requests mean, nor clocks (lane.ts).
 import type { Socket } from 'node:net';
-import type { Body } from '../body.ts';
+import { belongs, type Body, type BodyOwner } from '../body.ts';
 import type { FunctionRequest } from '../exchange.ts';
 import type { Hop } from '../hop.ts';
 import { ClientReads } from './client-reads.ts';
 import { LaneAnswer, type AnswerOwner } from './lane-answer.ts';
 import { maxPlainHeadBytes, readPlainHead, type PlainHead, type PlainHeaders } from './plain-head.ts';
-import type { TenantId, WorkloadKey } from '../../base/ids.ts';
+import type { WorkloadKey } from '../../base/ids.ts';
 
 /** What a client may send ahead before it is read no further: one chunk as Node reads them. */
 const maxWaitingBytes = 64 * 1024;
@@ -252,6 +252,7 @@ class LaneRequest implements FunctionRequest {
   readonly headers: PlainHeaders;
   readonly httpVersion = '1.1';
   readonly isWhole = true;
+  readonly waitsToSend = false;
   readonly hop: Hop;
   readonly #body: Buffer;
   readonly #headBytes: number;
@@ -269,7 +270,8 @@ class LaneRequest implements FunctionRequest {
     return this.#headBytes + this.#body.length;
   }
 
-  readBody(limitBytes: number, _tenant: TenantId, done: (body: Body) => void): void {
-    done(this.#body.length > limitBytes ? { kind: 'tooLarge' } : { kind: 'whole', bytes: this.#body });
+  readBody(limitBytes: number, _owner: BodyOwner, done: (body: Body) => void): void {
+    const bytes = this.#body;
+    done(bytes.length > limitBytes ? { kind: 'tooLarge' } : { kind: 'whole', bytes, belongs });
   }
 }

@@ -1,6 +1,9 @@
 // How much memory the bodies of requests hold that the gateway reads whole, against what all of them together may hold.
 // Owns the counts. Who is refused what, and reading, is not here.
 //
+// What only says that it is a tenant's has a share of its own beside the tenant's, until that is proven: whoever knows the
+// tenant's name or key can fill that share, and nobody who can sign is turned away for it.
+//
 // A tenant may hold as much as is left over: alone it has at most half of all, of two each a third, of n each a share of
 // n + 1. So whoever comes new finds room, whatever the others do, and nobody's share has to be set.
 import { totalmem } from 'node:os';
@@ -22,6 +25,7 @@ export function bodyMemoryBytes(): number {
 export class BodyMemory {
   readonly #totalBytes: number;
   readonly #tenants = new Map<TenantId, TenantBodies>();
+  readonly #unproven = new Map<TenantId, TenantBodies>();
   #heldBytes = 0;
 
   constructor(totalBytes: number) {
@@ -34,14 +38,25 @@ export class BodyMemory {
   }
 
   of(tenant: TenantId): TenantBodies {
-    let bodies = this.#tenants.get(tenant);
-    if (bodies === undefined) this.#tenants.set(tenant, (bodies = new TenantBodies(tenant, this)));
+    return this.#in(this.#tenants, tenant);
+  }
+
+  /** Of requests that say they are the tenant's. */
+  unprovenOf(tenant: TenantId): TenantBodies {
+    return this.#in(this.#unproven, tenant);
+  }
+
+  #in(accounts: Map<TenantId, TenantBodies>, tenant: TenantId): TenantBodies {
+    let bodies = accounts.get(tenant);
+    if (bodies === undefined) accounts.set(tenant, (bodies = new TenantBodies(tenant, this)));
     return bodies;
   }
 
   onChange(change: RouteChange): void {
     // What it holds still comes back here when its last requests end.
-    if (change.change === 'tenantGone') this.#tenants.delete(change.id);
+    if (change.change !== 'tenantGone') return;
+    this.#tenants.delete(change.id);
+    this.#unproven.delete(change.id);
   }
 
   /** Of one tenant's count, which alone changes it. @param bytes below zero: given back */
@@ -78,6 +93,15 @@ export class TenantBodies {
 
   giveBack(bytes: number): void {
     this.#add(-bytes);
+  }
+
+  /** Takes over what another account holds, unless it does not fit. */
+  takeOver(bytes: number, from: TenantBodies): boolean {
+    // It is not free yet, and would be counted twice.
+    from.giveBack(bytes);
+    if (this.take(bytes)) return true;
+    from.#add(bytes);
+    return false;
   }
 
   /** What is said to whose body is not taken. */

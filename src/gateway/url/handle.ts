@@ -8,6 +8,7 @@ import { sendError, sendJson } from '../answer.ts';
 import { payloadLimits } from '../config.ts';
 import type { Answer, FunctionRequest } from '../exchange.ts';
 import { paced, type Line } from '../bandwidth/line.ts';
+import type { Throttled } from '../invoke/concurrency.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
 import { extraOf, Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
 import type { Meter } from '../meter.ts';
@@ -41,7 +42,16 @@ export function serveUrl(exchange: UrlExchange): void {
     );
     return;
   }
-  request.readBody(payloadLimits.requestBytes, pool.route.tenant, (body) => {
+  if (request.waitsToSend) {
+    const throttled = pool.refuses(Number(request.headers.get('content-length') ?? 0));
+    if (throttled !== undefined) {
+      meter.of(key).requests += 1;
+      meter.of(key).throttles += 1;
+      sendThrottled(response, throttled);
+      return;
+    }
+  }
+  request.readBody(payloadLimits.requestBytes, { tenant: pool.route.tenant, proven: true }, (body) => {
     switch (body.kind) {
       case 'whole':
         paced(exchange.line, 'in', body.bytes.length, () => run(exchange, body.bytes));
@@ -104,6 +114,11 @@ function run(exchange: UrlExchange, body: Buffer): void {
   }
 }
 
+function sendThrottled(response: Answer, { reason, message }: Throttled): void {
+  const body = { message: 'Too Many Requests', Reason: reason, detail: message };
+  sendJson(response, 429, body, ['Retry-After', '1']);
+}
+
 class UrlSink implements Sink {
   /** What it is the sink of, from before it is submitted. */
   invocation: Invocation | undefined;
@@ -156,12 +171,7 @@ class UrlSink implements Sink {
     switch (failure.kind) {
       case 'throttled':
         this.#count('throttles');
-        sendJson(
-          this.#response,
-          429,
-          { message: 'Too Many Requests', Reason: failure.reason, detail: failure.message },
-          ['Retry-After', '1'],
-        );
+        sendThrottled(this.#response, failure);
         return;
       case 'functionError':
         if (failure.timedOut) this.#refuse(504, 'Endpoint request timed out');
