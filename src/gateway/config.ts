@@ -87,6 +87,15 @@ export const http2Limits = {
   maxOutstandingPings: 10,
   /** PING and SETTINGS, each of which is answered, within one checking interval: a client that measures its line sends some hundreds. */
   maxControlFrames: 1_000,
+  /** What is received that answers, requests and their bodies do not explain. */
+  unexplained: {
+    /** The preface, settings, and whatever else a client says of itself: five thousand frames. */
+    anywayBytes: 64 * 1024,
+    /** The largest head, and a stream's window that is filled by DATA of one byte each, which nobody has read yet. */
+    perRequestBytes: 32 * 1024 + 10 * 64 * 1024,
+    /** DATA of one byte, ten with its frame's head, and some padding. */
+    bytesPerByte: 16,
+  },
   /** Frames that make no sense: a client that goes on after so many means no good. */
   maxInvalidFrames: 100,
   /** Streams opened beyond what was allowed. */

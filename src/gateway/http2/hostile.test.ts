@@ -42,8 +42,18 @@ async function otherIsAnswered(): Promise<void> {
   expect(body).toBe('ok');
 }
 
-const type = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, continuation: 9 } as const;
-const flag = { none: 0, endStream: 1, endHeaders: 4 } as const;
+const type = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  ping: 6,
+  goaway: 7,
+  window: 8,
+  continuation: 9,
+} as const;
+const flag = { none: 0, endStream: 1, endHeaders: 4, padded: 8 } as const;
 
 function frame(kind: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
   const head = Buffer.alloc(9);
@@ -136,6 +146,94 @@ test.each<[string, (round: number) => Buffer]>([
   ['frames that are larger than allowed', () => frame(type.data, flag.none, 1, Buffer.alloc(16_385))],
 ])('who floods with %s is closed', async (_, next) => {
   await floods(next);
+});
+
+test.each<[string, (round: number) => Buffer]>([
+  ['priorities', (round) => frame(type.priority, flag.none, round * 2 - 1, Buffer.from([0, 0, 0, 0, 16]))],
+  ['frames of kinds that are not known', () => frame(0x77, flag.none, 0)],
+  [
+    'parts of a head with nothing in them',
+    (round) => (round === 1 ? frame(type.headers, flag.none, 1, postHead) : frame(type.continuation, 0, 1)),
+  ],
+  [
+    'resets of a stream that is closed',
+    (round) =>
+      round === 1
+        ? frame(type.headers, flag.endHeaders | flag.endStream, 1, postHead)
+        : frame(type.reset, flag.none, 1, Buffer.from([0, 0, 0, 8])),
+  ],
+])('who floods with %s is closed by node:http2 itself', async (_, next) => {
+  await floods(next);
+});
+
+test.each<[string, (round: number) => Buffer]>([
+  ['WINDOW_UPDATE of the connection', () => frame(type.window, flag.none, 0, Buffer.from([0, 0, 0, 1]))],
+  [
+    'WINDOW_UPDATE of a stream',
+    (round) =>
+      round === 1
+        ? frame(type.headers, flag.endHeaders, 1, postHead)
+        : frame(type.window, flag.none, 1, Buffer.from([0, 0, 0, 1])),
+  ],
+  [
+    'WINDOW_UPDATE of a stream that is closed',
+    (round) =>
+      round === 1
+        ? frame(type.headers, flag.endHeaders | flag.endStream, 1, postHead)
+        : frame(type.window, flag.none, 1, Buffer.from([0, 0, 0, 1])),
+  ],
+  [
+    'DATA with padding alone',
+    (round) =>
+      round === 1
+        ? frame(type.headers, flag.endHeaders, 1, postHead)
+        : frame(type.data, flag.padded, 1, Buffer.from([1, 0])),
+  ],
+])('who floods with %s is told to keep calm and closed at the next look', async (_, next) => {
+  const looks = setInterval(() => opened.sweep(), 100);
+  const { goaways } = await floods(next);
+  clearInterval(looks);
+  for (const code of goaways()) expect(code).toBe(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+});
+
+test('a client that sends and is sent bytes one by one stays, though it acknowledges each and nobody reads it', async () => {
+  opened.closeAll();
+  other.destroy();
+  let answered = 0;
+  opened = new Http2Sessions((request, response) => {
+    if (request.method === 'POST') return;
+    response.writeHead(200, []);
+    const more = (): void => {
+      while (answered < 20_000) {
+        answered += 1;
+        if (!response.write('x')) {
+          response.once('drain', more);
+          return;
+        }
+      }
+      response.end();
+    };
+    more();
+  });
+  const looks = setInterval(() => opened.sweep(), 20);
+  const { socket, goaways } = hostile();
+  let heard = 0;
+  socket.on('data', (chunk: Buffer) => {
+    heard += chunk.length;
+    const pieces = Math.ceil(chunk.length / 10);
+    const acknowledges = [0, 1].map((stream) => frame(type.window, 0, stream, Buffer.from([0, 0, 0, 1])));
+    socket.write(Buffer.concat(Array.from({ length: pieces }, () => acknowledges).flat()));
+  });
+  const get = Buffer.from([0x82, ...postHead.subarray(1)]);
+  socket.write(frame(type.headers, flag.endHeaders | flag.endStream, 1, get));
+  socket.write(frame(type.headers, flag.endHeaders, 3, postHead));
+  const byte = frame(type.data, flag.none, 3, Buffer.alloc(1));
+  socket.write(Buffer.concat(Array.from({ length: 65_000 }, () => byte)));
+  await soon(() => heard).toBeGreaterThan(20_000 * 10);
+  await soon(() => [socket.bytesWritten > 650_000, socket.writableLength]).toEqual([true, 0]);
+  opened.sweep();
+  clearInterval(looks);
+  expect([socket.destroyed, goaways(), opened.size]).toEqual([false, [], 1]);
 });
 
 test('a client that sends a ping now and then stays, however long', async () => {

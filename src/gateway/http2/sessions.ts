@@ -18,6 +18,7 @@ import type { Socket } from 'node:net';
 import { BellowsError } from '../../base/errors.ts';
 import { sendError } from '../answer.ts';
 import { http2Limits, serverLimits } from '../config.ts';
+import { isFlooded } from './account.ts';
 import { Http2Request } from './request.ts';
 import { Http2Response } from './response.ts';
 
@@ -32,6 +33,9 @@ interface Session {
   readonly socket: Socket;
   readonly streams: Map<ServerHttp2Stream, { readonly request: Http2Request; readonly sinceMs: number }>;
   used: boolean;
+  requests: number;
+  /** Heads and bodies of requests whose streams are closed. */
+  requestBytes: number;
   /** PING and SETTINGS since the last sweep. */
   controlFrames: number;
   /** Since when it has no stream. */
@@ -92,6 +96,10 @@ export class Http2Sessions {
     for (const state of this.#sessions.values()) {
       state.controlFrames = 0;
       const { session, streams, used } = state;
+      if (floods(state)) {
+        session.destroy(new Error('frames without end'), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+        continue;
+      }
       for (const [stream, { request, sinceMs }] of streams)
         if (!request.complete && nowMs - sinceMs > serverLimits.requestTimeoutMs) stream.close();
       if (streams.size > 0) continue;
@@ -135,6 +143,8 @@ export class Http2Sessions {
       socket,
       streams: new Map(),
       used: false,
+      requests: 0,
+      requestBytes: 0,
       controlFrames: 0,
       idleSinceMs: this.#nowMs(),
       warnings: 0,
@@ -170,10 +180,12 @@ export class Http2Sessions {
       if (!request.complete) stream.close(constants.NGHTTP2_NO_ERROR);
     });
     state.used = true;
+    state.requests += 1;
     state.warnings = 0;
     state.streams.set(stream, { request, sinceMs: this.#nowMs() });
     stream.once('close', () => {
       state.streams.delete(stream);
+      state.requestBytes += request.bytesReceived;
       if (state.streams.size === 0) state.idleSinceMs = this.#nowMs();
     });
     const expects = headers.expect?.toLowerCase();
@@ -196,6 +208,14 @@ export class Http2Sessions {
       if (!stream.destroyed) answer();
     });
   }
+}
+
+/** Of what neither node:http2 nor we count, by the bytes that it takes. */
+function floods({ socket, streams, requests, requestBytes }: Session): boolean {
+  let bytes = requestBytes;
+  for (const { request } of streams.values()) bytes += request.bytesReceived;
+  const { bytesRead: receivedBytes, bytesWritten: sentBytes } = socket;
+  return isFlooded({ receivedBytes, sentBytes, requests, requestBytes: bytes });
 }
 
 const noConnect = new BellowsError(
