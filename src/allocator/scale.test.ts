@@ -8,7 +8,7 @@ const quiet: FunctionLoad = {
   idle: 0,
   starting: 0,
   waiting: 0,
-  oldestWaitMs: 0,
+  head: { waitedMs: 0, takenUp: 0 },
   serviceMs: null,
   startMs: 100,
 };
@@ -19,8 +19,8 @@ const load: fc.Arbitrary<FunctionLoad> = fc.record({
   idle: count,
   starting: count,
   waiting: fc.nat(500),
-  oldestWaitMs: fc.nat(2_000),
-  serviceMs: fc.option(fc.nat(5_000)),
+  head: fc.record({ waitedMs: fc.nat(2_000), takenUp: fc.nat(500) }),
+  serviceMs: fc.option(fc.double({ min: 0, max: 5_000, noNaN: true })),
   startMs: fc.nat(1_000),
 });
 
@@ -31,16 +31,47 @@ describe('instances to start', () => {
     ['one under way is enough for one', { waiting: 1, starting: 1 }, 10, 0],
     ['nothing is known of the service time: one each', { waiting: 4, busy: 2 }, 10, 4],
     ['short events: the running ones clear the queue sooner', { waiting: 19, busy: 2, serviceMs: 10 }, 10, 0],
-    ['more than they can clear meanwhile', { waiting: 23, busy: 2, serviceMs: 10 }, 10, 3],
+    [
+      'a few more than they can clear meanwhile: one is enough',
+      { waiting: 23, busy: 2, serviceMs: 10 },
+      10,
+      1,
+    ],
+    ['many more: as many as clear them in one more start', { waiting: 45, busy: 2, serviceMs: 10 }, 10, 3],
     ['long events: a new one each', { waiting: 5, busy: 2, serviceMs: 60_000 }, 10, 5],
     [
-      'the estimate was wrong: the first waits longer than a start takes',
-      { waiting: 5, busy: 2, serviceMs: 10, oldestWaitMs: 101 },
+      'the first waits longer than a start takes, and none went before it: those that run take up nothing',
+      { waiting: 15, busy: 2, serviceMs: 10, head: { waitedMs: 101, takenUp: 0 } },
       10,
-      5,
+      2,
     ],
-    ['nobody runs who could clear it', { waiting: 5, serviceMs: 1 }, 10, 5],
+    [
+      'it goes slower than is usual, and soon enough',
+      { waiting: 5, busy: 2, serviceMs: 1, head: { waitedMs: 200, takenUp: 10 } },
+      10,
+      0,
+    ],
+    [
+      'it goes slower than is usual, for new ones too',
+      { waiting: 25, busy: 2, serviceMs: 1, head: { waitedMs: 200, takenUp: 20 } },
+      10,
+      3,
+    ],
+    ['nobody runs: one clears it in no time', { waiting: 500, serviceMs: 0.2 }, 10, 1],
+    ['nobody runs, and they are long', { waiting: 5, serviceMs: 60_000 }, 10, 5],
+    [
+      'short events and many, less than a millisecond each',
+      { waiting: 400, busy: 1, serviceMs: 0.25 },
+      10,
+      0,
+    ],
     ['a service time of nothing', { waiting: 5, busy: 1, serviceMs: 0 }, 10, 0],
+    [
+      'a service time of nothing, and more than any clock would see',
+      { waiting: 1_500, busy: 1, serviceMs: 0 },
+      10,
+      1,
+    ],
     ['the cap', { waiting: 50, busy: 4, starting: 3, serviceMs: 60_000 }, 10, 3],
     ['at the cap', { waiting: 50, busy: 10 }, 10, 0],
     ['a cap of nothing', { waiting: 50 }, 0, 0],
@@ -58,6 +89,25 @@ describe('instances to start', () => {
         if (started > 0) expect(state.busy + state.idle + state.starting + started).toBeLessThanOrEqual(cap);
         if (state.waiting > 0 && state.busy + state.idle + state.starting === 0 && cap > 0)
           expect(started).toBeGreaterThan(0);
+      }),
+      runs,
+    );
+  });
+
+  test('those that are there and those that were started clear what is known to be short within two starts', () => {
+    fc.assert(
+      fc.property(load, (state) => {
+        const { waiting, busy, idle, starting, startMs } = state;
+        const serviceMs = Math.max(0.1, state.serviceMs ?? 1);
+        fc.pre(serviceMs <= startMs);
+        const known = { ...state, serviceMs, head: { waitedMs: 0, takenUp: 0 } };
+        const started = instancesToStart(known, Number.POSITIVE_INFINITY);
+        const each = startMs / serviceMs;
+        const takenUpWith = (more: number): number =>
+          Math.floor((busy + idle) * each) + (starting + more) * each;
+        expect(takenUpWith(started)).toBeGreaterThan(waiting - 1e-6);
+        // And none of those is one too many.
+        if (started > 0) expect(takenUpWith(started - 1)).toBeLessThan(waiting + 1e-6);
       }),
       runs,
     );

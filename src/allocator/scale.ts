@@ -14,9 +14,9 @@ export interface FunctionLoad {
   readonly starting: number;
   /** Events that wait because no instance is free. */
   readonly waiting: number;
-  /** How long the first of them has waited. */
-  readonly oldestWaitMs: number;
-  /** What an event took lately; null when nothing is known. */
+  /** How long the first of them has waited while so many were busy as are now, and how many before it were taken up meanwhile. */
+  readonly head: { readonly waitedMs: number; readonly takenUp: number };
+  /** What an event took lately, or takes at least; null when nothing is known. */
   readonly serviceMs: number | null;
   /** What a start takes now, from the pool or cold. */
   readonly startMs: number;
@@ -53,15 +53,32 @@ export function leastUnreserved(tenantLimit: number): number {
   return Math.ceil(tenantLimit * unreservedShare);
 }
 
+/** Whatever the code takes, an event costs its way to it and back: a tenth of a millisecond here. */
+const leastServiceMs = 0.1;
+
 /**
- * How many more instances to start now. None for events that the running instances will have taken up before a new
- * one is ready; but when the queue's head has waited longer than a start takes, that estimate was wrong.
+ * How many more instances to start now. None for events that those which are there will have taken up before a new one is
+ * ready; for the rest as many as have taken them up in the time of one more start. So many short events need one, and each
+ * long one its own.
  */
 export function instancesToStart(load: FunctionLoad, cap: number): number {
-  const { busy, idle, starting, waiting, oldestWaitMs, serviceMs, startMs } = load;
-  const estimateHolds = serviceMs !== null && oldestWaitMs <= startMs;
-  // A service time of zero would clear any queue: the clock's resolution is not to be divided by.
-  const takenUpSooner = estimateHolds ? Math.floor((busy * startMs) / Math.max(serviceMs, 1)) : 0;
-  const wanted = Math.max(0, waiting - idle - starting - takenUpSooner);
+  const { busy, idle, starting, waiting } = load;
+  const { present, fresh } = takenUpInAStart(load);
+  const sooner = Math.max(idle, Math.floor((busy + idle) * present));
+  const rest = Math.max(0, waiting - sooner);
+  const wanted = Math.ceil(rest / Math.max(1, fresh)) - starting;
   return Math.max(0, Math.min(wanted, cap - busy - idle - starting));
+}
+
+/** How many events one instance takes up while another starts: one of those that are there, and one that is new. */
+function takenUpInAStart(load: FunctionLoad): { readonly present: number; readonly fresh: number } {
+  const { busy, head, serviceMs, startMs } = load;
+  const usual = serviceMs === null ? null : startMs / Math.max(serviceMs, leastServiceMs);
+  // Who has waited for longer than a start takes has seen how fast it goes, whatever is usual.
+  if (busy > 0 && head.waitedMs > startMs) {
+    const seen = (head.takenUp / busy) * (startMs / head.waitedMs);
+    // Those that are there take up nothing: that says nothing of others.
+    return { present: seen, fresh: seen > 0 ? seen : (usual ?? 1) };
+  }
+  return { present: usual ?? 0, fresh: usual ?? 1 };
 }

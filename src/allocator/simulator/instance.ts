@@ -3,6 +3,12 @@ import { FunctionArrivals } from '../arrivals/function-arrivals.ts';
 import { WorkloadPrediction } from '../demand/prediction.ts';
 import { Calls, type Call, type SimulatedFunction } from './azure-day.ts';
 
+/** A call that waits, and how many did when it came. */
+export interface WaitingCall {
+  readonly call: Call;
+  readonly ahead: number;
+}
+
 export interface FunctionState {
   readonly of: SimulatedFunction;
   readonly calls: Calls;
@@ -12,7 +18,7 @@ export interface FunctionState {
   readonly idle: InstanceState[];
   busy: number;
   starting: number;
-  readonly waiting: Call[];
+  readonly waiting: WaitingCall[];
   /** What a call took lately. */
   serviceMs: number | null;
   /** Calls so far: a pre-warming that was planned before the last one is void. */

@@ -73,7 +73,7 @@ class Simulation {
         event.of.knownSinceMs ??= this.#nowMs;
         event.of.arrivals.called(event.of.busy, this.#nowMs);
         event.of.called += 1;
-        event.of.waiting.push(event.call);
+        event.of.waiting.push({ call: event.call, ahead: event.of.waiting.length });
         this.#dispatch(event.of);
         return;
       case 'started':
@@ -101,19 +101,24 @@ class Simulation {
   }
 
   #dispatch(of: FunctionState): void {
-    for (let call = of.waiting[0]; call !== undefined; call = of.waiting[0]) {
+    for (let first = of.waiting[0]; first !== undefined; first = of.waiting[0]) {
       const instance = of.idle.at(-1);
-      if (instance === undefined || !this.#serve(instance, call)) break;
+      if (instance === undefined || !this.#serve(instance, first.call)) break;
       of.waiting.shift();
     }
     const { busy, starting, waiting, serviceMs } = of;
-    const oldestWaitMs = waiting[0] === undefined ? 0 : this.#nowMs - waiting[0].atMs;
+    const [head] = waiting;
+    // All that waited before it were taken up since.
+    const waited =
+      head === undefined
+        ? { waitedMs: 0, takenUp: 0 }
+        : { waitedMs: this.#nowMs - head.call.atMs, takenUp: head.ahead };
     const load = {
       busy,
       idle: 0,
       starting,
       waiting: waiting.length,
-      oldestWaitMs,
+      head: waited,
       serviceMs,
       startMs: this.#startMs,
     };

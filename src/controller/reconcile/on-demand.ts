@@ -148,7 +148,7 @@ export class OnDemand {
           idle: 0,
           starting: own.length - serving,
           waiting,
-          oldestWaitMs: 0,
+          head: { waitedMs: 0, takenUp: 0 },
           serviceMs: null,
           startMs: usualStartMs,
         },

@@ -18,7 +18,7 @@ import { defaultInvokeTuning } from '../config.ts';
 import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
 import { FunctionPool } from './function-pool.ts';
 import { Invocation, type Failure } from './invocation.ts';
-import { enoughSamples, ServiceTimes } from './service-times.ts';
+import { enoughSamples, presentServiceMs, ServiceTimes } from './service-times.ts';
 import { startBudget } from './start-budget.ts';
 
 const route: WorkloadRoute = {
@@ -122,10 +122,15 @@ class Bench {
     return invocation;
   }
 
-  answer(id: string, how: 0 | 1 | 2 = outcome.ok): void {
+  /** @param ranMs by the instance's own clock */
+  answer(id: string, how: 0 | 1 | 2 = outcome.ok, ranMs = 0.001): void {
     const first = this.sent.get(id)?.shift();
     if (first === undefined) throw new Error(`${id} was asked nothing`);
-    const payload = encodeResult({ outcome: how, durationMicros: 1, peakKib: 1 }, Buffer.alloc(0), 'ok');
+    const payload = encodeResult(
+      { outcome: how, durationMicros: ranMs * 1000, peakKib: 1 },
+      Buffer.alloc(0),
+      'ok',
+    );
     this.pool.onFrame(id as InstanceId, { type: frameType.result, id: first.id, payload });
   }
 
@@ -427,7 +432,7 @@ describe('instances', () => {
     await vi.advanceTimersByTimeAsync(1_000);
     for (const name of ['1', '2', '3']) bench.submit(name);
     expect(bench.calls.splice(0)).toEqual(['acquire', 'acquire', 'acquire']);
-    bench.answer('a');
+    bench.answer('a', outcome.ok, 1_000);
     await vi.advanceTimersByTimeAsync(100);
     expect(bench.calls.splice(0)).toEqual(['spare 2']);
     starts.at(-1)?.resolve(null);
@@ -657,6 +662,121 @@ test('whatever happens, every request ends exactly once and the counts come back
     }),
     { numRuns: 150 },
   );
+});
+
+describe('how many are started', () => {
+  const acquired = (bench: Bench): number => bench.calls.filter((call) => call === 'acquire').length;
+  /** Each is there `startMs` after it was asked for. */
+  function startsTake(bench: Bench, startMs: number): void {
+    let started = 0;
+    bench.acquire = async () => {
+      const id = `s${(started += 1)}` as InstanceId;
+      await new Promise((resolve) => setTimeout(resolve, startMs));
+      bench.add(id);
+      return id;
+    };
+  }
+  /** As the instances of a function whose invocations take so long would, until `untilMs`. */
+  async function serveAll(bench: Bench, ranMs: number, untilMs: number): Promise<void> {
+    const stepMs = Math.max(1, ranMs);
+    for (let atMs = 0; atMs < untilMs; atMs += stepMs) {
+      await vi.advanceTimersByTimeAsync(stepMs);
+      for (const [id, sent] of bench.sent)
+        for (let left = sent.length; left > 0; left -= 1) {
+          bench.answer(id, outcome.ok, ranMs);
+          if (ranMs >= 1) break;
+        }
+    }
+  }
+
+  test.each([
+    ['nothing is known', false],
+    ['it is known to be fast', true],
+  ])('one for a burst of fast requests where there is none: %s', async (_what, known) => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    if (known) {
+      bench.add('a');
+      bench.warmUp('a');
+      bench.pool.instanceGone('a' as InstanceId, { reason: 'idle', oomKilled: false });
+      bench.sent.delete('a');
+    }
+    startsTake(bench, 60);
+    for (let n = 0; n < 200; n += 1) {
+      bench.submit(String(n));
+      if (n % 2 === 0) await serveAll(bench, 0.2, 1);
+    }
+    await serveAll(bench, 0.2, 400);
+    expect(bench.ended.length).toBe(200);
+    expect(acquired(bench)).toBe(1);
+  });
+
+  test('one for each of a burst of slow requests, a few starts after the first', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    startsTake(bench, 50);
+    for (let n = 0; n < 30; n += 1) bench.submit(String(n));
+    await vi.advanceTimersByTimeAsync(300);
+    expect(bench.pool.waiting).toBe(0);
+    expect(acquired(bench)).toBe(30);
+  });
+
+  test('one more where the first of a fast function stands still for long, not one for each that waits', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    bench.add('a');
+    bench.warmUp('a');
+    for (let n = 0; n < 60; n += 1) bench.submit(String(n));
+    startsTake(bench, 1_000);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(acquired(bench)).toBe(1);
+  });
+
+  test('soon one for each where a function that was fast is not any more', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    bench.add('a');
+    bench.warmUp('a');
+    startsTake(bench, 20);
+    for (let n = 0; n < 60; n += 1) bench.submit(String(n));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(bench.pool.waiting).toBe(0);
+  });
+
+  test('one after new code was deployed, of which is not known yet how long it takes', async () => {
+    const bench = new Bench({ timeoutMs: 60_000 });
+    bench.add('a');
+    bench.warmUp('a');
+    bench.pool.setRoute({ ...route, timeoutMs: 60_000, generation: 'g2' });
+    bench.acquire = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 40));
+      bench.add('b', { generation: 'g2' });
+      return 'b' as InstanceId;
+    };
+    for (let n = 0; n < 40; n += 1) bench.submit(String(n));
+    await vi.advanceTimersByTimeAsync(45);
+    // Nothing is sent ahead to code that may take long.
+    expect(bench.names('b')).toHaveLength(1);
+    await serveAll(bench, 0.2, 100);
+    expect(bench.ended.length).toBe(40);
+    expect(acquired(bench)).toBe(1);
+  });
+});
+
+test('what was sent to an instance that ends and waits for the first time has waited since then, however old the gateway is', () => {
+  const bench = new Bench();
+  vi.advanceTimersByTime(2 * defaultInvokeTuning.maxWaitMs);
+  bench.add('a');
+  bench.warmUp('a');
+  for (const name of ['1', '2']) bench.submit(name);
+  bench.pool.linkLost('a' as InstanceId);
+  vi.advanceTimersByTime(100);
+  expect(bench.pool.waiting).toBe(1);
+  bench.add('b');
+  expect(bench.names('b')).toEqual(['2']);
+});
+
+test('what those that run say of how long one takes', () => {
+  expect(presentServiceMs(null, [], 50)).toBeNull();
+  expect(presentServiceMs(null, [3, 7], 50)).toBe(7);
+  expect(presentServiceMs(0.3, [500, 2, 1], 50)).toBe(0.3);
+  expect(presentServiceMs(0.3, [60, 500, 70], 50)).toBe(60);
 });
 
 describe('what is told of calls between two reports', () => {

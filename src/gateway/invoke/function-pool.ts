@@ -78,6 +78,7 @@ export class FunctionPool {
 
   /** A new limit, time-out or generation; instances of another generation get nothing new. */
   setRoute(route: WorkloadRoute): void {
+    if (route.generation !== this.#route.generation) this.#times.renew();
     this.#route = route;
     this.#slots.generation = route.generation;
     this.#concurrency.reserved = route.reservedConcurrency;
@@ -123,8 +124,7 @@ export class FunctionPool {
       this.#fail(invocation, this.#concurrency.throttled('FunctionInvocationRateLimitExceeded'));
       return 'refused';
     }
-    invocation.queuedAtMs = this.#effects.clock.monotonicMs();
-    this.#queue.push(invocation);
+    this.#queue.push(invocation, this.#effects.clock.monotonicMs());
     this.#dispatch();
     return 'waiting';
   }
@@ -304,7 +304,8 @@ export class FunctionPool {
     this.#reserve.help(this.#slots.usable(), {
       generation: this.#route.generation,
       waiting: this.#waitingForStarts,
-      oldestWaitMs: this.#effects.clock.monotonicMs() - oldest.queuedAtMs,
+      oldest,
+      taken: this.#queue.taken,
       averageMs: this.#times.averageMs ?? null,
       cap: this.#concurrency.cap,
     });
@@ -426,7 +427,7 @@ export class FunctionPool {
 
   /** All that were sent ahead and not begun wait again, first of all. They are no errors. */
   #giveBack(slot: Slot): void {
-    this.#queue.unshift(slot.inflight.splice(0));
+    this.#queue.unshift(slot.inflight.splice(0), this.#effects.clock.monotonicMs());
     this.#trace.look(slot);
   }
 

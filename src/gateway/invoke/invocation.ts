@@ -63,7 +63,8 @@ export class Invocation implements Queued {
   readonly extra: string;
   readonly sink: Sink;
   cancelled = false;
-  queuedAtMs = 0;
+  queuedAtMs = NaN;
+  takenBefore = 0;
   /** The frame's id on the link that it was last sent over. */
   frameId = 0;
   #eventBytes: number | undefined;

@@ -4,8 +4,10 @@ export interface Queued {
   readonly eventBytes: number;
   /** Set when nobody wants the answer any more; it is then skipped, and no longer counted. */
   cancelled: boolean;
-  /** When it began to wait, monotonic milliseconds. */
+  /** When it began to wait, monotonic milliseconds; NaN before. */
   queuedAtMs: number;
+  /** How many had been taken from the queue when it began to wait. */
+  takenBefore: number;
 }
 
 export interface QueueLimits {
@@ -19,6 +21,7 @@ export class WaitingQueue<T extends Queued> {
   #items: T[] = [];
   #size = 0;
   #bytes = 0;
+  #taken = 0;
 
   constructor(limits: QueueLimits) {
     this.#limits = limits;
@@ -29,20 +32,31 @@ export class WaitingQueue<T extends Queued> {
     return this.#size;
   }
 
+  /** How many were taken from it so far. */
+  get taken(): number {
+    return this.#taken;
+  }
+
   hasRoomFor({ eventBytes }: Pick<Queued, 'eventBytes'>): boolean {
     return this.#size < this.#limits.maxWaiting && this.#bytes + eventBytes <= this.#limits.maxWaitingBytes;
   }
 
-  push(item: T): void {
+  push(item: T, nowMs: number): void {
+    item.queuedAtMs = nowMs;
+    item.takenBefore = this.#taken;
     this.#items.push(item);
     this.#count(item, 1);
   }
 
-  /** Puts back in front what was already sent once, in its order; limits do not apply to it. */
-  unshift(items: readonly T[]): void {
+  /** Puts back in front what was already sent once, in its order; limits do not apply to it. Who waited before has waited since. */
+  unshift(items: readonly T[], nowMs: number): void {
     const wanted = items.filter((item) => !item.cancelled);
     this.#items.unshift(...wanted);
-    for (const item of wanted) this.#count(item, 1);
+    for (const item of wanted) {
+      if (Number.isNaN(item.queuedAtMs)) item.queuedAtMs = nowMs;
+      item.takenBefore = this.#taken;
+      this.#count(item, 1);
+    }
   }
 
   shift(): T | undefined {
@@ -51,6 +65,7 @@ export class WaitingQueue<T extends Queued> {
       if (item === undefined) return undefined;
       if (item.cancelled) continue;
       this.#count(item, -1);
+      this.#taken += 1;
       return item;
     }
   }

@@ -20,7 +20,11 @@ export interface ReserveHandlers {
 }
 
 /** Who waits, and what bounds the help. */
-export type Waiting = Pick<Demand, 'generation' | 'waiting' | 'oldestWaitMs' | 'averageMs' | 'cap'>;
+export interface Waiting extends Pick<Demand, 'generation' | 'waiting' | 'averageMs' | 'cap'> {
+  readonly oldest: { readonly queuedAtMs: number; readonly takenBefore: number };
+  /** How many of those that waited were taken up so far. */
+  readonly taken: number;
+}
 
 export class Reserve {
   readonly #effects: PoolEffects;
@@ -28,8 +32,8 @@ export class Reserve {
   readonly #onChange: () => void;
   readonly #starter: Starter;
   #leaving = false;
-  /** Monotonic: since when somebody serves, as far as it was looked at; undefined while nobody does. */
-  #servesSinceMs: number | undefined;
+  /** Since when so many serve, as far as it was looked at, and how many had been taken up by then. */
+  #same = { running: 0, sinceMs: 0, taken: 0 };
 
   constructor(effects: PoolEffects, tuning: InvokeTuning, handlers: ReserveHandlers) {
     this.#effects = effects;
@@ -89,21 +93,18 @@ export class Reserve {
   help(usable: Iterable<Slot>, waiting: Waiting): void {
     let running = 0;
     let coming = 0;
-    let longestRunningMs = 0;
+    const runningMs: number[] = [];
     const nowMs = this.#effects.clock.monotonicMs();
     const frozen: Slot[] = [];
     for (const slot of usable) {
       if (slot.elsewhere > 0) running += 1;
       else if (slot.state === 'ready') {
         running += 1;
-        if (slot.inflight.length > 0)
-          longestRunningMs = Math.max(longestRunningMs, nowMs - slot.headStartedAtMs);
+        if (slot.inflight.length > 0) runningMs.push(nowMs - slot.headStartedAtMs);
       } else if (slot.state === 'frozen') frozen.push(slot);
       // One that starts is counted by who asked for it.
       else if (slot.state !== 'ended' && slot.serves) coming += 1;
     }
-    if (running === 0) this.#servesSinceMs = undefined;
-    else this.#servesSinceMs ??= nowMs;
     // Thawing takes a millisecond: always sooner than a start.
     frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);
     for (const slot of frozen) {
@@ -111,9 +112,22 @@ export class Reserve {
       this.#thaw(slot);
       coming += 1;
     }
-    // That one waited while nobody served says nothing of how soon those who serve now take it up.
-    const oldestWaitMs = Math.min(waiting.oldestWaitMs, nowMs - (this.#servesSinceMs ?? nowMs));
-    this.#starter.consider({ ...waiting, oldestWaitMs, running, coming, longestRunningMs });
+    this.#starter.consider({
+      ...waiting,
+      head: this.#seen(running, waiting, nowMs),
+      running,
+      coming,
+      runningMs,
+    });
+  }
+
+  /** That one waited while others served, or nobody, says nothing of how soon those who serve now take it up. */
+  #seen(running: number, { oldest, taken }: Waiting, nowMs: number): Demand['head'] {
+    if (running !== this.#same.running) this.#same = { running, sinceMs: nowMs, taken };
+    const { sinceMs, taken: takenThen } = this.#same;
+    return oldest.queuedAtMs > sinceMs
+      ? { waitedMs: nowMs - oldest.queuedAtMs, takenUp: taken - oldest.takenBefore }
+      : { waitedMs: nowMs - sinceMs, takenUp: taken - takenThen };
   }
 
   #freeze(slot: Slot): void {

@@ -6,6 +6,7 @@ import { startError } from '../../protocol/agent.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure } from './invocation.ts';
+import { presentServiceMs } from './service-times.ts';
 import { startBudget } from './start-budget.ts';
 
 /** Weight of a newly measured start. */
@@ -17,12 +18,12 @@ export interface Demand {
   /** Connecting or thawing: there soon without a start. */
   readonly coming: number;
   readonly waiting: number;
-  /** How long the first of them has waited while an instance served. */
-  readonly oldestWaitMs: number;
+  /** How long the first of them has waited while as many served as do now, and how many before it were taken up meanwhile. */
+  readonly head: { readonly waitedMs: number; readonly takenUp: number };
   /** Usual time of an invocation; null when none has ended yet. */
   readonly averageMs: number | null;
-  /** How long the longest of the present ones has run. */
-  readonly longestRunningMs: number;
+  /** How long each of the present ones has run. */
+  readonly runningMs: readonly number[];
   readonly cap: number;
 }
 
@@ -37,7 +38,8 @@ export class Starter {
   readonly #effects: Pick<PoolEffects, 'clock' | 'acquire' | 'spare'>;
   readonly #tuning: InvokeTuning;
   readonly #handlers: StarterHandlers;
-  #underWay = 0;
+  /** When each that is under way was asked for, monotonic, oldest first. */
+  readonly #underWay = new Set<{ readonly beganMs: number }>();
   /** How many of them the controller was told are not needed. */
   #spared = 0;
   /** Of the starts that ended; undefined before the first. */
@@ -64,15 +66,13 @@ export class Starter {
   consider(demand: Demand): void {
     const { clock } = this.#effects;
     if (clock.monotonicMs() < this.#pausedUntilMs) return;
-    const { running, waiting, oldestWaitMs, averageMs, longestRunningMs } = demand;
-    const starting = this.#underWay + demand.coming;
-    const startMs = this.#averageMs ?? this.#tuning.firstStartMs;
-    // One that hangs says more of the present than the average of the past; a young one says nothing.
-    const known = averageMs !== null || longestRunningMs >= startMs;
-    const serviceMs = known ? Math.max(averageMs ?? 0, longestRunningMs) : null;
+    const { running, waiting, head, averageMs, runningMs } = demand;
+    const starting = this.#underWay.size + demand.coming;
+    const startMs = this.#startMs();
+    const serviceMs = presentServiceMs(averageMs, runningMs, startMs);
     const cap = startBudget({ running, serviceMs, startMs }, demand.cap);
     const more = instancesToStart(
-      { busy: running, idle: 0, starting, waiting, oldestWaitMs, serviceMs, startMs },
+      { busy: running, idle: 0, starting, waiting, head, serviceMs, startMs },
       cap,
     );
     for (let started = 0; started < more; started += 1) void this.#start(demand.generation, waiting);
@@ -80,19 +80,27 @@ export class Starter {
 
   /** Says that fewer wait than starts are under way, once for each that is not needed any more. */
   settle(waiting: number): void {
-    const spare = Math.max(0, this.#underWay - waiting);
+    const spare = Math.max(0, this.#underWay.size - waiting);
     if (spare > this.#spared) this.#effects.spare(waiting);
     this.#spared = spare;
   }
 
+  /** What one takes now: those under way may have taken longer than is usual. */
+  #startMs(): number {
+    const usualMs = this.#averageMs ?? this.#tuning.firstStartMs;
+    const [oldest] = this.#underWay;
+    if (oldest === undefined) return usualMs;
+    return Math.max(usualMs, this.#effects.clock.monotonicMs() - oldest.beganMs);
+  }
+
   async #start(generation: string, waiting: number): Promise<void> {
     const { clock } = this.#effects;
-    const beganMs = clock.monotonicMs();
-    this.#underWay += 1;
+    const start = { beganMs: clock.monotonicMs() };
+    this.#underWay.add(start);
     try {
       const acquired = await this.#effects.acquire(generation, waiting);
       if (acquired === null) return;
-      const tookMs = clock.monotonicMs() - beganMs;
+      const tookMs = clock.monotonicMs() - start.beganMs;
       const before = this.#averageMs ?? tookMs;
       this.#averageMs = before + smoothing * (tookMs - before);
       this.#whyNone = undefined;
@@ -100,7 +108,7 @@ export class Starter {
       this.#pausedUntilMs = clock.monotonicMs() + this.#tuning.acquirePauseMs;
       this.#refused(thrown);
     } finally {
-      this.#underWay -= 1;
+      this.#underWay.delete(start);
       this.#handlers.onChange();
     }
   }
