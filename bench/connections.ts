@@ -1,7 +1,8 @@
 // Connections that stay while everything behind them moves: by default ten thousand held ones of a function and ten thousand that an
-// app has itself, with numbered messages over all of them. Quiet rounds and rounds full of changes take turns in one run. Owns
-// the rounds; who speaks and listens is ./connections/client.ts, a process apart, what is changed tests/support/moves-behind.ts.
-// CONNECTIONS=200 has 200 of each, ROUNDS=1 one round of each with a part of the changes.
+// app has itself, with numbered messages over all of them. Quiet rounds and rounds full of changes take turns in one run, alike in
+// load. Owns the rounds; who speaks and listens is ./connections/client.ts, a process apart, what is changed
+// tests/support/moves-behind.ts. CONNECTIONS=200 has 200 of each, ROUNDS=1 one round of each with a part of the changes.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MovesBehind, idleSeconds } from '../tests/support/moves-behind.ts';
 import { Bellows } from '../tests/support/bellows.ts';
 import { ClientProcess, checkOpenFiles } from './connections/client-process.ts';
@@ -13,21 +14,28 @@ import {
   type Opening,
 } from './connections/figures.ts';
 import { residentKib } from './connections/memory.ts';
-import type { Phase } from './connections/protocol.ts';
+import { Moments } from './connections/moments.ts';
+import { changes, type Change } from './connections/protocol.ts';
+import { startsIn } from './connections/starts.ts';
 import type { Bench, Figure } from './figure.ts';
 import { untilInterrupted } from './interrupted.ts';
 
 const connections = Number(process.env['CONNECTIONS'] ?? 10_000);
-const rounds = Number(process.env['ROUNDS'] ?? 4);
-/** Of all four rounds together: 1,000 changes of limits, 20 deployments, 20 times no instance. */
-const limitChangesPerRound = 250;
-const movesPerRound = 5;
+/** So short that what others do on the machine meanwhile meets both sides alike. */
+const rounds = Number(process.env['ROUNDS'] ?? 10);
+/** Of all ten rounds together: 1,000 changes of limits, 20 deployments, 20 times no instance. */
+const limitChangesPerRound = 100;
+const movesPerRound = 2;
 const messagesPerSecond = 1_000;
-const quietMs = 45_000;
 /** So that a round's changes of limits last about as long as its other changes do. */
 const limitChangeEveryMs = 250;
 /** Between a deployment, going to no instance, and the next: most messages meet neither, as most of a day's do not. */
-const betweenMovesMs = 4_000;
+const betweenMovesMs = 3_000;
+/** In a round without changes: for as long its function's clients are silent as with changes, and for as long they are not. */
+const quietSilenceMs = 2_000;
+const quietBetweenMs = 4_000;
+/** Of all that its clients say meanwhile, so that it keeps its instance. */
+const keptAwakePerSecond = 10;
 /** After a start Bellows makes itself ready for more of them for 3 s, and what is new is compiled. */
 const warmUpMs = 10_000;
 const settleMs = 60_000;
@@ -56,25 +64,28 @@ class Run {
   readonly #bellows: Bellows;
   readonly #moves: MovesBehind;
   readonly #clients: Readonly<Record<'held' | 'direct', ClientProcess>>;
+  readonly #moments: Moments;
 
   constructor(bellows: Bellows, clients: Readonly<Record<'held' | 'direct', ClientProcess>>) {
     this.#bellows = bellows;
     this.#clients = clients;
     this.#moves = new MovesBehind(bellows, seed);
+    this.#moments = new Moments([clients.held, clients.direct]);
   }
 
   async figures(): Promise<Figure[]> {
     await this.#moves.deployBoth('bench/gateway/app');
     const opening = await this.#open();
-    await this.#speak('apart');
-    await new Promise((resolve) => setTimeout(resolve, warmUpMs));
+    await this.#speak(messagesPerSecond / 2, messagesPerSecond / 2);
+    await sleep(warmUpMs);
     for (let round = 0; round < rounds; round += 1) {
-      await this.#speak('quiet');
-      await new Promise((resolve) => setTimeout(resolve, quietMs));
-      await this.#speak('changing');
+      await this.#moments.enter('quiet', round);
+      await this.#stayQuiet();
+      await this.#moments.enter('limits', round);
       await Promise.all([this.#changeLimits(), this.#move(round)]);
     }
-    await this.#speak('apart', 0);
+    await this.#moments.enter('apart');
+    await this.#speak(0, 0);
     const { held, direct } = this.#clients;
     await Promise.all([held.settle(settleMs), direct.settle(settleMs)]);
     const accounts: Accounts = { held: await held.account(), direct: await direct.account() };
@@ -104,15 +115,25 @@ class Run {
     return { heldMs, directMs, kibPerHeld: (afterKib - beforeKib) / (connections - 1) };
   }
 
-  /** Half of it over each kind of connections. */
-  async #speak(phase: Phase, perSecond = messagesPerSecond): Promise<void> {
+  async #speak(heldPerSecond: number, directPerSecond: number): Promise<void> {
     const { held, direct } = this.#clients;
-    await Promise.all([held.speak(perSecond / 2, phase), direct.speak(perSecond / 2, phase)]);
+    await Promise.all([held.speak(heldPerSecond), direct.speak(directPerSecond)]);
+  }
+
+  /** As {@link #move}, with nothing done. */
+  async #stayQuiet(): Promise<void> {
+    for (let move = 0; move < movesPerRound; move += 1) {
+      await sleep(quietBetweenMs);
+      await this.#speak(keptAwakePerSecond, messagesPerSecond - keptAwakePerSecond);
+      await sleep(quietSilenceMs);
+      await this.#speak(messagesPerSecond / 2, messagesPerSecond / 2);
+      await sleep(quietBetweenMs);
+    }
   }
 
   async #changeLimits(): Promise<void> {
     for (let change = 0; change < limitChangesPerRound; change += 1) {
-      const pause = new Promise((resolve) => setTimeout(resolve, limitChangeEveryMs));
+      const pause = sleep(limitChangeEveryMs);
       await this.#moves.changeALimit();
       await pause;
     }
@@ -120,22 +141,24 @@ class Run {
 
   async #move(round: number): Promise<void> {
     for (let move = 0; move < movesPerRound; move += 1) {
-      await this.#moves.deployHeld();
-      await new Promise((resolve) => setTimeout(resolve, betweenMovesMs));
+      await this.#moments.during('deployment', () => this.#moves.deployHeld());
+      await sleep(betweenMovesMs);
       await this.#hibernate();
-      await new Promise((resolve) => setTimeout(resolve, betweenMovesMs));
+      await sleep(betweenMovesMs);
       // In the middle of a round, and with another one to come where there is one.
-      if (move === 1 && round === Math.min(1, rounds - 1)) await this.#moves.killController();
-      if (move === 2 && round === Math.max(0, rounds - 2)) await this.#moves.upgradeGateway();
+      if (move > 0) continue;
+      if (round === Math.min(1, rounds - 1))
+        await this.#moments.during('controller', () => this.#moves.killController());
+      if (round === Math.max(0, rounds - 2))
+        await this.#moments.during('upgrade', () => this.#moves.upgradeGateway());
     }
   }
 
   /** Its clients are silent until it has no instance; the others speak for them. The next message wakes it. */
   async #hibernate(): Promise<void> {
-    const { held, direct } = this.#clients;
-    await Promise.all([held.speak(0, 'changing'), direct.speak(messagesPerSecond, 'changing')]);
+    await this.#speak(0, messagesPerSecond);
     await this.#moves.untilNoneOfHeld();
-    await this.#speak('changing');
+    await this.#moments.during('wake', () => this.#speak(messagesPerSecond / 2, messagesPerSecond / 2));
   }
 
   #changeFigures({ held }: Accounts): Figure[] {
@@ -154,6 +177,15 @@ class Run {
         met: held.versions.length === moves + 1,
       },
       { name: 'kill -9 of the controller, and upgrades of the gateway', value: '1, 1' },
+      {
+        name: `instances started: ${changes.join(', ')}`,
+        value: changes.map((change) => this.#startsDuring(change)).join(', '),
+      },
     ];
+  }
+
+  #startsDuring(change: Change): number {
+    return startsIn(this.#bellows.dataDirectory).filter((atMs) => this.#moments.phaseAt(atMs) === change)
+      .length;
   }
 }

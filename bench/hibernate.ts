@@ -114,9 +114,9 @@ async function sampled(moves: MovesBehind, client: ClientProcess): Promise<Sampl
     asleepBytes.push(groupBytes(group));
     firstMs.push(await ask());
   }
-  await client.speak(clients / (crowdMs / 1_000), 'quiet');
+  await client.speak(clients / (crowdMs / 1_000));
   await new Promise((resolve) => setTimeout(resolve, crowdMs));
-  await client.speak(0, 'apart');
+  await client.speak(0);
   await client.settle(settleMs);
   const { open, closes, lost, doubled, reordered, strangeCount } = await client.account();
   const wrong = [closes, lost, doubled, reordered, strangeCount];

@@ -2,7 +2,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Account, Command, Phase, Reply } from './protocol.ts';
+import type { Account, Command, Moment, Reply } from './protocol.ts';
 import type { Target } from './websocket.ts';
 
 const program = fileURLToPath(new URL('./client.ts', import.meta.url));
@@ -44,8 +44,12 @@ export class ClientProcess {
   }
 
   /** From now on, so many messages a second of all clients together. */
-  async speak(perSecond: number, phase: Phase): Promise<void> {
-    await this.#timed({ do: 'speak', perSecond, phase });
+  async speak(perSecond: number): Promise<void> {
+    await this.#timed({ do: 'speak', perSecond });
+  }
+
+  async during(moment: Moment): Promise<void> {
+    await this.#timed({ do: 'during', moment });
   }
 
   /** Until nothing is waited for any more; what is not there in time is counted as lost. */

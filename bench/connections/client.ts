@@ -1,7 +1,6 @@
 // A process of clients, for benches: it holds thousands of WebSockets, speaks at a rate that it keeps whatever comes back, and gives
 // the account. Owns the schedule. It ends with its parent.
-import type { Account, Command, Phase, PhaseSamples, Reply, Request } from './protocol.ts';
-import { phases } from './protocol.ts';
+import type { Account, Command, Moment, Reply, Request } from './protocol.ts';
 import { Talker, type Due, type Hearing } from './talker.ts';
 import { LeanWebSocket, type Target } from './websocket.ts';
 
@@ -19,9 +18,7 @@ interface Client {
 
 class Clients implements Hearing {
   readonly #clients: Client[] = [];
-  readonly #samples = Object.fromEntries(
-    phases.map((phase) => [phase, { latenciesMs: [] as number[], gapsMs: [] as number[] }]),
-  ) as Record<Phase, { readonly latenciesMs: number[]; readonly gapsMs: number[] }>;
+  readonly #samples = new Map<Moment, { readonly latenciesMs: number[]; readonly gapsMs: number[] }>();
   readonly #versions = new Set<string>();
   readonly #strange: string[] = [];
   #strangeCount = 0;
@@ -31,7 +28,7 @@ class Clients implements Hearing {
   /** Since when nothing came, or nothing was waited for before. */
   #silentSinceMs = 0;
   #turn = 0;
-  #phase: Phase = 'apart';
+  #moment: Moment = { phase: 'apart', round: 0 };
   #periodMs = 0;
   #nextDueMs = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -43,7 +40,10 @@ class Clients implements Hearing {
       case 'open':
         return { tookMs: await this.#open(command.target, command.count) };
       case 'speak':
-        this.#speak(command.perSecond, command.phase);
+        this.#speak(command.perSecond);
+        return { tookMs: 0 };
+      case 'during':
+        this.#moment = command.moment;
         return { tookMs: 0 };
       case 'settle':
         return { tookMs: await this.#settle(command.withinMs) };
@@ -54,10 +54,12 @@ class Clients implements Hearing {
     }
   }
 
-  heard({ atMs, phase }: Due, version: string): void {
+  heard({ atMs, moment }: Due, version: string): void {
     const nowMs = performance.now();
-    this.#samples[phase].latenciesMs.push(nowMs - atMs);
-    this.#samples[phase].gapsMs.push(nowMs - this.#silentSinceMs);
+    const samples = this.#samples.get(moment) ?? { latenciesMs: [], gapsMs: [] };
+    this.#samples.set(moment, samples);
+    samples.latenciesMs.push(nowMs - atMs);
+    samples.gapsMs.push(nowMs - this.#silentSinceMs);
     this.#silentSinceMs = nowMs;
     this.#outstanding -= 1;
     this.#versions.add(version);
@@ -88,8 +90,7 @@ class Clients implements Hearing {
     return performance.now() - begunMs;
   }
 
-  #speak(perSecond: number, phase: Phase): void {
-    this.#phase = phase;
+  #speak(perSecond: number): void {
     clearInterval(this.#timer);
     if (perSecond === 0) return;
     this.#periodMs = 1000 / perSecond;
@@ -109,7 +110,7 @@ class Clients implements Hearing {
     if (this.#outstanding === 0) this.#silentSinceMs = atMs;
     this.#outstanding += 1;
     this.#sent += 1;
-    socket.send(talker.say({ atMs, phase: this.#phase }));
+    socket.send(talker.say({ atMs, moment: this.#moment }));
   }
 
   async #settle(withinMs: number): Promise<number> {
@@ -131,10 +132,6 @@ class Clients implements Hearing {
   #account(): Account {
     const sum = (of: (talker: Talker) => number): number =>
       this.#clients.reduce((total, { talker }) => total + of(talker), 0);
-    const samplesOf = (phase: Phase): PhaseSamples => ({
-      latenciesMs: Float64Array.from(this.#samples[phase].latenciesMs),
-      gapsMs: Float64Array.from(this.#samples[phase].gapsMs),
-    });
     return {
       open: this.#clients.filter(({ socket }) => socket.isOpen).length,
       closes: this.#closes,
@@ -145,7 +142,11 @@ class Clients implements Hearing {
       strange: this.#strange,
       strangeCount: this.#strangeCount,
       versions: [...this.#versions],
-      phases: { quiet: samplesOf('quiet'), changing: samplesOf('changing'), apart: samplesOf('apart') },
+      samples: [...this.#samples].map(([moment, { latenciesMs, gapsMs }]) => ({
+        moment,
+        latenciesMs: Float64Array.from(latenciesMs),
+        gapsMs: Float64Array.from(gapsMs),
+      })),
     };
   }
 }

@@ -1,22 +1,35 @@
 // What a bench and its process of clients say to each other, over Node's channel between parent and child.
 import type { Target } from './websocket.ts';
 
-/** Whether anything is changed behind the connections; messages that are due while it settles count in neither. */
-export const phases = ['quiet', 'changing', 'apart'] as const;
-export type Phase = (typeof phases)[number];
+/** What is done behind the connections: limits all the time, and besides one of the others at a time. */
+export const changes = ['limits', 'deployment', 'wake', 'controller', 'upgrade'] as const;
+export type Change = (typeof changes)[number];
+/** Messages that are due while clients connect or the end is waited for are `apart`, and count in neither. */
+export type Phase = 'quiet' | Change | 'apart';
+
+/** When a message is due, as far as figures ask: it is counted there, however late its answer comes. */
+export interface Moment {
+  readonly phase: Phase;
+  /** Quiet and changes take turns; from 0. */
+  readonly round: number;
+}
 
 export type Command =
   /** Answered once so many are open, with how long that took. */
   | { readonly do: 'open'; readonly target: Target; readonly count: number }
   /** So many messages a second from now on, of all clients in turn; 0: none. */
-  | { readonly do: 'speak'; readonly perSecond: number; readonly phase: Phase }
+  | { readonly do: 'speak'; readonly perSecond: number }
+  /** What is due from now on counts as this. */
+  | { readonly do: 'during'; readonly moment: Moment }
   /** Answered when nothing is waited for any more, or time is up. */
   | { readonly do: 'settle'; readonly withinMs: number }
   /** One message of one client; answered with how long its answer took. */
   | { readonly do: 'ask'; readonly client: number }
   | { readonly do: 'account' };
 
-export interface PhaseSamples {
+/** Of the messages of one moment that were answered. */
+export interface Samples {
+  readonly moment: Moment;
   /** From when each message was due until its answer came. */
   readonly latenciesMs: Float64Array;
   /** Silences: how long nothing at all came while something was waited for. */
@@ -35,7 +48,7 @@ export interface Account {
   readonly strangeCount: number;
   /** Of the code that answered, in the order in which they were first heard. */
   readonly versions: readonly string[];
-  readonly phases: Readonly<Record<Phase, PhaseSamples>>;
+  readonly samples: readonly Samples[];
 }
 
 export type Request = Command & { readonly id: number };

@@ -1,11 +1,11 @@
 // One client that sends numbered messages and holds the account of what comes back. Owns that account and when each message was
 // due. Does not own sockets (./websocket.ts), nor when it is to speak (./client.ts).
-import type { Phase } from './protocol.ts';
+import type { Moment } from './protocol.ts';
 
 export interface Due {
   /** When it was to be sent, not when it was: a client that is late does not hide what it waited for. */
   readonly atMs: number;
-  readonly phase: Phase;
+  readonly moment: Moment;
 }
 
 /** What clients have in common. */
