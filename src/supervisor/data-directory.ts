@@ -1,7 +1,7 @@
 // The data directory before anything runs on it: made, private, usable, and ours alone.
 // Owns the checks and their messages. What lies below is src/sys/layout.ts's.
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../base/errors.ts';
 import { tryLockFile, type FileLock } from '../sys/file-lock.ts';
@@ -54,9 +54,20 @@ export function prepareDataDirectory(path: string): Layout {
   }
 }
 
+const lockPath = ({ root }: Layout): string => join(root, 'supervisor.lock');
+
+/** Whether somebody has deleted it under those that run, or began to: mounts below it are in the way of that. */
+export function isDeleted(layout: Layout): boolean {
+  return !existsSync(lockPath(layout)) || !existsSync(layout.run);
+}
+
+export function wasDeleted({ root }: Layout): string {
+  return `The data directory ${root} was deleted while Bellows ran: what was deployed is lost, and what is left there can be deleted, too.`;
+}
+
 /** Held while this supervisor lives. @throws BellowsError Conflict when another one runs on the directory */
 export function lockDataDirectory(layout: Layout): FileLock {
-  const lock = tryLockFile(join(layout.root, 'supervisor.lock'));
+  const lock = tryLockFile(lockPath(layout));
   if (lock !== undefined) return lock;
   const running = readProcesses(layout);
   const who = running === undefined ? '' : ` (process ${running.supervisor.pid}, port ${running.port})`;

@@ -15,7 +15,7 @@ import type { FleetConfig } from '../units/fleet/config.ts';
 import { endInstancesNow, shutDownAgent } from './agent-shutdown.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
 import { clearTheWay, type Found } from './clear-the-way.ts';
-import { lockDataDirectory, prepareDataDirectory } from './data-directory.ts';
+import { isDeleted, lockDataDirectory, prepareDataDirectory, wasDeleted } from './data-directory.ts';
 import { humanLine } from './human-line.ts';
 import { LogFile } from './log-file.ts';
 import { ControlServer } from './control.ts';
@@ -28,6 +28,7 @@ import {
   writeEndpoint,
   writeProcesses,
   type ChildName,
+  type ProcessRecord,
 } from './records.ts';
 import { end } from './take-over.ts';
 import { upgradeGateway, type Upgraded } from './upgrade.ts';
@@ -41,6 +42,8 @@ const graceMs = {
   instances: 10_000,
   /** The agent itself, once its instances are gone. */
   agent: 5_000,
+  /** The same when it ends them by itself, machines too. */
+  agentWithInstances: 40_000,
 } as const;
 /** The same when a person insists. */
 const forcedMs = 1_000;
@@ -222,6 +225,7 @@ export class Supervisor {
     await controller.stop(this.#patience(graceMs.controller));
     await this.#endInstances();
     await agent.stop(this.#patience(graceMs.agent));
+    if (isDeleted(this.layout)) this.#note(50, wasDeleted(this.layout));
     removeProcesses(this.layout);
     removeEndpoint(this.layout.root);
     this.#log.close();
@@ -243,6 +247,11 @@ export class Supervisor {
 
   async #endInstances(): Promise<void> {
     const { agent } = this.#children;
+    if (isDeleted(this.layout)) {
+      // Nobody reaches it over a socket whose file is gone. It ends all that it knows of when it is ended itself.
+      await agent.stop(graceMs.agentWithInstances);
+      return;
+    }
     // It may just have crashed; only it can end what it started.
     agent.start();
     const shutDown = this.#options.shutDownInstances ?? shutDownAgent;
@@ -278,14 +287,20 @@ export class Supervisor {
   #writeRecord(): void {
     const self = identify(process.pid);
     if (self === undefined) return;
-    writeProcesses(this.layout, {
+    const record: ProcessRecord = {
       supervisor: self,
       host: this.#options.host,
       port: this.#options.port,
       tlsPort: this.#options.tls?.port,
       children: Object.fromEntries(this.#identities),
       beside: this.#alive(),
-    });
+    };
+    try {
+      writeProcesses(this.layout, record);
+    } catch (thrown) {
+      // Without it the next `bellows up` finds less. What runs goes on.
+      this.#note(50, `What runs could not be written down: ${messageOf(thrown)}`);
+    }
   }
 
   #ended(name: ChildName, { code, signal, pauseMs }: ChildEnd): void {

@@ -1,4 +1,5 @@
 // An orderly stop leaves no process, group, mount or socket; two Bellows beside each other do not meet.
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -32,6 +33,27 @@ test('Ctrl-C ends everything: no process, no group, no mount, no socket file is 
   expect((await fetch(`${again.url}/w/default/stateful/state`)).status).toBe(200);
   await again.stop();
   rmSync(bellows.dataDirectory, { recursive: true, force: true });
+});
+
+test('an orderly stop ends everything though somebody has deleted the data directory, and says so', async () => {
+  const bellows = await Bellows.start();
+  await deployStatefulApp(bellows);
+  const [instance] = await bellows.instances();
+  const rootGroup = groupDirectory(instance!.pid, 'memory')
+    .split('/')
+    .find((part) => part.startsWith('bellows'));
+  // What is mounted below it can not be deleted; the rest is.
+  spawnSync('rm', ['-rf', bellows.dataDirectory]);
+  expect(existsSync(join(bellows.dataDirectory, 'supervisor.lock'))).toBe(false);
+  expect(await bellows.stop({ keepData: true })).toBe(0);
+  expect(bellows.output).toContain('was deleted while Bellows ran');
+  expect(bellows.output).not.toContain('could not end all instances');
+  expect(processesMentioning(bellows.dataDirectory)).toEqual([]);
+  expect(existsSync(`/proc/${instance!.pid}`)).toBe(false);
+  expect(groupsNamed(rootGroup!)).toEqual([]);
+  expect(mountsBelow(bellows.dataDirectory)).toEqual([]);
+  rmSync(bellows.dataDirectory, { recursive: true, force: true });
+  expect(existsSync(bellows.dataDirectory)).toBe(false);
 });
 
 test('two Bellows on one machine do not meet', async () => {
