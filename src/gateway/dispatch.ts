@@ -188,7 +188,6 @@ export class Dispatcher implements ListenHandlers {
     if (ofFunction !== undefined) {
       const pool = functions.pool(workload.key);
       if (pool === undefined) return undefined;
-      const { sockets } = held;
       return acceptHeld({
         request,
         socket,
@@ -197,7 +196,6 @@ export class Dispatcher implements ListenHandlers {
         hop,
         pool,
         held: ofFunction,
-        sockets,
         meter,
         connections,
       });

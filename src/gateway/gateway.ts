@@ -121,6 +121,7 @@ export class Gateway {
       meter: this.#meter,
       lines,
       rates: this.#rates,
+      connections: this.#connections,
       authority: () => ownAuthority(config.host, this.#port),
     });
     this.#agent = new AgentLink(

@@ -9,15 +9,17 @@ import { endWithError } from '../answer.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
 import { Invocation, type Failure } from '../invoke/invocation.ts';
 import { refuseConnection } from '../limits/refuse-connection.ts';
-import { acceptanceOf } from '../limits/refuse-websocket.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Meter } from '../meter.ts';
+import { negotiateDeflate } from '../websocket/deflate.ts';
+import { closeCode } from '../websocket/frame.ts';
+import { acceptanceOf, asksInOrder, offeredProtocols } from '../websocket/handshake.ts';
 import { clientOf, type Client, type Hop } from '../hop.ts';
 import { readAnswer } from './answer.ts';
 import { HeldConnection } from './connection.ts';
 import { connectEvent } from './event.ts';
 import type { HeldFunction } from './held-function.ts';
-import type { HeldSockets } from './sockets.ts';
+import { HeldSocket } from './sockets.ts';
 
 export interface HeldExchange {
   readonly request: IncomingMessage;
@@ -29,7 +31,6 @@ export interface HeldExchange {
   readonly hop: Hop;
   readonly pool: FunctionPool;
   readonly held: HeldFunction;
-  readonly sockets: HeldSockets;
   readonly meter: Meter;
   /** The tenant's. */
   readonly connections: TenantConnections;
@@ -51,7 +52,7 @@ export async function acceptHeld(exchange: HeldExchange): Promise<void> {
   const { request, socket, held, meter, connections } = exchange;
   meter.of(held.key).requests += 1;
   socket.setTimeout(0);
-  if (acceptanceOf(request) === undefined) {
+  if (!asksInOrder(request)) {
     const error = new BellowsError(
       'BadRequest',
       'A function takes WebSockets of version 13 only, and this asks for something else.',
@@ -76,10 +77,10 @@ export async function acceptHeld(exchange: HeldExchange): Promise<void> {
   held.add(connection);
   const verdict = held.hasRoute('$connect')
     ? await askFunction(exchange, connection, client)
-    : ({ is: 'accepted', protocol: firstOffered(request) } as const);
+    : ({ is: 'accepted', protocol: offeredProtocols(request)[0] } as const);
   // The function may have been deleted while it was asked.
   if (verdict.is === 'accepted' && connection.state.is === 'connecting') {
-    exchange.sockets.open(exchange, connection, verdict.protocol);
+    open(exchange, connection, verdict.protocol);
     return;
   }
   held.remove(connection);
@@ -87,9 +88,29 @@ export async function acceptHeld(exchange: HeldExchange): Promise<void> {
   else socket.destroy();
 }
 
-/** Browsers that offer protocols and are answered none take the handshake for failed. */
-function firstOffered(request: IncomingMessage): string | undefined {
-  return request.headers['sec-websocket-protocol']?.split(',')[0]?.trim();
+/** Completes the handshake. @param protocol which the function has chosen */
+function open(
+  { request, socket, head, connections }: HeldExchange,
+  connection: HeldConnection,
+  protocol?: string,
+): void {
+  const chosen = offeredProtocols(request).find((offered) => offered === protocol);
+  const deflate = negotiateDeflate(request.headers['sec-websocket-extensions']);
+  const answer = acceptanceOf(request, chosen, deflate?.answer);
+  if (answer === undefined || !socket.readable || !socket.writable) {
+    socket.destroy();
+    connection.left({ code: closeCode.abnormal, reason: '' });
+    return;
+  }
+  const early = [head];
+  for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null)
+    early.push(chunk);
+  // From now on the connection tells of its end.
+  socket.off('close', connections.leave);
+  const held = new HeldSocket(socket, connection, deflate);
+  held.greet(answer);
+  connection.opened(held);
+  held.take(Buffer.concat(early));
 }
 
 function askFunction(

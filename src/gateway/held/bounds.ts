@@ -7,11 +7,6 @@ export const heldBounds = {
   pauseAtMessages: 32,
   /** The same in bytes: two of the largest. */
   pauseAtBytes: 256 * 1024,
-  /**
-   * What was read at once (64 KiB) is decoded to its end, and compressed it may be a thousand times as much. One that
-   * sends more than a hundred times as much means harm.
-   */
-  mostWaitingBytes: 8 * 1024 * 1024,
   /** What a client may leave unread before nothing more is taken for it. */
   mostUnsentBytes: 1024 * 1024,
   /** How many of one function are handed over at once: half of those that may wait for it, so that its other callers get in. */

@@ -18,7 +18,12 @@ function opened() {
     close: (code: number) => void did.push(`close ${code}`),
     terminate: () => void did.push('terminate'),
   } satisfies ClientSocket;
-  const owner = { nowMs: () => 1, changed: () => undefined, carried: () => undefined };
+  const owner = {
+    nowMs: () => 1,
+    changed: () => undefined,
+    carried: () => undefined,
+    disconnected: () => undefined,
+  };
   const connection = new HeldConnection(owner, 'id', { sourceIp: '', userAgent: '' });
   connection.opened(socket);
   return { connection, socket, did };
@@ -47,17 +52,6 @@ test('few large messages count as many small ones, text and bytes by their own l
   expect(socket.isPaused).toBe(false);
   connection.dropFirst();
   expect(connection.waitingBytes).toBe(0);
-});
-
-test('who sends far more than may wait, though nothing was read any more, is closed, and what waits is kept', () => {
-  const { connection, did } = opened();
-  const large = Buffer.alloc(heldBounds.messageBytes);
-  while (connection.state.is === 'open') connection.received(large, true);
-  connection.received(large, true);
-  expect(did).toEqual(['close 1013']);
-  expect(connection.waitingBytes).toBe(heldBounds.mostWaitingBytes);
-  connection.left({ code: 1006, reason: '' });
-  expect(connection.state).toMatchObject({ is: 'left', code: 1013 });
 });
 
 test('nothing is sent to a client that is closing or has left too much unread', () => {

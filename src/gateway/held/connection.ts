@@ -1,6 +1,6 @@
 // One client's WebSocket that the gateway holds: what is known of it, what it has sent and waits, and what it is told.
-// All but its socket is plain data. Owns its state, its queue and its back-pressure. Does not own frames (`ws`), nor when
-// the function gets what waits (held-function.ts).
+// All but its socket is plain data. Owns its state, its queue and its back-pressure. Does not own its socket (sockets.ts), nor
+// when the function gets what waits (held-function.ts).
 //
 //   connecting ──$connect accepts──▶ open ──we close──▶ closing
 //       │                             │                    │
@@ -30,12 +30,13 @@ export interface WaitingMessage {
   readonly isBase64Encoded: boolean;
 }
 
-/** The part of `ws`'s WebSocket that a connection uses. */
+/** What a connection uses of its WebSocket (sockets.ts). */
 export interface ClientSocket {
   /** What was sent and has not left this process. */
   readonly bufferedAmount: number;
   readonly isPaused: boolean;
-  send(data: string | Buffer, options: { readonly binary: boolean }): void;
+  /** A string as text, bytes as such. */
+  send(data: string | Buffer): void;
   pause(): void;
   resume(): void;
   close(code: number, reason: string): void;
@@ -48,14 +49,13 @@ export interface ConnectionOwner {
   /** It may have something to hand over. */
   changed(connection: HeldConnection): void;
   carried(bytesIn: number, bytesOut: number): void;
+  /** A client's socket is closed, whatever becomes of the connection. */
+  disconnected(): void;
 }
 
 const connecting: ConnectionState = { is: 'connecting' };
 const open: ConnectionState = { is: 'open' };
 const gone: ConnectionState = { is: 'gone' };
-
-/** "Try Again Later" in IANA's registry of close codes. */
-const tryAgainLater = 1013;
 
 export class HeldConnection {
   readonly id: string;
@@ -108,10 +108,6 @@ export class HeldConnection {
     if (this.state.is === 'gone') return;
     this.touched();
     this.#owner.carried(data.length, 0);
-    if (this.waitingBytes + data.length > heldBounds.mostWaitingBytes) {
-      this.close(tryAgainLater, 'More was sent than may wait for the function.');
-      return;
-    }
     // As text it holds on to nothing else of what was read with it.
     this.waiting.push({ body: data.toString(isBinary ? 'base64' : 'utf8'), isBase64Encoded: isBinary });
     this.waitingBytes += data.length;
@@ -137,7 +133,7 @@ export class HeldConnection {
     if (this.state.is !== 'open' || this.socket === undefined) return 'gone';
     if (this.socket.bufferedAmount > heldBounds.mostUnsentBytes) return 'full';
     this.touched();
-    this.socket.send(data, { binary: typeof data !== 'string' });
+    this.socket.send(data);
     this.#owner.carried(0, Buffer.byteLength(data));
     return 'sent';
   }
@@ -149,7 +145,13 @@ export class HeldConnection {
     this.socket?.close(code, reason);
   }
 
-  /** The socket is closed. */
+  /** Its socket, with which it was opened, is closed. */
+  disconnected(ending: Ending): void {
+    this.#owner.disconnected();
+    this.left(ending);
+  }
+
+  /** There is no client any more. */
   left(ending: Ending): void {
     this.socket = undefined;
     if (this.state.is === 'gone') return;

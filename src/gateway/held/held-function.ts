@@ -10,6 +10,7 @@ import type { WorkloadRoute } from '../../protocol/routes.ts';
 import type { Line } from '../bandwidth/line.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
 import { Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
+import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Counter } from '../meter.ts';
 import { readAnswer, type RouteAnswer } from './answer.ts';
 import { heldBounds } from './bounds.ts';
@@ -28,6 +29,8 @@ export interface HeldFunctionServices {
   /** What the function's traffic goes over. */
   line(): Line | undefined;
   counter(): Counter;
+  /** Its tenant's. */
+  connections(): TenantConnections;
   /** Whether its tenant may make one more request now; it is counted then. */
   mayRequest(): boolean;
 }
@@ -136,6 +139,10 @@ export class HeldFunction implements ConnectionOwner {
     counter.bytesIn += bytesIn;
     counter.bytesOut += bytesOut;
     if (bytesOut > 0) this.#services.line()?.take('out', bytesOut);
+  }
+
+  disconnected(): void {
+    this.#services.connections().leave();
   }
 
   changed(connection: HeldConnection): void {

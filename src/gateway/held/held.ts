@@ -6,10 +6,10 @@ import type { RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { Lines } from '../bandwidth/lines.ts';
 import type { Functions } from '../invoke/functions.ts';
 import type { RequestRates } from '../limits/request-rate.ts';
+import type { Connections } from '../limits/tenant-connections.ts';
 import type { Gauges, Meter } from '../meter.ts';
 import { HeldFunction } from './held-function.ts';
 import { manage } from './manage.ts';
-import { HeldSockets } from './sockets.ts';
 
 export interface HeldServices {
   readonly clock: Clock;
@@ -17,12 +17,12 @@ export interface HeldServices {
   readonly meter: Meter;
   readonly lines: Lines;
   readonly rates: RequestRates;
+  readonly connections: Connections;
   /** The address and port at which the gateway is reached from its own machine. */
   authority(): string;
 }
 
 export class Held {
-  readonly sockets = new HeldSockets();
   readonly #services: HeldServices;
   readonly #functions = new Map<WorkloadKey, HeldFunction>();
 
@@ -87,13 +87,14 @@ export class Held {
   }
 
   #servicesOf(key: WorkloadKey, tenant: TenantId): ConstructorParameters<typeof HeldFunction>[2] {
-    const { clock, functions, lines, meter, rates, authority } = this.#services;
+    const { clock, functions, lines, meter, rates, connections, authority } = this.#services;
     return {
       clock,
       authority,
       pool: () => functions.pool(key),
       line: () => lines.ofWorkload(key),
       counter: () => meter.of(key),
+      connections: () => connections.of(tenant),
       mayRequest: () => rates.of(tenant).enter(),
     };
   }

@@ -1,73 +1,174 @@
-// The WebSocket protocol of held connections: the `ws` package, told to cost little while nothing happens. Owns its options
-// and what of its events goes where. Does not own what they mean (connection.ts).
-import type { IncomingMessage } from 'node:http';
+// The socket of one held connection, and the WebSocket protocol's course on it. While nothing is under way it is a socket that
+// reads into the buffer of all, and this; what is half read is a FrameReader for as long as it is. Owns the socket, and when
+// its frames are looked at. Does not own frames (websocket/), nor what messages mean (connection.ts).
+//
+//   open ──we close──▶ asked ──the client's close frame──▶ ending ──▶ closed
+//     └──the client's close frame, or what is no frame──▶ ┘   └─30 s─▶ ┘
 import type { Socket } from 'node:net';
-import { WebSocket, WebSocketServer } from 'ws';
+import { ClientReads } from '../lane/client-reads.ts';
+import type { Deflate } from '../websocket/deflate.ts';
+import { closeCode, closeFrame, frame, opcode } from '../websocket/frame.ts';
+import { FrameReader, type Read, type ReaderState } from '../websocket/frame-reader.ts';
 import { heldBounds } from './bounds.ts';
-import type { HeldConnection } from './connection.ts';
+import type { ClientSocket, Ending, HeldConnection } from './connection.ts';
 
-/** Knows its connection by itself, so that no listener has to be made for it. */
-export class HeldSocket extends WebSocket {
-  connection: HeldConnection | undefined;
-}
+/** What `ws` gives a client for its close frame, and nginx by default for the end of its side. */
+const endingMs = 30_000;
 
-function onMessage(this: WebSocket, data: WebSocket.RawData, isBinary: boolean): void {
-  // "nodebuffer" is the binary type of all.
-  if (this instanceof HeldSocket) this.connection?.received(data as Buffer, isBinary);
-}
+const lost: Ending = { code: closeCode.abnormal, reason: '' };
 
-function onTouch(this: WebSocket): void {
-  if (this instanceof HeldSocket) this.connection?.touched();
-}
+type Course =
+  | { readonly is: 'open' }
+  /** Our close frame is out. */
+  | { readonly is: 'asked'; readonly late: NodeJS.Timeout }
+  /** Our side has ended; what still comes is not looked at. */
+  | { readonly is: 'ending'; readonly how: Ending; readonly late: NodeJS.Timeout };
 
-function onClose(this: WebSocket, code: number, reason: Buffer): void {
-  if (this instanceof HeldSocket) this.connection?.left({ code, reason: reason.toString('utf8') });
-}
+const open: Course = { is: 'open' };
 
-/** What is wrong with a client is in the close code that it gets; unheard, it would end the process. */
-function onError(): void {}
-
-export class HeldSockets {
-  /** The subprotocol of the handshake that is being completed. */
-  #protocol: string | undefined;
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    WebSocket: HeldSocket,
-    clientTracking: false,
-    maxPayload: heldBounds.messageBytes,
-    // With takeover a connection would keep up to 300 KiB of zlib's for as long as it lives; and a window can not be
-    // handed to another process.
-    perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true },
-    handleProtocols: (offered) =>
-      this.#protocol !== undefined && offered.has(this.#protocol) ? this.#protocol : false,
-  });
+export class HeldSocket implements ClientSocket {
+  readonly #socket: Socket;
+  readonly #connection: HeldConnection;
+  readonly #deflate: Deflate | undefined;
+  #course: Course = open;
+  /** Undefined when nothing is half read. */
+  #reader: FrameReader | undefined;
+  #isPaused = false;
+  #isReading = false;
 
   /**
-   * Completes the handshake, or answers why it can not be, and the connection is open or has left.
-   * @param protocol which subprotocol to choose, if the client offers it
+   * @param accepted not to be used any more
+   * @param deflate what was agreed on; undefined: nothing is compressed
+   * @param state what was half read of it elsewhere
    */
-  open(
-    {
-      request,
-      socket,
-      head,
-    }: { readonly request: IncomingMessage; readonly socket: Socket; readonly head: Buffer },
+  constructor(
+    accepted: Socket,
     connection: HeldConnection,
-    protocol: string | undefined,
-  ): void {
-    this.#protocol = protocol;
-    let isOpen = false;
-    this.#server.handleUpgrade(request, socket, head, (held) => {
-      isOpen = true;
-      held.connection = connection;
-      held
-        .on('message', onMessage)
-        .on('close', onClose)
-        .on('error', onError)
-        .on('ping', onTouch)
-        .on('pong', onTouch);
-      connection.opened(held);
-    });
-    if (!isOpen) connection.left({ code: 1006, reason: '' });
+    deflate: Deflate | undefined,
+    state?: ReaderState,
+  ) {
+    this.#connection = connection;
+    this.#deflate = deflate;
+    if (state !== undefined) this.#reader = new FrameReader(heldBounds.messageBytes, deflate, state);
+    this.#socket = new ClientReads(accepted, this.#onBytes).socket;
+    this.#socket.on('end', this.#onEnd).on('error', ignore).on('close', this.#onClose);
   }
+
+  get bufferedAmount(): number {
+    return this.#socket.writableLength;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** What is said before the first frame. */
+  greet(head: string): void {
+    this.#socket.write(head, 'latin1');
+  }
+
+  /** Takes what was read before it was ours. */
+  take(bytes: Buffer): void {
+    this.#onBytes(bytes, bytes.length);
+  }
+
+  send(data: string | Buffer): void {
+    const smaller = this.#deflate?.deflate(data);
+    const kind = typeof data === 'string' ? opcode.text : opcode.binary;
+    this.#socket.write(frame(kind, smaller ?? data, smaller !== undefined));
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#read();
+    if (!this.#isPaused) this.#socket.resume();
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#course.is !== 'open') return;
+    this.#socket.write(closeFrame(code, reason));
+    this.#course = { is: 'asked', late: this.#endLate() };
+  }
+
+  terminate(): void {
+    this.#socket.destroy();
+  }
+
+  readonly #onBytes = (bytes: Buffer, length: number): void => {
+    if (this.#course.is === 'ending' || length === 0) return;
+    const reader = (this.#reader ??= new FrameReader(heldBounds.messageBytes, this.#deflate));
+    reader.push(bytes.subarray(0, length));
+    this.#read();
+    reader.keep();
+  };
+
+  /** Looks at what is there, as far as the connection takes it. */
+  #read(): void {
+    const reader = this.#reader;
+    // What is taken may be done with at once, and ask for more.
+    if (reader === undefined || this.#isReading) return;
+    this.#isReading = true;
+    while (!this.#isPaused && this.#course.is !== 'ending') {
+      const read = reader.next();
+      if (read === undefined) break;
+      this.#heard(read);
+    }
+    this.#isReading = false;
+    if (reader.isIdle || this.#course.is === 'ending') this.#reader = undefined;
+  }
+
+  #heard(read: Read): void {
+    switch (read.is) {
+      case 'message':
+        this.#connection.received(read.data, read.isBinary);
+        return;
+      case 'ping':
+        this.#connection.touched();
+        // Who leaves what it gets unread needs no more of it.
+        if (this.#course.is === 'open' && this.bufferedAmount <= heldBounds.mostUnsentBytes)
+          this.#socket.write(frame(opcode.pong, read.data));
+        return;
+      case 'pong':
+        this.#connection.touched();
+        return;
+      case 'close':
+        this.#end({ code: read.code, reason: read.reason });
+        return;
+      case 'broken':
+        this.#end({ code: read.code, reason: '' });
+    }
+  }
+
+  /** Answers with a close frame, unless ours is out, and ends our side. */
+  #end(how: Ending): void {
+    const late = this.#course.is === 'open' ? this.#endLate() : this.#course.late;
+    if (this.#course.is === 'open') this.#socket.write(closeFrame(how.code, how.reason));
+    this.#course = { is: 'ending', how, late };
+    this.#socket.end();
+    // Else its end would not be seen.
+    this.#isPaused = false;
+    this.#socket.resume();
+  }
+
+  #endLate(): NodeJS.Timeout {
+    return setTimeout(() => this.#socket.destroy(), endingMs);
+  }
+
+  readonly #onEnd = (): void => {
+    this.#socket.end();
+  };
+
+  readonly #onClose = (): void => {
+    const course = this.#course;
+    if (course.is !== 'open') clearTimeout(course.late);
+    this.#reader = undefined;
+    this.#connection.disconnected(course.is === 'ending' ? course.how : lost);
+  };
 }
+
+function ignore(): void {}

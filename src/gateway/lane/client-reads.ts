@@ -13,9 +13,12 @@ type TakeBytes = (bytes: Buffer, length: number) => void;
 /** As much as Node reads at once. One is enough: nobody reads while another's bytes are looked at. */
 const shared = Buffer.allocUnsafeSlow(64 * 1024);
 
+/** What of a connection's handle is used that Node does not describe. */
+type Handle = SocketConstructorOpts['handle'] & { reading: boolean; readStop(): void };
+
 /** Node's private fields of an accepted connection; the server counts its connections by them. */
 interface Accepted {
-  _handle: SocketConstructorOpts['handle'] | null;
+  _handle: Handle | null | undefined;
   _server: Server | null;
 }
 
@@ -24,7 +27,7 @@ export class ClientReads {
   readonly socket: Socket;
   #take: TakeBytes | undefined;
 
-  /** @param accepted not yet read from, and not to be used any more */
+  /** @param accepted all that was read from it was taken out, and it is not to be used any more */
   constructor(accepted: Socket, take: TakeBytes) {
     this.#take = take;
     this.socket = accepted instanceof TLSSocket ? accepted : this.#inPlaceOf(accepted as Socket & Accepted);
@@ -42,6 +45,11 @@ export class ClientReads {
     const onread = { buffer: shared, callback: this.#onRead };
     const { _handle: handle, allowHalfOpen } = accepted;
     if (handle === undefined || handle === null) return accepted;
+    // An end that was read already is read again, but only by who begins to read.
+    if (accepted.bytesRead > 0) {
+      handle.readStop();
+      handle.reading = false;
+    }
     const socket = new Socket({ handle, allowHalfOpen, onread }) as Socket & Accepted;
     socket._server = accepted._server;
     accepted._handle = null;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { acceptanceOf, closeFrame } from './refuse-websocket.ts';
+import { acceptanceOf, asksInOrder, offeredProtocols } from './handshake.ts';
 
 const handshake = {
   upgrade: 'websocket',
@@ -21,7 +21,9 @@ describe('the answer to a handshake', () => {
     ['', undefined],
   ])('to an offer of the protocols %j selects %s', (offered, selected) => {
     const headers = { ...handshake, 'sec-websocket-protocol': offered };
-    const line = /^Sec-WebSocket-Protocol: (.*)$/m.exec(acceptanceOf({ method: 'GET', headers }) ?? '');
+    const line = /^Sec-WebSocket-Protocol: (.*)$/m.exec(
+      acceptanceOf({ method: 'GET', headers }, offeredProtocols({ method: 'GET', headers })[0]) ?? '',
+    );
     expect(line?.[1]?.trim()).toBe(selected);
   });
 
@@ -33,17 +35,6 @@ describe('the answer to a handshake', () => {
     ['no key', { method: 'GET', headers: { upgrade: 'websocket', 'sec-websocket-version': '13' } }],
   ])('%s is no WebSocket', (_what, request) => {
     expect(acceptanceOf(request)).toBeUndefined();
-  });
-});
-
-describe('a close frame', () => {
-  test('has code and reason', () => {
-    expect(closeFrame(1013, 'full').toString('latin1')).toBe('\x88\x06\x03\xf5full');
-  });
-
-  test('is never longer than a control frame may be', () => {
-    const frame = closeFrame(1013, 'x'.repeat(500));
-    expect(frame.length).toBe(127);
-    expect(frame[1]).toBe(125);
+    expect(asksInOrder(request)).toBe(false);
   });
 });
