@@ -67,15 +67,20 @@ function make(tag, text, className) {
   return node;
 }
 
-/** A bar of `whole`, in it what is granted, in that what is used. SVG, since its attributes need no inline style. */
-function meter(resource, used, granted, whole) {
+/**
+ * A bar of `whole`, in it what is granted, in that what is used; a line where the demand is. SVG, since its attributes need
+ * no inline style.
+ */
+function meter(resource, used, granted, whole, demand = null) {
   const space = 'http://www.w3.org/2000/svg';
   const svg = document.createElementNS(space, 'svg');
   svg.setAttribute('class', 'meter');
   svg.setAttribute('viewBox', '0 0 100 10');
   svg.setAttribute('preserveAspectRatio', 'none');
   svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', `${shown(resource, used)} used of ${shown(resource, granted)} granted`);
+  const label = `${shown(resource, used)} used of ${shown(resource, granted)} granted`;
+  svg.setAttribute('aria-label', demand === null ? label : `${label}, ${shown(resource, demand)} demanded`);
+  const partOf = (amount) => (whole > 0 ? Math.min(100, (100 * amount) / whole) : 0);
   for (const [className, amount] of [
     ['granted', granted],
     ['used', used],
@@ -83,8 +88,16 @@ function meter(resource, used, granted, whole) {
     const bar = document.createElementNS(space, 'rect');
     bar.setAttribute('class', className);
     bar.setAttribute('height', '10');
-    bar.setAttribute('width', String(whole > 0 ? Math.min(100, (100 * amount) / whole) : 0));
+    bar.setAttribute('width', String(partOf(amount)));
     svg.append(bar);
+  }
+  if (demand !== null) {
+    const line = document.createElementNS(space, 'rect');
+    line.setAttribute('class', 'demand');
+    line.setAttribute('height', '10');
+    line.setAttribute('width', '1');
+    line.setAttribute('x', String(Math.min(99, partOf(demand))));
+    svg.append(line);
   }
   return svg;
 }
@@ -141,9 +154,24 @@ function holdingOf(ledger, resource, tenant) {
   return { limit, granted, used, whole: limit ?? amountOf(resource, line?.capacity ?? '0') };
 }
 
-function renderTenants(tenants, ledger, workloads, instances) {
-  if (tenants.length === 0) return [emptyRow(5, 'No tenants yet.')];
-  return tenants.map(({ id }) => {
+/** Marked, so that one that is on disk is told from one that runs at a glance. */
+function stateCell(state) {
+  const node = cell(make('span', state));
+  node.dataset.state = state;
+  return node;
+}
+
+/** What is in use of what is counted, and its limit. @param used null when no gateway says so */
+function counted(used, limit) {
+  const node = cell(make('span', used === null ? 'unknown' : String(used)));
+  node.className = 'number';
+  node.append(make('div', limit === null ? 'no limit' : `limit ${limit}`, 'quiet'));
+  return node;
+}
+
+function renderTenants(tenants, ledger, workloads) {
+  if (tenants.length === 0) return [emptyRow(7, 'No tenants yet.')];
+  return tenants.map(({ id, limits, inUse }) => {
     const bars = ['memory', 'cpu'].map((resource) => {
       const { limit, granted, used, whole } = holdingOf(ledger, resource, id);
       const bound = limit === null ? 'no limit' : `limit ${shown(resource, limit)}`;
@@ -152,14 +180,38 @@ function renderTenants(tenants, ledger, workloads, instances) {
         make('span', `${shown(resource, used)}, ${bound}`, 'quiet'),
       );
     });
-    const open = instances.filter((one) => one.tenant === id).reduce((sum, one) => sum + one.connections, 0);
     return row(
       cell(make('span', id, 'name')),
       ...bars,
       make('td', String(workloads.filter((one) => one.tenant === id).length), 'number'),
-      make('td', String(open), 'number'),
+      ...['connections', 'concurrency', 'requests'].map((kind) =>
+        counted(inUse === null ? null : inUse[kind], limits[kind]),
+      ),
     );
   });
+}
+
+/** Virtual machines alone: this machine is above. */
+function renderUnits(units) {
+  return units
+    .filter(({ host }) => host !== null)
+    .map((unit) => {
+      const [provisioned, claimed, taken] = [
+        unit.provisioned.memory,
+        unit.claimed.memory,
+        unit.host.memory,
+      ].map((text) => amountOf('memory', text));
+      return row(
+        cell(make('span', unit.id, 'id')),
+        make('td', unit.tenant ?? '', 'name'),
+        stateCell(unit.state),
+        cell(
+          make('div', `${shown('memory', taken)} of the host`),
+          make('div', `${shown('memory', claimed)} claimed of ${shown('memory', provisioned)}`, 'quiet'),
+        ),
+        make('td', String(unit.instances), 'number'),
+      );
+    });
 }
 
 function renderInstances(instances) {
@@ -168,16 +220,18 @@ function renderInstances(instances) {
     const bars = ['memory', 'cpu'].map((resource) => {
       const [grant, used] = [one[resource].grant, one[resource].used].map((text) => amountOf(resource, text));
       const { desired } = one[resource];
+      const demand = amountOf(resource, one[resource].demand);
       const wanted = desired === undefined ? '' : `, to be ${shown(resource, amountOf(resource, desired))}`;
       return cell(
-        meter(resource, used, grant, grant),
-        make('span', `${shown(resource, used)} of ${shown(resource, grant)}${wanted}`, 'quiet'),
+        meter(resource, used, grant, Math.max(grant, demand), demand),
+        make('div', `${shown(resource, used)} of ${shown(resource, grant)}${wanted}`, 'quiet'),
+        make('div', `demands ${shown(resource, demand)}`, 'quiet'),
       );
     });
     return row(
       cell(make('span', one.workload, 'name'), make('div', one.tenant, 'quiet')),
       cell(make('span', one.id, 'id'), make('div', `pid ${one.pid} in ${one.unit}`, 'quiet')),
-      make('td', one.state),
+      stateCell(one.state),
       ...bars,
       make('td', String(one.connections), 'number'),
     );
@@ -185,13 +239,16 @@ function renderInstances(instances) {
 }
 
 async function refresh() {
-  const paths = ['tenants', 'workloads', 'instances', 'ledger'];
+  const paths = ['tenants', 'workloads', 'instances', 'ledger', 'units'];
   const answers = await Promise.all(
     paths.map((path) => get(`/v1/${path}`).then((response) => response.json())),
   );
-  const [tenants, workloads, instances, ledger] = answers;
+  const [tenants, workloads, instances, ledger, units] = answers;
   element('ledger').replaceChildren(...renderLedger(ledger));
-  fill(element('tenants'), renderTenants(tenants, ledger, workloads, instances));
+  fill(element('tenants'), renderTenants(tenants, ledger, workloads));
+  const machines = renderUnits(units);
+  fill(element('units'), machines);
+  element('units-section').hidden = machines.length === 0;
   fill(element('instances'), renderInstances(instances));
 }
 

@@ -1,6 +1,8 @@
 // What a person sees: the chat and the dashboard in a real browser, while limits move.
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
+import { unitView } from '../../src/api/v1/views/machine.ts';
 import { archiveOf } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
 import { isWiderThanWindow, noBrowser, openPage, socketsOf, startBrowser } from '../support/browser.ts';
@@ -170,12 +172,67 @@ suiteNeeding('in a browser', noBrowser, () => {
     await shows('#events li', /224/);
     await bellows.v1('PUT', '/tenants/default/limits', { memory: '1GiB', cpu: '1.5' });
     await shows('#tenants tr', /default.*limit 1 GiB.*limit 1\.50 CPU/);
+    await bellows.v1('PUT', '/tenants/default/limits', { connections: 40, concurrency: 30, requests: 500 });
+    await shows('#tenants tr', /default.*limit 40.*limit 30.*limit 500/);
     await bellows.v1('PUT', '/tenants/newcomer', {});
     await shows('#tenants tr', /newcomer.*no limit/);
     const chat = await openPage(browser, byHost());
     await shows('#instances tr', /chat.*1$/);
+    await shows('#tenants tr', /default.*1limit 40/);
+    // What /v1 says that it would use, and a mark in the bar where that is.
+    const [{ memory }] = (await bellows.v1<[{ memory: { demand: string } }]>('GET', '/instances')).body;
+    expect(memory.demand).toMatch(/^\d/);
+    await shows('#instances tr', /chat.*demands [\d.]+ MiB.*demands [\d.]+ CPU/);
+    const bar = page.locator('#instances .meter').first();
+    expect(await bar.getAttribute('aria-label')).toMatch(/ used of 224 MiB granted, .* demanded$/);
+    expect(await bar.locator('.demand').count()).toBe(1);
+    expect(await page.locator('#units-section').isVisible()).toBe(false);
     await chat.page.context().close();
     await shows('#instances tr', /chat.*0$/);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  test('the dashboard shows virtual machines, and tells those on disk from those that run', async () => {
+    const [host] = (await bellows.v1<object[]>('GET', '/units')).body;
+    const machine = {
+      ...host,
+      id: 'u-aaaaaaaaaaaa',
+      driver: 'qemu',
+      state: 'bound',
+      tenant: 'default',
+      provisioned: { memory: '512MiB', cpu: '1', storage: '1GiB', bandwidth: '125MB/s' },
+      claimed: { memory: '128MiB', cpu: '0', storage: '0B', bandwidth: '0B/s' },
+      host: { memory: '300MiB', groupMemory: null, storage: '1MiB' },
+    };
+    const asleep = {
+      ...machine,
+      id: 'u-bbbbbbbbbbbb',
+      state: 'hibernated',
+      pid: null,
+      host: { ...machine.host, memory: '0B' },
+    };
+    const units = z.array(unitView).parse([host, machine, asleep]);
+    const { page, complaints } = await openPage(browser, `${bellows.url}/`);
+    // Machines take minutes here, and what is shown is what /v1 tells of them.
+    await page.route('**/v1/units', (route) => route.fulfill({ json: units }));
+    await page.fill('#token', bellows.credentials.adminToken);
+    await page.press('#token', 'Enter');
+    const rows = page.locator('#units tr');
+    await eventually(async () => (await rows.count()) === 2);
+    const texts = await rows.allTextContents();
+    expect(texts[0]).toMatch(
+      /u-aaaaaaaaaaaa.*default.*bound.*300 MiB of the host.*128 MiB claimed of 512 MiB/,
+    );
+    expect(texts[1]).toMatch(/u-bbbbbbbbbbbb.*default.*hibernated.*0 B of the host/);
+    const colours = await page.evaluate<string[]>(
+      `[...document.querySelectorAll('#units td[data-state]')].map((node) => getComputedStyle(node).color)`,
+    );
+    expect(new Set(colours).size).toBe(2);
+    for (const width of [400, 1200]) {
+      await page.setViewportSize({ width, height: 800 });
+      expect(await isWiderThanWindow(page)).toBe(false);
+    }
     expect(complaints).toEqual([]);
     await page.context().close();
   });
