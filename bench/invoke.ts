@@ -93,9 +93,9 @@ export const invoke: Bench = {
             script,
           }),
       };
-      for (const turn of Object.values(turns)) turn();
+      for (const turn of Object.values(turns)) await turn();
       for (let round = 0; round < rounds; round += 1) {
-        for (const name of ['bare', 'url', 'sdk'] as const) measured[name].push(turns[name]());
+        for (const name of ['bare', 'url', 'sdk'] as const) measured[name].push(await turns[name]());
       }
       const median = (name: 'bare' | 'url' | 'sdk', of: (load: Load) => number): number =>
         percentile(measured[name].map(of), 0.5);

@@ -55,6 +55,12 @@ for (const name of names) {
 console.log(
   `\nOn ${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${humanBytes(totalmem())}, Node ${process.version}.`,
 );
+const aimed = figures.filter((figure) => figure.aim !== undefined);
+if (aimed.length > 0) console.log('\nAims:');
+for (const { name, value, aim, met } of aimed) {
+  const verdict = met === undefined ? 'not measured' : met ? 'met' : 'MISSED';
+  console.log(`  ${name.trim().padEnd(64)} ${value.padStart(32)}   aim ${aim?.padEnd(12)} ${verdict}`);
+}
 if (jsonFile !== undefined) writeFileSync(jsonFile, `${JSON.stringify(figures, null, 2)}\n`);
 const missed = figures.filter((figure) => figure.met === false);
 if (missed.length > 0) {

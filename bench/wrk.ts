@@ -1,7 +1,9 @@
 // The HTTP load of the benches: wrk, with one thread and latencies.
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 
 export interface Load {
+  readonly requests: number;
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -35,12 +37,15 @@ export function wrkArguments(
   ];
 }
 
-/** Blocks until it is done. Throws when anything was answered otherwise than with success. */
-export function wrk(url: string, options: WrkOptions): Load {
-  const output = execFileSync('wrk', wrkArguments(url, options), { encoding: 'utf8' });
+/** @throws Error when anything was answered otherwise than with success */
+export async function wrk(url: string, options: WrkOptions): Promise<Load> {
+  const { stdout: output } = await promisify(execFile)('wrk', wrkArguments(url, options), {
+    encoding: 'utf8',
+  });
   const failed = /Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)/.exec(output);
   if (failed !== null) throw new Error(`wrk at ${url}: ${failed[0]}`);
   return {
+    requests: Number(/(\d+) requests in/.exec(output)?.[1]),
     requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]),
     p50Ms: toMs(/^ +50% +(\S+)/m.exec(output)?.[1] ?? ''),
     p99Ms: toMs(/^ +99% +(\S+)/m.exec(output)?.[1] ?? ''),

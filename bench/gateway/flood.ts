@@ -6,7 +6,9 @@ import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Bellows } from '../../tests/support/bellows.ts';
 import { percentile, times, type Figure } from '../figure.ts';
+import type { Started } from '../interrupted.ts';
 import { wrkArguments } from '../wrk.ts';
+import { closeSockets } from './sockets.ts';
 
 const rounds = 3;
 const probeMs = 1_000;
@@ -21,7 +23,12 @@ interface Probed {
 }
 
 /** @param calm the calm tenant's URL @param loud the loud one's, which is limited to {@link loudRequests} */
-export async function floodFigures(bellows: Bellows, calm: string, loud: string): Promise<Figure[]> {
+export async function floodFigures(
+  bellows: Bellows,
+  calm: string,
+  loud: string,
+  started: Started,
+): Promise<Figure[]> {
   const floods: Readonly<Record<string, () => () => Promise<void>>> = {
     requests: () => wrkFlood(loud, {}),
     'heads of 40 KiB': () => wrkFlood(loud, { 'X-Large': 'x'.repeat(40 * 1024) }),
@@ -35,12 +42,9 @@ export async function floodFigures(bellows: Bellows, calm: string, loud: string)
   for (let round = 0; round < rounds; round += 1) {
     for (const [kind, begin] of Object.entries(floods)) {
       await probe(calm, alone);
-      const end = begin();
-      try {
-        await probe(calm, beside.get(kind)!);
-      } finally {
-        await end();
-      }
+      const end = await started(Promise.resolve(begin()), (each) => each());
+      await probe(calm, beside.get(kind)!);
+      await end();
     }
   }
   const p = ({ tookMs }: Probed, fraction: number): number => percentile(tookMs, fraction);
@@ -84,7 +88,7 @@ async function probe(url: string, into: Probed): Promise<void> {
   }
 }
 
-/** Until it is ended, for which a minute is enough. */
+/** Until it is ended, once or twice, for which a minute is enough. */
 function wrkFlood(
   url: string,
   headers: Readonly<Record<string, string>>,
@@ -97,7 +101,7 @@ function wrkFlood(
   return () =>
     new Promise((resolve) => {
       flood.once('exit', () => resolve());
-      flood.kill('SIGKILL');
+      if (!flood.kill('SIGKILL')) resolve();
     });
 }
 
@@ -107,9 +111,5 @@ function slowFlood(port: number): () => Promise<void> {
     const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nHost: x\r\nX-Slow: '));
     return socket.on('error', () => undefined);
   });
-  return async () => {
-    const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
-    for (const socket of sockets) socket.destroy();
-    await Promise.all(closed);
-  };
+  return () => closeSockets(sockets);
 }

@@ -53,8 +53,9 @@ export async function openSockets(
 }
 
 export async function closeSockets(sockets: readonly Socket[]): Promise<void> {
-  const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
-  for (const socket of sockets) socket.destroy();
+  const open = sockets.filter((socket) => !socket.closed);
+  const closed = open.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+  for (const socket of open) socket.destroy();
   await Promise.all(closed);
 }
 

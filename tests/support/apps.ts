@@ -21,7 +21,7 @@ export function filesBelow(directory: string): Record<string, Buffer> {
 export async function archiveOf(
   directory: string,
   packages: readonly string[],
-  manifest: Readonly<Record<string, string>> = {},
+  manifest: Readonly<Record<string, string | boolean>> = {},
 ): Promise<Buffer> {
   const files = filesBelow(join(projectRoot, directory));
   const own = files['bellows.json'];
@@ -41,7 +41,7 @@ export async function deployStatefulApp(
   bellows: Bellows,
   tenant = 'default',
   name = 'stateful',
-  manifest: Readonly<Record<string, string>> = {},
+  manifest: Readonly<Record<string, string | boolean>> = {},
 ): Promise<void> {
   const answer = await bellows.v1(
     'PUT',
