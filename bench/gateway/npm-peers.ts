@@ -44,12 +44,20 @@ export async function installNpmPeers(): Promise<NpmPeers> {
     ];
     await promisify(execFile)('npm', args, { cwd: made, timeout: installMs, encoding: 'utf8' });
     renameSync(made, directory);
+    removeOthers(cache, directory);
     return { directory };
   } catch (thrown) {
     return { missing: reasonOf(thrown) };
   } finally {
     rmSync(made, { recursive: true, force: true });
   }
+}
+
+/** What earlier versions of ./npm pinned: 300 MB each. */
+function removeOthers(cache: string, directory: string): void {
+  for (const name of readdirSync(cache))
+    if (join(cache, name) !== directory && !name.startsWith('new-'))
+      rmSync(join(cache, name), { recursive: true, force: true });
 }
 
 function versionOf(directory: string): string {

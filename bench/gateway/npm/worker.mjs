@@ -7,6 +7,8 @@ const miniflare = new Miniflare({
   modules: true,
   script: 'export default { fetch: () => Response.json({ ok: true }) };',
   compatibilityDate: '2026-07-01',
+  // It would ask its maker's server where on earth it is.
+  cf: false,
 });
 await miniflare.ready;
 process.once('SIGTERM', () => void miniflare.dispose().finally(() => process.exit()));
