@@ -57,6 +57,12 @@ describe('instances to start', () => {
       10,
       3,
     ],
+    [
+      'many were seen to go much slower than is usual, though a start takes longer than that',
+      { waiting: 500, busy: 1, serviceMs: 0.3, startMs: 2_000, head: { waitedMs: 1_000, takenUp: 100 } },
+      10,
+      2,
+    ],
     ['nobody runs: one clears it in no time', { waiting: 500, serviceMs: 0.2 }, 10, 1],
     ['nobody runs, and they are long', { waiting: 5, serviceMs: 60_000 }, 10, 5],
     [

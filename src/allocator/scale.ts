@@ -56,6 +56,9 @@ export function leastUnreserved(tenantLimit: number): number {
 /** Whatever the code takes, an event costs its way to it and back: a tenth of a millisecond here. */
 const leastServiceMs = 0.1;
 
+/** Of so many the pace is no accident. */
+const enoughSeen = 16;
+
 /**
  * How many more instances to start now. None for events that those which are there will have taken up before a new one is
  * ready; for the rest as many as have taken them up in the time of one more start. So many short events need one, and each
@@ -74,8 +77,8 @@ export function instancesToStart(load: FunctionLoad, cap: number): number {
 function takenUpInAStart(load: FunctionLoad): { readonly present: number; readonly fresh: number } {
   const { busy, head, serviceMs, startMs } = load;
   const usual = serviceMs === null ? null : startMs / Math.max(serviceMs, leastServiceMs);
-  // Who has waited for longer than a start takes has seen how fast it goes, whatever is usual.
-  if (busy > 0 && head.waitedMs > startMs) {
+  // Who has seen many go before, or has waited for longer than a start takes, knows how fast it goes, whatever is usual.
+  if (busy > 0 && head.waitedMs > 0 && (head.takenUp >= enoughSeen || head.waitedMs > startMs)) {
     const seen = (head.takenUp / busy) * (startMs / head.waitedMs);
     // Those that are there take up nothing: that says nothing of others.
     return { present: seen, fresh: seen > 0 ? seen : (usual ?? 1) };
