@@ -32,6 +32,7 @@ import { Reconciler } from './reconcile/reconciler.ts';
 import { ScaleIn } from './reconcile/scale-in.ts';
 import { Starter } from './reconcile/starter.ts';
 import { Stopper } from './reconcile/stopper.ts';
+import { Successors } from './reconcile/successors.ts';
 import { Resizer } from './resize/resizer.ts';
 import { WorkloadSizes } from './resize/workload-sizes.ts';
 import { Reservations } from './reservations.ts';
@@ -133,19 +134,21 @@ export function wire(ground: Ground) {
   });
   const rebalancer = new Rebalancer({ divider: resizer.divider, actual, steadyDemands, clock, log });
   const pool = new WarmPool({ link, actual, clock, log, maximum: config.poolMaximum });
+  const onDemand = new OnDemand({ desired, actual, starter, clock });
+  const successors = new Successors({ desired, actual, onDemand, clock, log });
   const reconciler = new Reconciler({
     link,
     desired,
     actual,
     starter,
     stopper,
+    successors,
     audit,
     clock,
     log,
     tuning,
     onPromoted: (workload) => publisher.workload(workload),
   });
-  const onDemand = new OnDemand({ desired, actual, starter, clock });
   const scaleIn = new ScaleIn({ desired, actual, stopper, callTimes, clock, log, tuning });
   const prewarmer = new Prewarmer({ desired, actual, onDemand, callTimes, clock, log, tuning });
   const code = new CodeStore({ store, desired, actual, layout, clock, log });
@@ -214,6 +217,7 @@ export function wire(ground: Ground) {
     link,
     reconciler,
     stopper,
+    successors,
     resizer,
     rebalancer,
     sizes,

@@ -14,6 +14,7 @@ import { deployedWorkload, revised, updatedFunction } from './deployment.ts';
 import { checkEnv } from './env.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
 import type { Stopper } from './reconcile/stopper.ts';
+import type { Successors } from './reconcile/successors.ts';
 import type { Rebalancer } from './rebalance/rebalancer.ts';
 import type { Resizer } from './resize/resizer.ts';
 import type { WorkloadSizes } from './resize/workload-sizes.ts';
@@ -28,6 +29,7 @@ export interface WorkloadsParts {
   readonly link: AgentLink;
   readonly reconciler: Reconciler;
   readonly stopper: Stopper;
+  readonly successors: Successors;
   readonly resizer: Resizer;
   readonly rebalancer: Pick<Rebalancer, 'rebalance'>;
   readonly sizes: WorkloadSizes;
@@ -78,12 +80,16 @@ export class Workloads {
         });
         if (transaction.status === 'infeasible') throw new BellowsError('Infeasible', transaction.reason);
       }
-      const updated = asFunction(
-        await this.#parts.desired.putCurrent(key, (now) =>
-          updatedFunction(asFunction(now), update, { nowMs: clock.nowMs(), revisionId: randomUUID() }),
-        ),
+      const updatedFrom = (now: Workload): FunctionWorkload =>
+        updatedFunction(asFunction(now), update, { nowMs: clock.nowMs(), revisionId: randomUUID() });
+      const updated = await this.#parts.successors.before(
+        updatedFrom(this.requireFunction(tenant, name)),
+        async () => {
+          const stored = asFunction(await this.#parts.desired.putCurrent(key, updatedFrom));
+          this.#announce(stored);
+          return stored;
+        },
       );
-      this.#announce(updated);
       audit.note({
         type: 'workload.updated',
         tenant,
@@ -173,14 +179,18 @@ export class Workloads {
   }
 
   async #putInPlace(workload: Workload, present: Workload | undefined): Promise<Workload> {
-    const { desired, reconciler, rebalancer } = this.#parts;
+    const { desired, reconciler, rebalancer, successors } = this.#parts;
     const { key, generation } = workload;
     reconciler.resetBackoff(key);
     const serves = present?.kind === 'app' && present.generation === generation;
-    if (workload.kind === 'function' || serves) {
+    const putCurrent = async (): Promise<void> => {
+      desired.requireTenant(workload.tenant);
       await desired.putRecord(key, () => ({ current: workload, candidate: null }));
       this.#announce(workload);
-    } else {
+    };
+    if (workload.kind === 'function') await successors.before(workload, putCurrent);
+    else if (serves) await putCurrent();
+    else {
       const deployed = reconciler.untilDeployed(key, generation);
       // Whoever asked hears of a failure below; until then nobody listens.
       deployed.catch(() => undefined);

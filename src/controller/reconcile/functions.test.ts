@@ -312,8 +312,50 @@ describe('what is not needed any more', () => {
     const id = await gateway.acquire(hello);
     const updated = await harness.control.updateFunction(acme, hello.name, { env: { A: '1' } });
     expect(updated.generation).not.toBe(hello.generation);
-    await eventually(async () => expect(await harness.running()).toEqual([]));
+    await eventually(async () => expect(await harness.running()).not.toContain(id));
     expect(gateway.retired).toEqual([id]);
+  });
+
+  test('new code for a function in use is met once an instance of it serves, and what was there serves until then', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    gateway.changes.length = 0;
+    harness.agent.script.next('start', { do: 'delay', ms: 100 });
+    const deployed = harness.control.deploy(acme, fn('hello', { env: { A: '1' } }), { mustCreate: false });
+    await eventually(() => expect(harness.starts).toBe(2));
+    // More of the code before are to be had meanwhile.
+    const another = await gateway.acquire(hello);
+    expect(gateway.changes.every(({ change }) => change === 'instance')).toBe(true);
+    const { generation } = await deployed;
+    const told = gateway.changes.flatMap((change) => {
+      if (change.change === 'workload') return [`code ${change.workload.generation}`];
+      const serves = change.change === 'instance' && !change.instance.starting;
+      return serves ? [`instance ${change.instance.generation}`] : [];
+    });
+    expect(told).toEqual([`instance ${hello.generation}`, `instance ${generation}`, `code ${generation}`]);
+    await eventually(async () => expect(await harness.running()).toHaveLength(1));
+    expect(gateway.retired.toSorted()).toEqual([id, another].toSorted());
+    expect(harness.starts).toBe(3);
+  });
+
+  test('new code that does not start is put in place all the same: who calls it is told', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    const id = await gateway.acquire(hello);
+    const error = { errorType: 'ReferenceError', errorMessage: 'x is not defined', trace: [] };
+    harness.agent.script.always('start', { do: 'answer', result: { outcome: 'failed', error } });
+    const newer = await harness.control.deploy(acme, fn('hello', { env: { A: '1' } }), { mustCreate: false });
+    expect(newer.generation).not.toBe(hello.generation);
+    await eventually(async () => expect(await harness.running()).not.toContain(id));
+    await expect(gateway.acquire(newer)).rejects.toMatchObject({ code: 'StartFailed' });
+  });
+
+  test('new code for a function that nobody calls starts nothing', async () => {
+    await begin();
+    await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    await harness.control.deploy(acme, fn('hello', { env: { A: '1' } }), { mustCreate: false });
+    expect(harness.starts).toBe(0);
   });
 
   test('memory and timeout change while it runs: same instance, same generation', async () => {

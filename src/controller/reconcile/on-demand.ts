@@ -96,6 +96,15 @@ export class OnDemand {
     return this.#start(workload, this.#clock.nowMs());
   }
 
+  /**
+   * Starts one of code that is about to take the place of what serves; who needs one then waits for it. Resolves with undefined
+   * when there is no room without anybody's loss. @throws BellowsError as {@link acquire}
+   */
+  async startSuccessor(next: FunctionWorkload): Promise<InstanceId | undefined> {
+    if (!(await this.#starter.hasRoom(next))) return undefined;
+    return this.#start(next, this.#clock.nowMs());
+  }
+
   #startsOf({ key, generation }: FunctionWorkload): ReadonlyMap<InstanceId, Promise<InstanceId>> {
     return this.#starts.get(`${key} ${generation}`) ?? new Map<InstanceId, Promise<InstanceId>>();
   }
@@ -138,7 +147,10 @@ export class OnDemand {
         .filter((tracked) => unreserved.has(tracked.spec.workload) && isLive(tracked) && !tracked.idle)
         .length,
     });
-    const own = this.#actual.ofWorkload(workload.key).filter(isLive);
+    // Not those of code that is about to take its place.
+    const own = this.#actual
+      .ofWorkload(workload.key)
+      .filter((tracked) => isLive(tracked) && tracked.spec.generation === workload.generation);
     const serving = own.filter(({ life }) => life.phase === 'serving').length;
     // The gateway asks because none of those that serve is free.
     return (

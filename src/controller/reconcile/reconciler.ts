@@ -18,6 +18,7 @@ import { nextStartText, reasonOf } from './event-text.ts';
 import { planWorkload } from './plan.ts';
 import type { Starter } from './starter.ts';
 import type { Stopper } from './stopper.ts';
+import type { Successors } from './successors.ts';
 
 export interface ReconcilerParts {
   readonly link: Pick<AgentLink, 'hello'>;
@@ -25,6 +26,7 @@ export interface ReconcilerParts {
   readonly actual: ActualState;
   readonly starter: Starter;
   readonly stopper: Stopper;
+  readonly successors: Pick<Successors, 'has'>;
   readonly audit: AuditLog;
   readonly clock: Clock;
   readonly log: Logger;
@@ -132,13 +134,13 @@ export class Reconciler {
   }
 
   async #pass(key: WorkloadKey): Promise<void> {
-    const { link, desired, actual, starter, stopper, clock, log, tuning } = this.#parts;
+    const { link, desired, actual, starter, stopper, successors, clock, log, tuning } = this.#parts;
     // Before the agent has been looked at, an instance may run that is not known yet: starting another would double it.
     if (this.#closed || link.hello === null) return;
     const record = desired.record(key);
     const plan = planWorkload(
       record,
-      actual.ofWorkload(key),
+      actual.ofWorkload(key).filter(({ spec }) => !successors.has(spec)),
       this.#backoffs.get(key) ?? noBackoff,
       clock.nowMs(),
     );

@@ -1,0 +1,78 @@
+// New code for a function that is in use: its first instance is started while those of the code before serve on, and calls meet the
+// new code once that one serves. Owns which instances are of code that is not in place yet, and how long that is waited for. What it
+// is put in place with is ../workloads.ts; a controller that dies meanwhile has put nothing in place, and the next one ends it.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '../../base/clock.ts';
+import type { WorkloadKey } from '../../base/ids.ts';
+import type { FunctionWorkload } from '../../model/workload.ts';
+import type { InstanceSpec } from '../../protocol/agent.ts';
+import type { Logger } from '../../sys/log.ts';
+import type { ActualState } from '../state/actual.ts';
+import type { DesiredState } from '../state/desired.ts';
+import type { OnDemand } from './on-demand.ts';
+
+/** Whoever deploys waits for it: a start takes a tenth of that, and code that loads for longer is waited for by its calls. */
+const patienceMs = 5_000;
+/** Who calls that often is likely to call before an instance would have started. */
+const usedLatelyMs = 10_000;
+
+export interface SuccessorsParts {
+  readonly desired: DesiredState;
+  readonly actual: ActualState;
+  readonly onDemand: Pick<OnDemand, 'startSuccessor'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class Successors {
+  readonly #parts: SuccessorsParts;
+  /** The generation that is about to be put in place. */
+  readonly #next = new Map<WorkloadKey, string>();
+
+  constructor(parts: SuccessorsParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether it is of code that is about to be put in place: no deployment wants it yet. */
+  has({ workload, generation }: InstanceSpec): boolean {
+    return this.#next.get(workload) === generation;
+  }
+
+  /** Puts `next` in place once an instance of it serves, or can not; at once when nobody uses the code before. */
+  async before<T>(next: FunctionWorkload, putInPlace: () => Promise<T>): Promise<T> {
+    if (!this.#isInUse(next)) return putInPlace();
+    this.#next.set(next.key, next.generation);
+    try {
+      await Promise.race([this.#start(next), sleep(patienceMs, undefined, { ref: false })]);
+      return await putInPlace();
+    } finally {
+      this.#next.delete(next.key);
+    }
+  }
+
+  /** Whether calls are served by other code than this. */
+  #isInUse({ key, generation }: FunctionWorkload): boolean {
+    const { desired, actual, clock } = this.#parts;
+    const present = desired.workload(key);
+    if (present?.kind !== 'function' || present.generation === generation) return false;
+    const usedAfterMs = clock.nowMs() - usedLatelyMs;
+    return actual
+      .ofWorkload(key)
+      .some(
+        ({ spec, life, idle, lastUsedMs }) =>
+          spec.generation === present.generation &&
+          life.phase === 'serving' &&
+          (!idle || lastUsedMs > usedAfterMs),
+      );
+  }
+
+  /** Resolves in any case: who calls code that does not start is told why. */
+  async #start(next: FunctionWorkload): Promise<void> {
+    const { onDemand, log } = this.#parts;
+    try {
+      await onDemand.startSuccessor(next);
+    } catch (thrown) {
+      log.info({ err: thrown, workload: next.key }, 'no instance of the new code could be started ahead');
+    }
+  }
+}
