@@ -316,6 +316,21 @@ describe('what is not needed any more', () => {
     expect(gateway.retired).toEqual([id]);
   });
 
+  test('new code retires one of the old that starts and can be reached already: it may have begun with what it was sent', async () => {
+    await begin();
+    const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+    harness.agent.script.next('start', { do: 'delay', ms: 100 });
+    const acquired = gateway.acquire(hello).catch(() => 'asked again');
+    await eventually(() => expect(harness.starts).toBe(1));
+    const spec = harness.agent.calls.find(({ method }) => method === 'start')?.params as InstanceSpec;
+    harness.agent.sayReachable(spec);
+    await eventually(() => expect(gateway.changes.at(-1)?.change).toBe('instance'));
+    await harness.control.deploy(acme, fn('hello', { env: { A: '1' } }), { mustCreate: false });
+    expect(await acquired).toBe('asked again');
+    await eventually(async () => expect(await harness.running()).toEqual([]));
+    expect(gateway.retired).toEqual([spec.id]);
+  });
+
   test('new code for a function in use is met once an instance of it serves, and what was there serves until then', async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });

@@ -47,8 +47,11 @@ export class Stopper {
   retire(id: InstanceId, why: string): Promise<void> {
     const tracked = this.#parts.actual.get(id);
     if (tracked === undefined) return Promise.resolve();
-    if (tracked.life.phase !== 'serving') return this.stop(id, why);
-    this.#parts.actual.set({ ...tracked, life: { phase: 'retiring', known: tracked.life.known, why } });
+    const { life } = tracked;
+    // One that starts and can be reached may have been sent what it begins with, and has begun before that is known here.
+    const known = life.phase === 'serving' ? life.known : life.phase === 'starting' ? life.reachable : null;
+    if (known === null) return this.stop(id, why);
+    this.#parts.actual.set({ ...tracked, life: { phase: 'retiring', known, why } });
     return this.#once(id, async () => {
       const { gateways, clock, tuning } = this.#parts;
       const patienceMs =
