@@ -103,6 +103,7 @@ export async function startController(
     socketPath: layout.controllerSocket,
     gateways,
     publisher,
+    clock,
     log,
     acquire: (need) => onDemand.acquire(need),
     onSpare: (workload, waiting) => onDemand.spare(workload, waiting),

@@ -26,7 +26,9 @@ export const gatewayConfig = z.object({
   listenDescriptor: z.number().int().min(3).optional(),
   /** Where to write a line when it serves, and one when it leaves. */
   wordDescriptor: z.number().int().min(3).optional(),
-  /** Other gateways that run: they finish what they carry. */
+  /** Which of the gateways that serve together this one is, and how many they are; without, it is the only one. */
+  place: z.object({ index: z.number().int().nonnegative(), of: z.number().int().positive() }).optional(),
+  /** Other gateways that run: they serve in other places, or finish what they carry. */
   beside: z.array(z.object({ pid: z.number().int(), startTicks: z.number().int() })).optional(),
   /** Accepts only when everything can be served: another serves until then. */
   whenReady: z.boolean().optional(),
@@ -200,8 +202,10 @@ export const appLimits = {
 
 /** What gateways say to each other, and how one gets ready beside another. */
 export const besideTiming = {
-  /** A limit is exact to so much while two gateways carry; the next request of a client takes as long. */
+  /** A limit is exact to so much while several gateways carry; the next request of a client takes as long. */
   tellEveryMs: 50,
+  /** The same of tenants that have a limit: what is counted within this is told at once, for a word costs as much as a request. */
+  tellLimitedMs: 2,
   /** A link is made in a millisecond; who does not answer within this is not waited for. */
   patienceMs: 1_000,
   /** How often it is looked whether all is there, or all is done: somebody waits for the first. */

@@ -10,7 +10,7 @@ import { SignatureVerifier } from '../protocol/sigv4.ts';
 import { layoutOf } from '../sys/layout.ts';
 import type { Logger } from '../sys/log.ts';
 import { Apps } from './apps/apps.ts';
-import { Beside, type Carries } from './beside/beside.ts';
+import { Together } from './beside/together.ts';
 import { Lines } from './bandwidth/lines.ts';
 import {
   besideTiming,
@@ -47,8 +47,11 @@ export class Gateway {
   readonly #log: Logger;
   readonly #table = new RouteTable();
   readonly #meter = new Meter();
-  readonly #connections = new Connections();
-  readonly #rates = new RequestRates(() => performance.now());
+  readonly #connections = new Connections(() => this.#together.counted());
+  readonly #rates = new RequestRates(
+    () => performance.now(),
+    () => this.#together.counted(),
+  );
   readonly #functions: Functions;
   readonly #apps: Apps;
   readonly #held: Held;
@@ -57,7 +60,7 @@ export class Gateway {
   readonly #agent: AgentLink;
   readonly #proxy: ControllerProxy;
   readonly #front: Front;
-  readonly #beside: Beside;
+  readonly #together: Together;
   readonly #tuning: InvokeTuning;
   readonly #whenReady: boolean;
   readonly #leavingMs: number | undefined;
@@ -85,21 +88,25 @@ export class Gateway {
     this.#bodies = new BodyReader(bodyMemoryBytes(), bodyFloor, () => performance.now());
     this.#apps = new Apps(
       discard,
-      (id, counts) => this.#agent.tunnels(id, counts, this.#leaving === undefined ? this.#beside.pids : null),
+      (id, counts) =>
+        this.#agent.tunnels(id, counts, this.#leaving === undefined ? this.#together.pids : null),
       lines,
       this.#connections,
     );
-    this.#beside = new Beside({
+    const place = config.place ?? { index: 0, of: 1 };
+    this.#together = new Together({
       layout,
+      place,
       others: config.beside ?? [],
       log,
-      carries: () => this.#carries(),
-      onChange: (connections, waiting) => {
-        this.#connections.setElsewhere(connections);
-        this.#functions.setWaitingElsewhere(waiting);
-      },
-      onGone: () => this.#apps.tellTunnels(),
+      connections: this.#connections,
+      rates: this.#rates,
+      lines,
+      functions: () => this.#functions,
+      // Each message of a held connection may be an invocation.
+      asking: () => this.#front.asking + this.#held.size,
       manage: (params) => this.#held.manage(params),
+      onGone: () => this.#apps.tellTunnels(),
     });
     this.#functions = new Functions(
       {
@@ -112,6 +119,8 @@ export class Gateway {
         thaw: (id) => this.#agent.thaw(id),
         logBroken: (id, invocation) => this.#agent.logBroken(id, invocation),
         idle: (id, sinceMs) => this.#controller.reportIdle(id, sinceMs),
+        lending: (workload) => this.#together.lendingOf(workload),
+        counted: () => this.#together.counted(),
       },
       tuning,
     );
@@ -135,6 +144,7 @@ export class Gateway {
       table: this.#table,
       acquireTimeoutMs: tuning.acquireTimeoutMs,
       log,
+      name: () => ({ place: place.index, beside: this.#together.pids }),
       onChange: (change) => {
         lines.onChange(change);
         this.#connections.onChange(change);
@@ -178,7 +188,7 @@ export class Gateway {
       held: this.#held,
       verifier: this.#verifierOf('lambda'),
       managementVerifier: this.#verifierOf('execute-api'),
-      manageElsewhere: (params) => this.#beside.manage(params),
+      manageElsewhere: (params) => this.#together.manage(params),
       enqueue: (workload, requestId, event, clientContext) =>
         this.#controller.enqueue(workload, requestId, event, clientContext),
       onDefect,
@@ -186,6 +196,7 @@ export class Gateway {
         status: this.#controller.hasTable ? 'ok' : 'starting',
         controller: this.#controller.connected ? 'connected' : 'away',
         agent: this.#agent.connected ? 'connected' : 'away',
+        ...(place.of === 1 ? {} : { gateway: `${place.index + 1} of ${place.of}` }),
       }),
     });
     const knowsTenant = (tenant: string): boolean => this.#table.tenant(tenant as TenantId) !== undefined;
@@ -194,7 +205,7 @@ export class Gateway {
 
   /** Resolves with the ports it listens on. @throws BellowsError when another serves until then, and this one could not do all that it does */
   async start(): Promise<FrontPorts> {
-    await this.#beside.listen();
+    await this.#together.listen();
     if (this.#whenReady) {
       await this.#front.check();
       await this.#untilReady();
@@ -220,6 +231,7 @@ export class Gateway {
   async #leave(): Promise<void> {
     const leavingMs = this.#leavingMs;
     this.#log.info({ leavingMs }, 'leaving: another gateway serves');
+    this.#together.leave();
     this.#functions.leave();
     const closed = this.#front.leave();
     await (leavingMs === undefined ? closed : within(leavingMs, closed));
@@ -235,7 +247,7 @@ export class Gateway {
     for (;;) {
       if (!this.#controller.connected || !this.#agent.connected) patienceEndsMs = Infinity;
       else if (patienceEndsMs === Infinity) patienceEndsMs = performance.now() + besideTiming.patienceMs;
-      const heard = this.#functions.unheard + this.#beside.unheard === 0;
+      const heard = this.#functions.unheard + this.#together.unheard === 0;
       const nowMs = performance.now();
       if (patienceEndsMs !== Infinity && (heard || nowMs >= patienceEndsMs)) return;
       await sleep(besideTiming.lookEveryMs);
@@ -246,23 +258,7 @@ export class Gateway {
     this.#held.sweep();
     this.#bodies.sweep();
     // Who idles, and who is frozen for it, is the next one's to say.
-    if (this.#leaving === undefined) this.#functions.sweep(!this.#beside.othersMayInvoke);
-  }
-
-  #carries(): Carries {
-    const connections = this.#connections.carried();
-    const waiting = this.#functions.waitingByTenant();
-    // Each message of a held connection may be an invocation.
-    const asking = this.#front.asking + this.#held.size;
-    const left = this.#leaving !== undefined && asking === 0 && this.#functions.quiet;
-    return {
-      mayInvoke: !left,
-      tenants: [...new Set([...connections.keys(), ...waiting.keys()])].map((tenant) => ({
-        tenant,
-        connections: connections.get(tenant) ?? 0,
-        waiting: waiting.get(tenant) ?? 0,
-      })),
-    };
+    if (this.#leaving === undefined) this.#functions.sweep(!this.#together.othersMayInvoke);
   }
 
   /** Takes nothing new, lets what runs end within `graceMs`, closes everything. */
@@ -282,7 +278,7 @@ export class Gateway {
     this.#report();
     // What was not ended is not a death of its instances: they go on, and the next gateway finds them.
     this.#agent.close();
-    this.#beside.close();
+    this.#together.close();
     this.#proxy.close();
     // An answer to `drain` still has to go out over this link.
     setImmediate(() => this.#controller.close());

@@ -33,6 +33,8 @@ function readConfig(): ReturnType<typeof gatewayConfig.parse> {
 }
 
 const config = readConfig();
+const place = config.place?.index ?? 0;
+if (place > 0) process.title = `bellows-gateway-${place + 1}`;
 const gateway = new Gateway(config, log);
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {

@@ -1,7 +1,16 @@
-// What gateways that run beside each other say, over `run/gateway-PID.sock`: one was replaced and finishes what it carries.
+// What gateways that run beside each other say, over `run/gateway-PID.sock`: several serve together, or one was replaced and
+// finishes what it carries.
 import { z } from 'zod';
 import { method, type Params, type Protocol, type ResultOf } from './rpc.ts';
-import { tenantId, workloadKey } from './schemas.ts';
+import { instanceId, tenantId, workloadKey } from './schemas.ts';
+
+/**
+ * Every instance of a function is at home with one gateway, which lends it to others.
+ * `wants`: who speaks would have it. `lends`, `refuses`: what who is at home answers. `recalls`: who is at home would have it back.
+ * `holds`: it was lent to who speaks, said to all who are at home with it. `returns`: it was given back.
+ */
+export const lendingWords = ['wants', 'lends', 'refuses', 'recalls', 'holds', 'returns'] as const;
+export type LendingWord = (typeof lendingWords)[number];
 
 /** Both ends are equal. */
 export const besideProtocol = {
@@ -34,6 +43,26 @@ export const besideProtocol = {
     ),
   },
   events: {
+    /** Who speaks: the first word on each link, and said again when it leaves. */
+    is: z.object({
+      pid: z.number().int(),
+      /** Which of the gateways that serve together; one that replaces another has the same. */
+      place: z.number().int().nonnegative(),
+      /** Another serves in its place. */
+      leaves: z.boolean(),
+    }),
+    /** What was let in and carried since it was said last: it counts against limits here, too. */
+    spent: z.array(
+      z.object({
+        owner: z.enum(['tenant', 'workload', 'instance']),
+        name: z.string(),
+        requests: z.number().nonnegative(),
+        bytesIn: z.number().nonnegative(),
+        bytesOut: z.number().nonnegative(),
+      }),
+    ),
+    /** Who may send invocations to an instance: see src/gateway/invoke/lending.ts. */
+    lending: z.object({ workload: workloadKey, id: instanceId, say: z.enum(lendingWords) }),
     /** Said when they are connected and at each change. */
     carries: z.object({
       /** Whether it may still send invocations to instances; then nobody else freezes any. */

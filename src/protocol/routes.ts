@@ -101,7 +101,16 @@ export type CallTrace = z.infer<typeof callTrace>;
 export const controllerProtocol = {
   methods: {
     /** Announces a gateway; the answer is the whole route table, and changes follow as events. */
-    hello: method(z.object({ pid: z.number() }), routeTable),
+    hello: method(
+      z.object({
+        pid: z.number(),
+        /** Which of the gateways that serve together it is: one that replaces another has the same. 0 when absent. */
+        place: z.number().int().nonnegative().optional(),
+        /** The processes of other gateways that run, as far as it knows: they will come, too. */
+        beside: z.array(z.number()).optional(),
+      }),
+      routeTable,
+    ),
     /**
      * Requests wait and no instance is free: start one more. Answers when it is usable (its route was sent before), with null
      * when it was given up because nobody waited for it any more, see the event `spare`.

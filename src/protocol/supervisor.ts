@@ -4,15 +4,17 @@ import { method, nothing, type Protocol } from './rpc.ts';
 
 export const supervisorProtocol = {
   methods: {
-    /** Runs the code on the disk as the gateway; answers when it serves. Fails with UpgradeFailed: all is as before then. */
+    /** Runs the code on the disk as the gateways; answers when they serve. Fails with UpgradeFailed: see docs/ERRORS.md. */
     upgrade: method(
       nothing,
-      z.object({
-        pid: z.number(),
-        /** The process before; null when it had just crashed. */
-        before: z.number().nullable(),
-        durationMs: z.number(),
-      }),
+      z.array(
+        z.object({
+          pid: z.number(),
+          /** The process before; null when it had just crashed. */
+          before: z.number().nullable(),
+          durationMs: z.number(),
+        }),
+      ),
     ),
   },
   events: {},

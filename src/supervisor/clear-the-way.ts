@@ -11,9 +11,8 @@ import { endLeftRunning, leftRunning } from './take-over.ts';
 import { leaveSignal } from './upgrade.ts';
 
 export interface Found {
-  readonly portFd: number;
-  /** Of the port for TLS; undefined where that is not served. */
-  readonly tlsFd: number | undefined;
+  /** For each gateway its sockets: of the port, and of the one for TLS where that is served. */
+  readonly listening: readonly (readonly number[])[];
   /** Of a supervisor before, gateways that had been replaced: they go on. */
   readonly beside: ProcessIdentity[];
 }
@@ -22,37 +21,41 @@ export interface ClearParts {
   readonly host: string;
   readonly port: number;
   readonly tls?: GatewayConfig['tls'];
+  /** How many gateways there are to be; undefined for one. */
+  readonly gateways?: number | undefined;
   /** One line for the person at the terminal. */
   readonly say: (line: string) => void;
 }
 
 /** The ports are had before anything of an earlier Bellows is ended: a start that can not be must not cost what serves. @throws BellowsError that says what is in the way */
-export async function clearTheWay(layout: Layout, { host, port, tls, say }: ClearParts): Promise<Found> {
+export async function clearTheWay(
+  layout: Layout,
+  { host, port, tls, gateways: count = 1, say }: ClearParts,
+): Promise<Found> {
   const record = readProcesses(layout);
   const left = record === undefined ? [] : leftRunning(record);
   const beside = record?.beside.filter(isAlive) ?? [];
-  const gateway = record?.children.gateway;
-  const gateways = [...beside, ...(gateway !== undefined && isAlive(gateway) ? [gateway] : [])];
-  const ours = record?.host === host && gateways.length > 0 ? [record.port, record.tlsPort] : [];
-  const hold = (each: number): Promise<number | undefined> =>
-    ours.includes(each) ? Promise.resolve(undefined) : holdPort(host, each);
+  const serving = record === undefined ? [] : [record.children.gateway, ...record.gateways];
+  const accepting = [...beside, ...serving.filter((each) => each !== undefined && isAlive(each))];
+  const ours = record?.host === host && accepting.length > 0 ? [record.port, record.tlsPort] : [];
   if (tls?.files !== undefined) await readCertificate(tls.files, Date.now());
-  let portFd: number | undefined;
-  let tlsFd: number | undefined;
+  const ports = tls === undefined ? [port] : [port, tls.port];
+  const held = new Map<number, number[]>();
   try {
-    portFd = await hold(port);
-    if (tls !== undefined) tlsFd = await hold(tls.port);
+    for (const each of ports) if (!ours.includes(each)) held.set(each, await holdPort(host, each, count));
     if (record !== undefined && left.length > 0) {
       say(`Taking over from a Bellows whose supervisor was killed (its ${left.join(', ')} still ran)…`);
       await endLeftRunning(record);
     }
     // Also one that was to take over when its supervisor was killed.
     for (const identity of beside) sendSignal(identity, leaveSignal);
-    portFd ??= await holdWhenFree(host, port);
-    if (tls !== undefined) tlsFd ??= await holdWhenFree(host, tls.port);
-    return { portFd, tlsFd, beside };
+    for (const each of ports) if (!held.has(each)) held.set(each, await holdWhenFree(host, each, count));
+    const listening = Array.from({ length: count }, (_, place) =>
+      ports.map((each) => held.get(each)?.[place] ?? -1),
+    );
+    return { listening, beside };
   } catch (thrown) {
-    for (const fd of [portFd, tlsFd]) if (fd !== undefined) closeSync(fd);
+    for (const fds of held.values()) for (const fd of fds) closeSync(fd);
     throw thrown;
   }
 }

@@ -11,22 +11,25 @@ import { listenAtPort } from '../sys/port-socket.ts';
 const freeMs = 5_000;
 const pollMs = 10;
 
-/** Returns the listening socket's descriptor. @throws BellowsError with what to do when the port is taken or not allowed */
-export async function holdPort(host: string, port: number): Promise<number> {
+/**
+ * Returns the listening sockets' descriptors. @param count among how many sockets clients are divided
+ * @throws BellowsError with what to do when the port is taken or not allowed
+ */
+export async function holdPort(host: string, port: number, count = 1): Promise<number[]> {
   try {
     const address = isIP(host) === 0 ? (await lookup(host)).address : host;
-    return listenAtPort(address, port);
+    return listenAtPort(address, port, count);
   } catch (thrown) {
     throw refusal(host, port, thrown);
   }
 }
 
 /** The same where a process that accepts there is just ending. */
-export async function holdWhenFree(host: string, port: number): Promise<number> {
+export async function holdWhenFree(host: string, port: number, count: number): Promise<number[]> {
   const until = performance.now() + freeMs;
   for (;;) {
     try {
-      return await holdPort(host, port);
+      return await holdPort(host, port, count);
     } catch (thrown) {
       const isTaken = thrown instanceof BellowsError && thrown.code === 'Conflict';
       if (!isTaken || performance.now() > until) throw thrown;
@@ -37,7 +40,7 @@ export async function holdWhenFree(host: string, port: number): Promise<number> 
 
 /** Whether it could be held. @throws BellowsError as above */
 export async function checkPort(host: string, port: number): Promise<void> {
-  closeSync(await holdPort(host, port));
+  for (const fd of await holdPort(host, port)) closeSync(fd);
 }
 
 function refusal(host: string, port: number, error: unknown): BellowsError {

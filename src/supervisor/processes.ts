@@ -66,15 +66,17 @@ export function programOf(name: ChildName, virtual: boolean): Program {
 export interface GatewayPlace {
   /** Other gateways that run. */
   readonly beside: readonly ProcessIdentity[];
-  /** It accepts only when it can serve everything: another serves until then. */
+  /** It accepts only when it can serve everything: others serve until then. */
   readonly whenReady: boolean;
+  /** Which of those that serve together it is. */
+  readonly place: GatewayConfig['place'];
 }
 
 /** The environment of a child: ours and the one argument. */
 export function environmentOf(
   layout: Layout,
   config: ProcessesConfig,
-  place: GatewayPlace,
+  place?: GatewayPlace,
 ): NodeJS.ProcessEnv {
   const argument = {
     dataDirectory: layout.root,

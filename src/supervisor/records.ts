@@ -30,7 +30,9 @@ const processRecord = z.object({
     controller: identity.optional(),
     gateway: identity.optional(),
   }),
-  /** Gateways beside that one: what an upgrade has replaced finishes what it carries; or one that is to take over. */
+  /** Gateways in the other places. */
+  gateways: z.array(identity).default([]),
+  /** Gateways beside those: what an upgrade has replaced finishes what it carries; or one that is to take over. */
   beside: z.array(identity).default([]),
 });
 export type ProcessRecord = z.infer<typeof processRecord>;

@@ -164,15 +164,15 @@ describe('an upgrade', () => {
   test('starts another gateway, which serves when it says so, and tells the one before to leave', async () => {
     const supervisor = await start();
     const [first = 0] = startsOf('gateway');
-    const upgraded = await supervisor.upgrade();
+    const [upgraded] = await supervisor.upgrade();
     expect(upgraded).toMatchObject({ before: first, pid: startsOf('gateway')[1] });
     await until(() => events().includes('gateway leave'));
     const record = readProcesses(supervisor.layout);
-    expect(record?.children.gateway?.pid).toBe(upgraded.pid);
+    expect(record?.children.gateway?.pid).toBe(upgraded?.pid);
     expect(record?.beside.map(({ pid }) => pid)).toEqual([first]);
     // The new one is the one that is kept running now.
     process.kill(first, 'SIGKILL');
-    process.kill(upgraded.pid, 'SIGKILL');
+    process.kill(upgraded?.pid ?? 0, 'SIGKILL');
     await until(() => startsOf('gateway').length === 3);
     expect((await fetch(supervisor.url)).ok).toBe(true);
   });
@@ -188,7 +188,7 @@ describe('an upgrade', () => {
     expect(readProcesses(supervisor.layout)?.children.gateway?.pid).toBe(startsOf('gateway')[0]);
     expect((await fetch(supervisor.url)).ok).toBe(true);
     rmSync(`${journal}.broken`);
-    expect(await supervisor.upgrade()).toMatchObject({ before: startsOf('gateway')[0] });
+    expect(await supervisor.upgrade()).toMatchObject([{ before: startsOf('gateway')[0] }]);
   });
 
   test('waits for the one under way, and all of them end with the rest', async () => {
@@ -206,8 +206,63 @@ describe('an upgrade', () => {
     await until(() => said.some((line) => line.includes('gateway was ended by SIGKILL')));
     await supervisor.upgrade();
     expect((await fetch(supervisor.url)).ok).toBe(true);
-    const { pid } = await supervisor.upgrade();
+    const [{ pid } = { pid: 0 }] = await supervisor.upgrade();
     expect(readProcesses(supervisor.layout)?.children.gateway?.pid).toBe(pid);
+  });
+});
+
+describe('several gateways', () => {
+  const onRecord = (): number[] => {
+    const record = readProcesses(layoutOf(data));
+    return [record?.children.gateway, ...(record?.gateways ?? [])].map((identity) => identity?.pid ?? 0);
+  };
+
+  test('serve one port: each is kept running in its place, replaced by an upgrade, and ended with the rest', async () => {
+    const supervisor = await start({ gateways: 3 });
+    await until(() => startsOf('gateway').length === 3);
+    expect(new Set(onRecord())).toEqual(new Set(startsOf('gateway')));
+    const [first = 0, second = 0, third = 0] = onRecord();
+    process.kill(second, 'SIGKILL');
+    await until(() => startsOf('gateway').length === 4);
+    await until(() => said.some((line) => line.includes('gateway 2 was ended by SIGKILL')));
+    await until(() => onRecord()[1] === startsOf('gateway')[3]);
+    expect(onRecord()).toEqual([first, startsOf('gateway')[3], third]);
+
+    const before = onRecord();
+    const upgraded = await supervisor.upgrade();
+    expect(upgraded.map((each) => each.before)).toEqual(before);
+    expect(onRecord()).toEqual(upgraded.map(({ pid }) => pid));
+    expect(readProcesses(supervisor.layout)?.beside.map(({ pid }) => pid)).toEqual(before);
+    const pids = startsOf('gateway');
+    expect(pids).toHaveLength(7);
+    await supervisor.stop();
+    for (const pid of pids) expect(identify(pid)).toBeUndefined();
+  });
+
+  test('an upgrade that fails in one place leaves the others as they are', async () => {
+    const supervisor = await start({ gateways: 2 });
+    await until(() => startsOf('gateway').length === 2);
+    const before = onRecord();
+    writeFileSync(`${journal}.broken`, '');
+    await expect(supervisor.upgrade()).rejects.toMatchObject({ code: 'UpgradeFailed' });
+    expect(onRecord()).toEqual(before);
+    expect(events()).not.toContain('gateway leave');
+  });
+
+  test('are all ended when a supervisor takes over from one that was killed', async () => {
+    const children = [0, 1].map(() => spawn('sleep', ['1000'], { stdio: 'ignore' }));
+    const [gateway, other] = children.map(({ pid }) => identify(pid ?? 0));
+    if (gateway === undefined || other === undefined) throw new Error('not started');
+    const record = {
+      supervisor: gateway,
+      host: '127.0.0.1',
+      port,
+      children: { gateway },
+      gateways: [other],
+      beside: [],
+    };
+    await endLeftRunning(record);
+    expect([gateway, other].map(({ pid }) => identify(pid))).toEqual([undefined, undefined]);
   });
 });
 

@@ -1,4 +1,4 @@
-// What `bellows up` runs: one data directory's agent, controller and gateway, started, kept running, stopped in order.
+// What `bellows up` runs: one data directory's agent, controller and gateways, started, kept running, stopped in order.
 // Owns their processes, their log and what is on record of them. Does not own what a person is told after that (src/cli).
 //
 //   starting ──healthy──▶ serving ──stop──▶ stopping ──▶ stopped
@@ -10,7 +10,7 @@ import type { NetworkMode } from '../model/workload.ts';
 import type { FileLock } from '../sys/file-lock.ts';
 import type { GatewayConfig } from '../gateway/config.ts';
 import type { Layout } from '../sys/layout.ts';
-import { identify, isAlive, type ProcessIdentity } from '../sys/process.ts';
+import { identify, type ProcessIdentity } from '../sys/process.ts';
 import type { FleetConfig } from '../units/fleet/config.ts';
 import { endInstancesNow, shutDownAgent } from './agent-shutdown.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
@@ -19,10 +19,10 @@ import { isDeleted, lockDataDirectory, prepareDataDirectory, wasDeleted } from '
 import { humanLine } from './human-line.ts';
 import { LogFile } from './log-file.ts';
 import { ControlServer } from './control.ts';
-import { environmentOf, programOf, type Program } from './processes.ts';
+import { Gateways } from './gateways.ts';
+import { environmentOf, programOf, type GatewayPlace, type Program } from './processes.ts';
 import { waitUntilHealthy } from './readiness.ts';
 import {
-  childNames,
   removeEndpoint,
   removeProcesses,
   writeEndpoint,
@@ -30,8 +30,7 @@ import {
   type ChildName,
   type ProcessRecord,
 } from './records.ts';
-import { end } from './take-over.ts';
-import { upgradeGateway, type Upgraded } from './upgrade.ts';
+import type { Upgraded } from './upgrade.ts';
 
 /** How long each step of an orderly stop may take before the next begins. */
 const graceMs = {
@@ -55,6 +54,8 @@ export interface SupervisorOptions {
   readonly port: number;
   readonly host: string;
   readonly network: NetworkMode;
+  /** How many gateways serve together; undefined for one. */
+  readonly gateways?: number | undefined;
   /** Where TLS is served too, and by which certificate; undefined for nowhere. */
   readonly tls?: GatewayConfig['tls'];
   /** Addresses and networks of proxies whose word of a client is taken. */
@@ -87,12 +88,11 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #lock: FileLock;
   readonly #log: LogFile;
-  readonly #children: Readonly<Record<ChildName, SupervisedChild>>;
+  readonly #children: Readonly<Record<'agent' | 'controller', SupervisedChild>>;
   readonly #identities = new Map<ChildName, ProcessIdentity>();
+  readonly #gateways: Gateways;
   /** The ports' listening sockets. */
   readonly #listening: readonly number[];
-  /** Gateways besides the one that is kept running. */
-  #beside: ProcessIdentity[];
   readonly #control: ControlServer;
   /** The upgrade under way, or the last one: one follows the other. */
   #upgrade: Promise<unknown> = Promise.resolve();
@@ -131,28 +131,33 @@ export class Supervisor {
     this.url = urlOf(options.host, options.port);
     this.#options = options;
     this.#lock = lock;
-    const { portFd, tlsFd } = found;
-    this.#listening = tlsFd === undefined ? [portFd] : [portFd, tlsFd];
-    this.#beside = found.beside;
+    this.#listening = found.listening.flat();
     this.#control = new ControlServer(layout.supervisorSocket, () => this.upgrade());
     this.#log = new LogFile(layout.logs, (line) => this.#show(line));
     const units = options.units ?? null;
-    const env = (): NodeJS.ProcessEnv =>
-      environmentOf(layout, { ...options, units }, { beside: this.#beside, whenReady: false });
-    const make = (name: ChildName): SupervisedChild => {
-      const program = options.programs?.(name) ?? programOf(name, units !== null);
-      return new SupervisedChild(
+    const env = (place?: GatewayPlace): NodeJS.ProcessEnv =>
+      environmentOf(layout, { ...options, units }, place);
+    const program = (name: ChildName): Program => options.programs?.(name) ?? programOf(name, units !== null);
+    const make = (name: 'agent' | 'controller'): SupervisedChild =>
+      new SupervisedChild(
+        { name, ...program(name), env: () => env(), outputFd: this.#log.fd },
         {
-          name,
-          ...program,
-          env,
-          outputFd: this.#log.fd,
-          listening: name === 'gateway' ? this.#listening : undefined,
+          onStart: (identity) => {
+            this.#identities.set(name, identity);
+            this.#writeRecord();
+          },
+          onEnd: (how) => this.#ended(name, how),
         },
-        { onStart: (identity) => this.#started(name, identity), onEnd: (end) => this.#ended(name, end) },
       );
-    };
-    this.#children = { agent: make('agent'), controller: make('controller'), gateway: make('gateway') };
+    this.#children = { agent: make('agent'), controller: make('controller') };
+    this.#gateways = new Gateways({
+      ...found,
+      launch: { ...program('gateway'), outputFd: this.#log.fd },
+      env,
+      onChange: () => this.#writeRecord(),
+      onEnd: (name, how) => this.#ended(name, how),
+      logPath: this.#log.path,
+    });
   }
 
   get logPath(): string {
@@ -160,34 +165,19 @@ export class Supervisor {
   }
 
   /**
-   * Runs the code that is on the disk now as the gateway. No connection is refused, closed or lost for it.
-   * @throws BellowsError UpgradeFailed when it does not get ready; the gateway before goes on then
+   * Runs the code that is on the disk now as the gateways. No connection is refused, closed or lost for it.
+   * @throws BellowsError UpgradeFailed when one does not get ready; the one before goes on then
    */
-  upgrade(): Promise<Upgraded> {
-    const { gateway } = this.#children;
-    const { layout } = this;
-    const units = this.#options.units ?? null;
+  upgrade(): Promise<Upgraded[]> {
     const next = this.#upgrade.then(async () => {
-      const upgraded = await upgradeGateway({
-        gateway,
-        env: () => {
-          const present = gateway.running?.identity;
-          const beside = [...this.#alive(), ...(present === undefined ? [] : [present])];
-          return environmentOf(layout, { ...this.#options, units }, { beside, whenReady: true });
-        },
-        onLaunched: (identity) => this.#setBeside([...this.#alive(), identity]),
-        onLeaving: (identity) => this.#setBeside([...this.#alive(), identity]),
-        logPath: this.logPath,
-        signal: this.#stopped.signal,
-      });
-      this.#setBeside(this.#alive().filter(({ pid }) => pid !== upgraded.pid));
-      this.#note(30, `The gateway was upgraded: process ${upgraded.pid} serves.`);
+      const upgraded = await this.#gateways.upgrade(this.#stopped.signal);
+      const pids = upgraded.map(({ pid }) => pid).join(', ');
+      const what =
+        upgraded.length === 1 ? 'The gateway was upgraded: process' : 'The gateways were upgraded:';
+      this.#note(30, `${what} ${pids} ${upgraded.length === 1 ? 'serves' : 'serve'}.`);
       return upgraded;
     });
-    this.#upgrade = next.catch((thrown: unknown) => {
-      this.#setBeside(this.#alive());
-      this.#note(50, messageOf(thrown));
-    });
+    this.#upgrade = next.catch((thrown: unknown) => this.#note(50, messageOf(thrown)));
     return next;
   }
 
@@ -204,7 +194,10 @@ export class Supervisor {
 
   async #run(): Promise<void> {
     await this.#control.listen();
-    for (const name of childNames) this.#children[name].start();
+    const { agent, controller } = this.#children;
+    agent.start();
+    controller.start();
+    this.#gateways.start();
     await waitUntilHealthy(this.url, () => this.#whyNotReady());
     // What was said on the way comes before what is said next.
     this.#log.flush();
@@ -212,14 +205,11 @@ export class Supervisor {
   }
 
   async #stop(): Promise<void> {
-    const { agent, controller, gateway } = this.#children;
+    const { agent, controller } = this.#children;
     this.#stopped.abort();
     await this.#control.close();
     await this.#upgrade;
-    await Promise.all([
-      gateway.stop(this.#patience(graceMs.gateway)),
-      ...this.#alive().map((identity) => end('gateway', identity, this.#patience(graceMs.gateway))),
-    ]);
+    await this.#gateways.stop(this.#patience(graceMs.gateway));
     // Only now: until then it accepts nobody, and whoever waits would wait for nobody.
     for (const fd of this.#listening) closeSync(fd);
     await controller.stop(this.#patience(graceMs.controller));
@@ -234,8 +224,7 @@ export class Supervisor {
 
   /** A second wish to stop: what is being waited for is ended now; steps to come have little patience. */
   #hurry(): void {
-    const { controller, gateway } = this.#children;
-    for (const child of [gateway, controller]) void child.stop(forcedMs);
+    for (const child of [...this.#gateways.children, this.#children.controller]) void child.stop(forcedMs);
     if (!this.#endingInstances) return;
     const endNow = this.#options.endInstancesNow ?? endInstancesNow;
     endNow(this.layout.agentSocket).catch((thrown: unknown) => this.#noteFailedEnd(thrown));
@@ -270,30 +259,18 @@ export class Supervisor {
     this.#note(50, `${what} The next \`bellows up\` on this data directory adopts them and can end them.`);
   }
 
-  #started(name: ChildName, identity: ProcessIdentity): void {
-    this.#identities.set(name, identity);
-    this.#writeRecord();
-  }
-
-  #alive(): ProcessIdentity[] {
-    return this.#beside.filter(isAlive);
-  }
-
-  #setBeside(beside: ProcessIdentity[]): void {
-    this.#beside = beside;
-    this.#writeRecord();
-  }
-
   #writeRecord(): void {
     const self = identify(process.pid);
     if (self === undefined) return;
+    const [gateway, ...more] = this.#gateways.identities;
     const record: ProcessRecord = {
       supervisor: self,
       host: this.#options.host,
       port: this.#options.port,
       tlsPort: this.#options.tls?.port,
-      children: Object.fromEntries(this.#identities),
-      beside: this.#alive(),
+      children: { ...Object.fromEntries(this.#identities), gateway },
+      gateways: more,
+      beside: this.#gateways.beside,
     };
     try {
       writeProcesses(this.layout, record);
@@ -303,7 +280,7 @@ export class Supervisor {
     }
   }
 
-  #ended(name: ChildName, { code, signal, pauseMs }: ChildEnd): void {
+  #ended(name: string, { code, signal, pauseMs }: ChildEnd): void {
     if (pauseMs === null) return;
     const how =
       signal === null
@@ -316,10 +293,11 @@ export class Supervisor {
 
   #whyNotReady(): string | undefined {
     if (this.#stopping !== undefined) return 'it was told to stop';
-    const failing = childNames.find((name) => this.#children[name].unplannedEnds >= maxEndsAtStart);
+    const children = [...Object.values(this.#children), ...this.#gateways.children];
+    const failing = children.find(({ unplannedEnds }) => unplannedEnds >= maxEndsAtStart);
     return failing === undefined
       ? undefined
-      : `the ${failing} ended ${maxEndsAtStart} times (log: ${this.logPath})`;
+      : `the ${failing.name} ended ${maxEndsAtStart} times (log: ${this.logPath})`;
   }
 
   /** Into the log like everybody's lines; the terminal gets it from there. */

@@ -17,19 +17,19 @@ const killedMs = 5_000;
 const pollMs = 10;
 
 export function leftRunning(record: ProcessRecord): ChildName[] {
-  return patience
-    .map(({ name }) => name)
-    .filter((name) => {
-      const identity = record.children[name];
-      return identity !== undefined && isAlive(identity);
-    });
+  return patience.map(({ name }) => name).filter((name) => identitiesOf(record, name).some(isAlive));
+}
+
+function identitiesOf(record: ProcessRecord, name: ChildName): ProcessIdentity[] {
+  const identity = record.children[name];
+  const more = name === 'gateway' ? record.gateways : [];
+  return [...(identity === undefined ? [] : [identity]), ...more];
 }
 
 /** @throws BellowsError when one does not even end when killed */
 export async function endLeftRunning(record: ProcessRecord): Promise<void> {
   for (const { name, graceMs } of patience) {
-    const identity = record.children[name];
-    if (identity !== undefined) await end(name, identity, graceMs);
+    await Promise.all(identitiesOf(record, name).map((identity) => end(name, identity, graceMs)));
   }
 }
 

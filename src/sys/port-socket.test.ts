@@ -30,7 +30,7 @@ async function answerOf(socket: Socket): Promise<string> {
 
 test('who connects while nobody runs, or after the program was killed, is served by the next one', async () => {
   const port = await freePort('127.0.0.1');
-  const descriptor = listenAtPort('127.0.0.1', port);
+  const [descriptor = -1] = listenAtPort('127.0.0.1', port);
   onTestFinished(() => closeSync(descriptor));
   const early = connect(port, '127.0.0.1');
   await once(early, 'connect');
@@ -46,7 +46,7 @@ test('who connects while nobody runs, or after the program was killed, is served
 
 test.each(['::1', '0:0::0:1', '::ffff:127.0.0.1', '127.0.0.1'])('it listens at %s', async (address) => {
   const port = await freePort('127.0.0.1');
-  const descriptor = listenAtPort(address, port);
+  const [descriptor = -1] = listenAtPort(address, port);
   onTestFinished(() => closeSync(descriptor));
   const client = connect(port, address);
   onTestFinished(() => void client.destroy());
@@ -56,8 +56,36 @@ test.each(['::1', '0:0::0:1', '::ffff:127.0.0.1', '127.0.0.1'])('it listens at %
 
 test('a port that is taken, and an address of another machine, are refused', async () => {
   const port = await freePort('127.0.0.1');
-  const descriptor = listenAtPort('127.0.0.1', port);
+  const [descriptor = -1] = listenAtPort('127.0.0.1', port);
   onTestFinished(() => closeSync(descriptor));
   expect(() => listenAtPort('127.0.0.1', port)).toThrow('EADDRINUSE');
   expect(() => listenAtPort('192.0.2.1', port)).toThrow('EADDRNOTAVAIL');
+});
+
+test('several programs share a port: each client is one of theirs, and stays in the queue of one that is not there', async () => {
+  const port = await freePort('127.0.0.1');
+  const [first = -1, second = -1] = listenAtPort('127.0.0.1', port, 2);
+  onTestFinished(() => [first, second].forEach((fd) => closeSync(fd)));
+  const programs = [acceptor(first), acceptor(second)];
+  const answers = new Map<string, number>();
+  for (let index = 0; index < 60; index += 1) {
+    const said = await answerOf(connect(port, '127.0.0.1'));
+    answers.set(said, (answers.get(said) ?? 0) + 1);
+  }
+  // By chance all go to one once in 10^18 runs.
+  expect([...answers.keys()].toSorted()).toEqual(programs.map(({ pid }) => String(pid)).toSorted());
+  programs[1]!.kill('SIGKILL');
+  await once(programs[1]!, 'exit');
+  const waiting = Array.from({ length: 20 }, () => answerOf(connect(port, '127.0.0.1')));
+  const next = acceptor(second);
+  const said = new Set(await Promise.all(waiting));
+  expect([...said].toSorted()).toEqual([programs[0], next].map((each) => String(each?.pid)).toSorted());
+});
+
+test('a port that several programs share is refused to everybody else, who would share it too', async () => {
+  const port = await freePort('127.0.0.1');
+  const descriptors = listenAtPort('127.0.0.1', port, 2);
+  onTestFinished(() => descriptors.forEach((fd) => closeSync(fd)));
+  expect(() => listenAtPort('127.0.0.1', port, 2)).toThrow('EADDRINUSE');
+  expect(() => listenAtPort('127.0.0.1', port)).toThrow('EADDRINUSE');
 });

@@ -1,5 +1,5 @@
 /**
- * Owns: making a listening TCP socket as a bare descriptor, for programs that inherit it: clients may connect before they
+ * Owns: making listening TCP sockets as bare descriptors, for programs that inherit them: clients may connect before they
  * run, while one of them is replaced, and after it was killed. The kernel keeps them until somebody accepts.
  * Does not own: accepting, nor resolving names.
  */
@@ -14,13 +14,33 @@ const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0x8_0000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_REUSEPORT = 15;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 /** The kernel takes less where `net.core.somaxconn` is lower. As many as that is by default: clients wait here during a restart. */
 const backlog = 4096;
 
-/** Returns a descriptor that is not inherited unless it is passed on. @param address of this machine, IPv4 or IPv6 @throws SystemError */
-export function listenAtPort(address: string, port: number): number {
+/**
+ * Returns descriptors that are not inherited unless they are passed on. Where there are several, the kernel gives each client to
+ * one of them, by its address and port, so that all have their share; who is in the queue of one stays there.
+ * @param address of this machine, IPv4 or IPv6 @throws SystemError
+ */
+export function listenAtPort(address: string, port: number, count = 1): number[] {
+  const fds: number[] = [];
+  try {
+    for (let index = 0; index < count; index += 1) fds.push(listening(address, port, count > 1, index === 0));
+    return fds;
+  } catch (error) {
+    for (const fd of fds) closeSync(fd);
+    throw error;
+  }
+}
+
+/**
+ * @param shared whether others are to listen at the same port
+ * @param isFirst it is refused where anybody listens, also one who would share the port: that is another program
+ */
+function listening(address: string, port: number, shared: boolean, isFirst: boolean): number {
   const { call, addressOf, errno } = libc();
   const family = isIPv6(address) ? AF_INET6 : AF_INET;
   const name = family === AF_INET6 ? nameOfIpv6(address, port) : nameOfIpv4(address, port);
@@ -36,8 +56,10 @@ export function listenAtPort(address: string, port: number): number {
     setOption(SOL_SOCKET, SO_REUSEADDR, 1);
     // As Node has it: `::` is all addresses, IPv4 ones too.
     if (family === AF_INET6) setOption(IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (shared && !isFirst) setOption(SOL_SOCKET, SO_REUSEPORT, 1);
     if (call.bind(fd, addressOf(name), name.length) !== 0)
       throw new SystemError('bind', errno(), `${address}:${port}`);
+    if (shared && isFirst) setOption(SOL_SOCKET, SO_REUSEPORT, 1);
     if (call.listen(fd, backlog) !== 0) throw new SystemError('listen', errno(), `${address}:${port}`);
     return fd;
   } catch (error) {

@@ -1,5 +1,5 @@
 // What the kernel itself says of a process's groups, read without any of Bellows' code: the proof behind assertions.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** The directory of a process's group in a v1 hierarchy, or in v2. */
@@ -111,4 +111,33 @@ export function loopDevices(): { readonly name: string; readonly file: string }[
       return [];
     }
   });
+}
+
+/**
+ * Which of these processes has the server's end of a TCP connection within this machine, by the kernel's own tables; undefined
+ * when none has it yet, as while it waits to be accepted.
+ */
+export function ownerOfConnection(
+  clientPort: number,
+  serverPort: number,
+  pids: readonly number[],
+): number | undefined {
+  const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0');
+  const rows = readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map((row) => row.trim().split(/\s+/));
+  const row = rows.find(
+    ([, local, remote]) => local?.endsWith(`:${hex(serverPort)}`) && remote?.endsWith(`:${hex(clientPort)}`),
+  );
+  const link = `socket:[${row?.[9]}]`;
+  return pids.find((pid) =>
+    readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`) === link;
+      } catch {
+        // Closed since it was listed.
+        return false;
+      }
+    }),
+  );
 }

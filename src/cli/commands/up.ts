@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { relative, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +11,7 @@ import { defaultTenantId } from '../../base/ids.ts';
 import { bodyLimits } from '../../gateway/config.ts';
 import { TrustedProxies } from '../../gateway/hop.ts';
 import { authorityFilesOf } from '../../gateway/tls/local-authority.ts';
+import { gatewayCount } from '../../supervisor/gateway-count.ts';
 import { Supervisor, type SupervisorOptions } from '../../supervisor/supervisor.ts';
 import { ensureBubblewrap, ensureOpenssl, ensureVirtualMachines } from '../../supervisor/system-packages.ts';
 import { defaultPoolMaximum, sharingModes } from '../../units/fleet/config.ts';
@@ -60,6 +62,11 @@ export const up = command({
       flags: '--min-body-rate <bytes>',
       description: 'bytes a second, below which an upload to a function is ended after 20 s (default: 500)',
     },
+    {
+      flags: '--gateways <number>',
+      description:
+        'so many gateway processes serve together (default: one for four processors, from eight on)',
+    },
     { flags: '--unit <kind>', description: 'where instances run: host, vm or auto (default: auto)' },
     { flags: '--network <mode>', description: "instances' network: host, or none (default: host)" },
     {
@@ -106,6 +113,7 @@ export const up = command({
     tlsKey: z.string().min(1).optional(),
     trustedProxy: z.string().min(1).optional(),
     minBodyRate: wholeNumber(1, 1_000_000_000).optional(),
+    gateways: z.union([z.literal('auto'), wholeNumber(1, 32)]).default('auto'),
     unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
@@ -164,6 +172,7 @@ export const up = command({
         bodyFloor:
           minBodyRate === undefined ? undefined : { ...bodyLimits.floor, bytesPerSecond: minBodyRate },
         network,
+        gateways: args.gateways === 'auto' ? gatewayCount(availableParallelism()) : args.gateways,
         poolMaximum: pool,
         keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,
         memoryBytes: memory,

@@ -10,14 +10,14 @@ import { CommandError } from '../failure.ts';
 
 /** The supervisor is there or not: it is on this machine. */
 const connectMs = 2_000;
-/** Longer than the supervisor waits for a new gateway (src/supervisor/upgrade.ts), also behind another upgrade. */
-const upgradeMs = 60_000;
+/** Longer than the supervisor waits for some gateways one after the other (src/supervisor/upgrade.ts), also behind another upgrade. */
+const upgradeMs = 300_000;
 
 const nothingServed = { methods: {}, events: {} } satisfies Protocol;
 
 export const upgrade = command({
   name: 'upgrade',
-  summary: 'run the gateway anew from the code on the disk, with every connection kept',
+  summary: 'run the gateways anew from the code on the disk, with every connection kept',
   examples: ['bellows upgrade', 'npm install -g bellows && bellows upgrade'],
   args: z.object({}),
   handler: async (_, { installation, out, options }) => {
@@ -34,14 +34,17 @@ export const upgrade = command({
     const late = setTimeout(() => connected.reject(noSupervisor(installation.dataDirectory)), connectMs);
     try {
       await connected.promise;
-      const { pid, before, durationMs } = await client.call('upgrade', {}, { timeoutMs: upgradeMs });
-      if (options.json) out.json({ pid, before, durationMs });
+      const upgraded = await client.call('upgrade', {}, { timeoutMs: upgradeMs });
+      const [first] = upgraded;
+      // One alone, as it is unless more are asked for, is told as one.
+      if (options.json) out.json(upgraded.length === 1 ? first : upgraded);
       else
-        out.line(
-          before === null
-            ? `Process ${pid} is the gateway since ${durationMs} ms after it was started; the one before had just ended.`
-            : `Process ${pid} took over from ${before} in ${durationMs} ms. ${before} finishes what it carries, then it ends.`,
-        );
+        for (const { pid, before, durationMs } of upgraded)
+          out.line(
+            before === null
+              ? `Process ${pid} is the gateway since ${durationMs} ms after it was started; the one before had just ended.`
+              : `Process ${pid} took over from ${before} in ${durationMs} ms. ${before} finishes what it carries, then it ends.`,
+          );
       return exitCode.ok;
     } catch (thrown) {
       if (!(thrown instanceof BellowsError)) throw thrown;

@@ -4,7 +4,7 @@
 import type { Expectation } from '../../allocator/arrivals/keeping.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { WorkloadKey } from '../../base/ids.ts';
-import type { Traffic } from '../routes/server.ts';
+import type { Traffic } from '../routes/traffic.ts';
 import type { Memories } from './memories.ts';
 
 export class CallTimes {

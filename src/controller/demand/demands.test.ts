@@ -3,7 +3,7 @@ import type { InstanceId, TenantId, UnitId, WorkloadKey } from '../../base/ids.t
 import { gib, mib } from '../../base/quantity.ts';
 import type { InstanceState } from '../../model/instance.ts';
 import type { Sample } from '../measures.ts';
-import type { Traffic } from '../routes/server.ts';
+import type { Traffic } from '../routes/traffic.ts';
 import { ActualState, type Tracked } from '../state/actual.ts';
 import { noUsage, resourcesOf } from '../views.ts';
 import { Demands, type DemandsParts } from './demands.ts';

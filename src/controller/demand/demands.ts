@@ -7,7 +7,7 @@ import type { WorkloadKey } from '../../base/ids.ts';
 import { resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
 import type { Measures, Sample } from '../measures.ts';
 import { requestOf } from '../resize/plan-input.ts';
-import type { Traffic } from '../routes/server.ts';
+import type { Traffic } from '../routes/traffic.ts';
 import { knownOf, seenOf, standsStill, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { resourcesOf } from '../views.ts';

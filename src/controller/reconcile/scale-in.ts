@@ -6,7 +6,7 @@ import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { Tuning } from '../config.ts';
 import type { CallTimes } from '../demand/call-times.ts';
-import type { Traffic } from '../routes/server.ts';
+import type { Traffic } from '../routes/traffic.ts';
 import { isLive, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { Stopper } from './stopper.ts';

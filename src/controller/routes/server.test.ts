@@ -61,7 +61,35 @@ test('M-E6: what a deployment ends right after a restart is not ended before a g
   await eventually(async () => expect(await harness.running()).not.toContain(id));
 });
 
-test('what tenants have in use is asked of the newest gateway, and unknown without one, or when it does not say', async () => {
+test('M-E6: what a controller that just came back ends is asked also of the gateway that comes second', async () => {
+  const harness = await Harness.start({ gatewayArrivalMs: 5_000 });
+  onTestFinished(() => harness.close());
+  const before = await harness.gateway();
+  const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+  const id = await before.acquire(hello);
+  before.client.close();
+  await harness.restart();
+  const deploy = harness.control.deploy(acme, fn('hello', { env: { NEW: '1' } }), { mustCreate: false });
+  await eventually(() => expect(harness.control.listWorkloads()[0]?.env).toEqual({ NEW: '1' }));
+  const first = await harness.gateway({}, { pid: 1, beside: [2] });
+  onTestFinished(() => first.client.close());
+  // It would have been asked by now, and the instance ended.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(first.retired).toEqual([]);
+  const ended = Promise.withResolvers<void>();
+  const second = await harness.gateway(
+    { retire: () => ended.promise.then(() => ({})) },
+    { pid: 2, beside: [1] },
+  );
+  onTestFinished(() => second.client.close());
+  await deploy;
+  await eventually(() => expect(first.retired).toEqual([id]));
+  expect(await harness.running()).toEqual([id]);
+  ended.resolve();
+  await eventually(async () => expect(await harness.running()).toEqual([]));
+});
+
+test('what tenants have in use is asked of the newest gateway in each place, and unknown without one, or when it does not say', async () => {
   const harness = await Harness.start({ gatewayArrivalMs: 1 });
   onTestFinished(() => harness.close());
   expect(await harness.control.countedUse()).toBeNull();
@@ -75,10 +103,41 @@ test('what tenants have in use is asked of the newest gateway, and unknown witho
   expect(await harness.control.countedUse()).toEqual(
     new Map([[acme, { connections: 3, concurrency: 2, requests: 9 }]]),
   );
+  const second = await harness.gateway(
+    { usage: async () => [{ tenant: acme, connections: 3, concurrency: 1, requests: 4 }] },
+    { place: 1 },
+  );
+  onTestFinished(() => second.client.close());
+  expect(await harness.control.countedUse()).toEqual(
+    new Map([[acme, { connections: 3, concurrency: 2, requests: 13 }]]),
+  );
   newer.client.close();
   const broken = await harness.gateway({
     usage: () => Promise.reject(new BellowsError('Unavailable', 'No.')),
   });
   onTestFinished(() => broken.client.close());
   expect(await harness.control.countedUse()).toBeNull();
+});
+
+test('queued events are given to the gateways in turn, and to none that only ends what it has', async () => {
+  const harness = await Harness.start({ gatewayArrivalMs: 1 });
+  onTestFinished(() => harness.close());
+  const ran: string[] = [];
+  for (const [name, place] of [
+    ['leaving', 0],
+    ['first', 0],
+    ['second', 1],
+  ] as const) {
+    const invoke = async () => {
+      ran.push(name);
+      return { outcome: 'ok', payload: '' } as const;
+    };
+    const gateway = await harness.gateway({ invoke }, { place });
+    onTestFinished(() => gateway.client.close());
+    if (name === 'leaving') await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+  }
+  const [workload] = harness.control.listWorkloads();
+  if (workload?.kind !== 'function') throw new Error('no function');
+  for (let call = 0; call < 4; call += 1) await harness.control.invoke(workload, '{}');
+  expect(ran.toSorted()).toEqual(['first', 'first', 'second', 'second']);
 });

@@ -3,6 +3,7 @@
 import { createServer, type Server } from 'node:net';
 import { mkdir, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import {
   controllerProtocol,
@@ -11,17 +12,18 @@ import {
   type GatewayProtocol,
 } from '../../protocol/routes.ts';
 import { RpcPeer } from '../../protocol/rpc-link.ts';
-import type { EventOf } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
+import { BusyElsewhere } from './busy-elsewhere.ts';
 import type { GatewayPeer, Gateways } from './gateways.ts';
+import { Needs } from './needs.ts';
 import type { RoutePublisher } from './publisher.ts';
-
-export type Traffic = Extract<EventOf<GatewayProtocol>, { event: 'traffic' }>['data'];
+import type { Traffic } from './traffic.ts';
 
 export interface GatewayServerParts {
   readonly socketPath: string;
   readonly gateways: Gateways;
   readonly publisher: RoutePublisher;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly acquire: (need: {
     workload: WorkloadKey;
@@ -29,7 +31,7 @@ export interface GatewayServerParts {
     waiting: number;
     deadlineMs: number;
   }) => Promise<InstanceId | null>;
-  /** A gateway says that fewer requests wait than it has asked instances for. */
+  /** So many requests wait at all gateways, and one has asked for more instances than it needs. */
   readonly onSpare: (workload: WorkloadKey, waiting: number) => void;
   readonly discard: (id: InstanceId, reason: string) => Promise<void>;
   readonly enqueue: (event: {
@@ -49,25 +51,30 @@ export class GatewayServer {
   readonly #server: Server;
   /** All that are connected; gateways among them are those that have said so. */
   readonly #links = new Set<GatewayPeer>();
+  readonly #needs = new Needs<GatewayPeer>();
+  readonly #busy: BusyElsewhere<GatewayPeer>;
 
   private constructor(parts: GatewayServerParts) {
     this.#parts = parts;
+    this.#busy = new BusyElsewhere(parts.clock);
     this.#server = createServer((socket) => {
       // Calls can not arrive before this line has run: `peer` is set when the first handler does.
       const peer: GatewayPeer = new RpcPeer<ControllerProtocol, GatewayProtocol>(socket, {
         local: controllerProtocol,
         remote: gatewayProtocol,
         handlers: {
-          hello: async ({ pid }) => {
-            parts.gateways.add(peer);
+          hello: async ({ pid, place = 0, beside = [] }) => {
+            parts.gateways.add(peer, { pid, place, beside });
             parts.onGateway();
-            parts.log.info({ gateway: pid }, 'gateway connected');
+            parts.log.info({ gateway: pid, place }, 'gateway connected');
             return parts.publisher.table();
           },
           acquire: async (need) => {
+            const answered = this.#needs.asks(peer, need.workload, need.waiting);
             try {
               return { id: await parts.acquire(need) };
             } finally {
+              answered();
               // Also before a refusal: what was sent ahead to an instance that could not start is refused with the rest.
               parts.gateways.flush();
             }
@@ -84,17 +91,20 @@ export class GatewayServer {
         onEvent: (event) => {
           switch (event.event) {
             case 'traffic':
-              parts.onTraffic(event.data);
+              parts.onTraffic(this.#busy.withOthers(peer, event.data));
               return;
             case 'idle':
               parts.onIdle(event.data.id, event.data.sinceMs);
               return;
-            case 'spare':
-              parts.onSpare(event.data.workload, event.data.waiting);
+            case 'spare': {
+              const { workload, waiting } = event.data;
+              parts.onSpare(workload, this.#needs.spares(peer, workload, waiting));
+            }
           }
         },
         onClose: () => {
           this.#links.delete(peer);
+          this.#busy.gone(peer);
           parts.gateways.remove(peer);
         },
         onDefect: (error, context) => parts.log.error({ err: error, context }, 'a gateway link went wrong'),

@@ -23,7 +23,7 @@ import {
   type RouteChange,
 } from '../../protocol/routes.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
-import type { Handlers } from '../../protocol/rpc.ts';
+import type { Handlers, Params } from '../../protocol/rpc.ts';
 import { createLogger } from '../../sys/log.ts';
 import type { MockAgent } from '../../units/mock/mock-agent.ts';
 import { MockDriver, type MockUnit } from '../../units/mock/mock-driver.ts';
@@ -170,8 +170,11 @@ export class Harness {
   }
 
   /** A gateway at the controller's socket. */
-  gateway(handlers: Partial<Handlers<GatewayProtocol>> = {}): Promise<TestGateway> {
-    return TestGateway.connect(this.#started.layout.controllerSocket, handlers);
+  gateway(
+    handlers: Partial<Handlers<GatewayProtocol>> = {},
+    name: Partial<Hello> = {},
+  ): Promise<TestGateway> {
+    return TestGateway.connect(this.#started.layout.controllerSocket, handlers, name);
   }
 }
 
@@ -200,13 +203,23 @@ export async function eventually(check: () => Promise<void> | void): Promise<voi
   await vi.waitFor(check, { timeout: 5_000, interval: 5 });
 }
 
+type Hello = Params<ControllerProtocol['methods']['hello']>;
+
 export class TestGateway {
   readonly changes: RouteChange[] = [];
   readonly retired: InstanceId[] = [];
   table: Awaited<ReturnType<TestGateway['hello']>> = { tenants: [], workloads: [], instances: [] };
   readonly client: RpcClient<GatewayProtocol, ControllerProtocol>;
 
-  private constructor(socketPath: string, handlers: Partial<Handlers<GatewayProtocol>>, onReady: () => void) {
+  readonly #name: Hello;
+
+  private constructor(
+    socketPath: string,
+    handlers: Partial<Handlers<GatewayProtocol>>,
+    name: Partial<Hello>,
+    onReady: () => void,
+  ) {
+    this.#name = { pid: process.pid, ...name };
     this.client = new RpcClient<GatewayProtocol, ControllerProtocol>({
       socketPath,
       local: gatewayProtocol,
@@ -223,7 +236,7 @@ export class TestGateway {
         ...handlers,
       },
       onConnect: async (peer) => {
-        this.table = await peer.call('hello', { pid: process.pid });
+        this.table = await peer.call('hello', this.#name);
         onReady();
       },
       onEvent: ({ data }) => this.changes.push(...data),
@@ -233,14 +246,18 @@ export class TestGateway {
     });
   }
 
-  static connect(socketPath: string, handlers: Partial<Handlers<GatewayProtocol>>): Promise<TestGateway> {
+  static connect(
+    socketPath: string,
+    handlers: Partial<Handlers<GatewayProtocol>>,
+    name: Partial<Hello>,
+  ): Promise<TestGateway> {
     return new Promise((resolve) => {
-      const gateway: TestGateway = new TestGateway(socketPath, handlers, () => resolve(gateway));
+      const gateway: TestGateway = new TestGateway(socketPath, handlers, name, () => resolve(gateway));
     });
   }
 
   hello() {
-    return this.client.call('hello', { pid: process.pid });
+    return this.client.call('hello', this.#name);
   }
 
   /** @throws Error when the start was given up */

@@ -69,3 +69,23 @@ describe('M-A5: bandwidth', () => {
     expect(lines.ofWorkload(key)?.bytesPerSecond).toBe(1000);
   });
 });
+
+test('M-A5: what another gateway carries slows this one down: of a tenant, a function and an instance', () => {
+  const there = linesWith(1_000_000, 100_000_000);
+  there.ofInstance(idOf(0))?.take('out', 5_000_000);
+  there.ofWorkload(key)?.take('in', 70_000);
+  const told = [...there.takeUntold()];
+  expect(told).toEqual([
+    { owner: 'tenant', name: tenant, bytesIn: 70_000, bytesOut: 5_000_000 },
+    { owner: 'workload', name: key, bytesIn: 70_000, bytesOut: 0 },
+    { owner: 'instance', name: idOf(0), bytesIn: 0, bytesOut: 5_000_000 },
+  ]);
+  expect([...there.takeUntold()]).toEqual([]);
+  const here = linesWith(1_000_000, 100_000_000);
+  expect(here.ofInstance(idOf(0))?.isFree('out')).toBe(true);
+  for (const passed of told) here.passedElsewhere(passed);
+  expect(here.ofInstance(idOf(0))?.isFree('out')).toBe(false);
+  expect(here.ofWorkload(key)?.isFree('in')).toBe(false);
+  // It is not told back.
+  expect([...here.takeUntold()]).toEqual([]);
+});

@@ -8,6 +8,14 @@ import { TokenBucket } from './token-bucket.ts';
 
 const unlimited = Number.POSITIVE_INFINITY;
 
+/** Bytes that went over one owner's line. */
+export interface Passed {
+  readonly owner: 'tenant' | 'workload' | 'instance';
+  readonly name: string;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
 export class Lines {
   readonly #nowMs: () => number;
   readonly #tenants = new Map<TenantId, Rates>();
@@ -60,6 +68,24 @@ export class Lines {
     }
   }
 
+  /** What has passed since this was asked last, over each line that has carried anything. */
+  *takeUntold(): Iterable<Passed> {
+    for (const [name, rates] of this.#tenants) yield* untoldOf('tenant', name, rates);
+    for (const [name, { rates }] of this.#workloads) yield* untoldOf('workload', name, rates);
+    for (const [name, { rates }] of this.#instances) yield* untoldOf('instance', name, rates);
+  }
+
+  /** As much has passed through another gateway. */
+  passedElsewhere({ owner, name, bytesIn, bytesOut }: Passed): void {
+    const rates = {
+      tenant: () => this.#tenants.get(name as TenantId),
+      workload: () => this.#workloads.get(name as WorkloadKey)?.rates,
+      instance: () => this.#instances.get(name as InstanceId)?.rates,
+    }[owner]();
+    rates?.in.passedElsewhere(bytesIn);
+    rates?.out.passedElsewhere(bytesOut);
+  }
+
   #setInstance(route: InstanceRoute): void {
     const known = this.#instances.get(route.id);
     const workload = this.#workloads.get(route.workload);
@@ -94,6 +120,12 @@ export class Lines {
       out: new TokenBucket(bytesPerSecond, this.#nowMs),
     };
   }
+}
+
+function* untoldOf(owner: Passed['owner'], name: string, rates: Rates): Iterable<Passed> {
+  const bytesIn = rates.in.takeUntold();
+  const bytesOut = rates.out.takeUntold();
+  if (bytesIn + bytesOut > 0) yield { owner, name, bytesIn, bytesOut };
 }
 
 function setRate(rates: Rates, bytesPerSecond: number): void {

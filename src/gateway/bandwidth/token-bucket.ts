@@ -11,6 +11,8 @@ export class TokenBucket {
   #burstBytes: number;
   #tokens: number;
   #filledAtMs: number;
+  /** Taken, and not told to other gateways. */
+  #untold = 0;
 
   /** @param bytesPerSecond Infinity is no limit */
   constructor(bytesPerSecond: number, nowMs: () => number) {
@@ -36,6 +38,21 @@ export class TokenBucket {
 
   /** These bytes pass, whether there was room for them or not. */
   take(bytes: number): void {
+    this.#tokens -= bytes;
+    this.#untold += bytes;
+  }
+
+  /** How many were taken since it was asked last. */
+  takeUntold(): number {
+    const untold = this.#untold;
+    this.#untold = 0;
+    return untold;
+  }
+
+  /** These bytes have passed through another gateway. */
+  passedElsewhere(bytes: number): void {
+    // What came in meanwhile pays for them: a full bucket would not notice that it was late.
+    this.#fill();
     this.#tokens -= bytes;
   }
 

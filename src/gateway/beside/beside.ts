@@ -1,64 +1,59 @@
-// The gateways that run beside this one: the one before, which finishes what it carries, or the next. Owns the links to them and
-// what they have said and are asked; what follows from it is passed in.
+// The gateways that run beside this one: those that serve with it, the one before, which finishes what it carries, or the next.
+// Owns the links to them and who they are; what they say and are asked is passed on (together.ts).
 import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import type { TenantId } from '../../base/ids.ts';
-import {
-  besideProtocol,
-  type BesideProtocol,
-  type Managed,
-  type ManageParams,
-} from '../../protocol/beside.ts';
+import { besideProtocol, type BesideProtocol } from '../../protocol/beside.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import { RpcPeer } from '../../protocol/rpc-link.ts';
-import type { EventOf } from '../../protocol/rpc.ts';
+import type { EventOf, Handlers } from '../../protocol/rpc.ts';
 import type { Layout } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
 import { isAlive, type ProcessIdentity } from '../../sys/process.ts';
 import { besideTiming } from '../config.ts';
 
-export type Carries = EventOf<BesideProtocol>['data'];
-type Peer = RpcPeer<BesideProtocol, BesideProtocol>;
+export type BesidePeer = RpcPeer<BesideProtocol, BesideProtocol>;
+export type BesideEvent = EventOf<BesideProtocol>;
+type DataOf<E extends BesideEvent['event']> = Extract<BesideEvent, { event: E }>['data'];
+export type Carries = DataOf<'carries'>;
+export type Name = DataOf<'is'>;
 
 export interface BesideParts {
   readonly layout: Pick<Layout, 'gatewaySocket'>;
-  /** Those before this one. */
+  /** Those that ran before this one. */
   readonly others: readonly ProcessIdentity[];
   readonly log: Logger;
-  /** What this one is to say. */
-  readonly carries: () => Carries;
-  /** What all others carry together, of tenants that have something. */
-  readonly onChange: (
-    connections: ReadonlyMap<TenantId, number>,
-    waiting: ReadonlyMap<TenantId, number>,
-  ) => void;
-  /** One before this one has ended. */
+  readonly name: () => Name;
+  /** One is linked, and is told who this is; more may be said. */
+  readonly onLinked: (peer: BesidePeer) => void;
+  /** It has said who it is. */
+  readonly onNamed: (peer: BesidePeer) => void;
+  readonly onEvent: (event: Exclude<BesideEvent, { event: 'is' }>, peer: BesidePeer) => void;
+  /** A link has ended. */
+  readonly onUnlinked: (peer: BesidePeer) => void;
+  /** One has ended. */
   readonly onGone: () => void;
-  /** Does what another's caller asks for to a held connection of this one. */
-  readonly manage: (params: ManageParams) => Managed;
+  readonly handlers: Handlers<BesideProtocol>;
+  /** To be called every so often. */
+  readonly onTime: () => void;
 }
-
-const nobody: Managed = { is: 'unknown' };
 
 export class Beside {
   readonly #parts: BesideParts;
   readonly #server: Server;
   readonly #clients = new Map<number, RpcClient<BesideProtocol, BesideProtocol>>();
   #before: readonly ProcessIdentity[];
-  readonly #peers = new Set<Peer>();
-  /** What was said last, by whoever is linked. */
-  readonly #said = new Map<Peer, Carries>();
+  /** Whoever is linked, in the order in which they were, with what they have said of themselves. */
+  readonly #peers = new Map<BesidePeer, Name | undefined>();
   /** The links to those before this one, by their process. */
-  readonly #links = new Map<number, Peer>();
+  readonly #links = new Map<number, BesidePeer>();
   readonly #timer: NodeJS.Timeout;
-  #told = '';
 
   constructor(parts: BesideParts) {
     this.#parts = parts;
     this.#before = parts.others.filter(isAlive);
     this.#server = createServer((socket) => {
-      const peer: Peer = new RpcPeer<BesideProtocol, BesideProtocol>(socket, {
+      const peer: BesidePeer = new RpcPeer<BesideProtocol, BesideProtocol>(socket, {
         ...this.#protocols(),
         onClose: () => this.#forget(peer),
       });
@@ -67,7 +62,7 @@ export class Beside {
     this.#timer = setInterval(() => this.#look(), besideTiming.tellEveryMs).unref();
   }
 
-  /** Lets the next one connect, and connects to those before. */
+  /** Lets those that come later connect, and connects to those before. */
   async listen(): Promise<void> {
     const path = this.#parts.layout.gatewaySocket(process.pid);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -79,57 +74,68 @@ export class Beside {
     for (const { pid } of this.#before) this.#connect(pid);
   }
 
-  /** The processes of those before this one that run. */
+  /** The processes of all others that run. */
   get pids(): number[] {
+    const linked = [...this.#peers.values()].flatMap((name) => name?.pid ?? []);
+    return [...new Set([...this.before, ...linked])];
+  }
+
+  /** The processes of those before this one that run. */
+  get before(): number[] {
     return this.#before.filter(isAlive).map(({ pid }) => pid);
   }
 
-  /** How many of those before have not said anything yet. */
-  get unheard(): number {
-    return this.#before.filter(({ pid }) => this.#saidBy(pid) === undefined).length;
+  get isAlone(): boolean {
+    return this.#peers.size === 0;
   }
 
-  /** Whether one before this one may still send invocations; so it is as long as it has not said otherwise. */
-  get othersMayInvoke(): boolean {
-    return this.#before.some(({ pid }) => this.#saidBy(pid)?.mayInvoke !== false);
+  get peers(): BesidePeer[] {
+    return [...this.#peers.keys()];
   }
 
-  /**
-   * Asks the others, one after the other, for there is at most one that has the connection.
-   * @throws BellowsError when one that may have it does not answer
-   */
-  async manage(params: ManageParams): Promise<Managed> {
-    for (const peer of this.#peers) {
-      const managed = await peer.call('manage', params).catch((thrown: unknown) => {
-        // With its process its connections ended.
-        if (peer.closed) return nobody;
-        throw thrown;
-      });
-      if (managed.is !== 'unknown') return managed;
-    }
-    return nobody;
+  /** The link to one before this one. */
+  linkTo(pid: number): BesidePeer | undefined {
+    return this.#links.get(pid);
+  }
+
+  nameOf(peer: BesidePeer): Name | undefined {
+    return this.#peers.get(peer);
+  }
+
+  /** All in this place, those that leave included. */
+  at(place: number): BesidePeer[] {
+    return this.peers.filter((peer) => this.nameOf(peer)?.place === place);
+  }
+
+  /** Who serves in this place. */
+  servingAt(place: number): BesidePeer | undefined {
+    return this.at(place).findLast((peer) => this.nameOf(peer)?.leaves === false);
+  }
+
+  /** This one is not what it was. */
+  nameChanged(): void {
+    for (const peer of this.#peers.keys()) peer.emit('is', this.#parts.name());
   }
 
   close(): void {
     clearInterval(this.#timer);
     for (const client of this.#clients.values()) client.close();
-    for (const peer of this.#peers) peer.destroy();
+    for (const peer of this.#peers.keys()) peer.destroy();
     this.#server.close();
-  }
-
-  #saidBy(pid: number): Carries | undefined {
-    const link = this.#links.get(pid);
-    return link === undefined ? undefined : this.#said.get(link);
   }
 
   #protocols() {
     return {
       local: besideProtocol,
       remote: besideProtocol,
-      handlers: { manage: async (params: ManageParams) => this.#parts.manage(params) },
-      onEvent: ({ data }: EventOf<BesideProtocol>, peer: Peer) => {
-        this.#said.set(peer, data);
-        this.#sum();
+      handlers: this.#parts.handlers,
+      onEvent: (event: BesideEvent, from: BesidePeer) => {
+        if (event.event !== 'is') {
+          this.#parts.onEvent(event, from);
+          return;
+        }
+        this.#peers.set(from, event.data);
+        this.#parts.onNamed(from);
       },
       onDefect: (error: unknown, context: string) =>
         this.#parts.log.error({ err: error, context }, 'the link between gateways'),
@@ -154,17 +160,22 @@ export class Beside {
     this.#clients.set(pid, client);
   }
 
-  #greet(peer: Peer): void {
-    this.#peers.add(peer);
-    peer.emit('carries', this.#parts.carries());
+  #greet(peer: BesidePeer): void {
+    this.#peers.set(peer, undefined);
+    peer.emit('is', this.#parts.name());
+    this.#parts.onLinked(peer);
   }
 
-  #forget(peer: Peer): void {
-    this.#peers.delete(peer);
-    if (this.#said.delete(peer)) this.#sum();
+  #forget(peer: BesidePeer): void {
+    const name = this.#peers.get(peer);
+    if (!this.#peers.delete(peer)) return;
+    this.#parts.onUnlinked(peer);
+    // Those before this one are looked for: their links are made anew while they run.
+    const isBefore = this.#before.some(({ pid }) => pid === name?.pid);
+    if (name !== undefined && !isBefore) this.#parts.onGone();
   }
 
-  /** Tells everybody of a change, and finds out who has ended. */
+  /** Finds out who has ended. */
   #look(): void {
     const gone = this.#before.filter((identity) => !isAlive(identity));
     for (const { pid } of gone) {
@@ -177,23 +188,6 @@ export class Beside {
       this.#before = this.#before.filter(isAlive);
       this.#parts.onGone();
     }
-    if (this.#peers.size === 0) return;
-    const carries = this.#parts.carries();
-    const text = JSON.stringify(carries);
-    if (text === this.#told) return;
-    this.#told = text;
-    for (const peer of this.#peers) peer.emit('carries', carries);
-  }
-
-  #sum(): void {
-    const connections = new Map<TenantId, number>();
-    const waiting = new Map<TenantId, number>();
-    for (const { tenants } of this.#said.values()) {
-      for (const each of tenants) {
-        connections.set(each.tenant, (connections.get(each.tenant) ?? 0) + each.connections);
-        waiting.set(each.tenant, (waiting.get(each.tenant) ?? 0) + each.waiting);
-      }
-    }
-    this.#parts.onChange(connections, waiting);
+    this.#parts.onTime();
   }
 }

@@ -20,8 +20,16 @@ export class TenantConcurrency {
   unreservedActive = 0;
   reservedTotal = 0;
 
-  constructor(tenant: TenantId) {
+  readonly #onCounted: () => void;
+
+  /** @param onCounted one more is active of a tenant that has a limit, or of a function that has one */
+  constructor(tenant: TenantId, onCounted: () => void = () => {}) {
     this.tenant = tenant;
+    this.#onCounted = onCounted;
+  }
+
+  counted(reserved: number | null): void {
+    if (this.limit !== null || reserved !== null) this.#onCounted();
   }
 
   /** Whether all that the tenant may run runs; so it may be below what is reserved, after the limit was lowered. */
@@ -115,8 +123,10 @@ export class FunctionConcurrency {
   /** Counts one more, or says why not. */
   enter(): ThrottleReason | undefined {
     const reason = this.full;
-    if (reason === undefined) this.#change(1);
-    return reason;
+    if (reason !== undefined) return reason;
+    this.#change(1);
+    this.#tenant.counted(this.#reserved);
+    return undefined;
   }
 
   leave(): void {

@@ -2,6 +2,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { BrokenInvocation } from '../../protocol/agent.ts';
+import type { LendingEffects } from './lending.ts';
 
 export interface PoolEffects {
   readonly clock: Clock;
@@ -18,4 +19,6 @@ export interface PoolEffects {
   logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
   /** It has idled since `sinceMs`, wall-clock time; null: it is in use again. */
   idle(id: InstanceId, sinceMs: number | null): void;
+  /** Towards other gateways. */
+  readonly lending: Omit<LendingEffects, 'clock'>;
 }

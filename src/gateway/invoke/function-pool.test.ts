@@ -78,6 +78,7 @@ class Bench {
           return Buffer.from(`tail of ${id}`);
         },
         idle: (id, sinceMs) => void this.calls.push(`${sinceMs === null ? 'busy' : 'idle'} ${id}`),
+        lending: { isHome: () => true, homeOf: () => undefined, say: () => {}, sayToHomes: () => {} },
       },
       { ...defaultInvokeTuning, ...tuning },
       new FunctionConcurrency(this.tenant),

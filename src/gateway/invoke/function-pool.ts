@@ -12,6 +12,7 @@ import type { FunctionConcurrency, Throttled } from './concurrency.ts';
 import { Deaths } from './deaths.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure, Invocation } from './invocation.ts';
+import { Lending } from './lending.ts';
 import type { Death } from './payloads.ts';
 import { WaitingQueue } from './queue.ts';
 import { Reserve } from './reserve.ts';
@@ -30,6 +31,8 @@ export class FunctionPool {
   readonly #trace: BusyTrace;
   readonly #reserve: Reserve;
   readonly #deaths: Deaths;
+  /** Which of them are this gateway's, where several serve. */
+  readonly lending: Lending;
   #recheckTimer: NodeJS.Timeout | undefined;
   #leaving = false;
 
@@ -48,7 +51,12 @@ export class FunctionPool {
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#queue = new WaitingQueue(tuning);
     this.#deaths = new Deaths(effects, tuning, (invocation, failure) => this.#fail(invocation, failure));
-    this.#reserve = new Reserve(effects, tuning, {
+    this.lending = new Lending({ clock: effects.clock, ...effects.lending }, this.#slots, {
+      isWaiting: () => this.#queue.size > 0,
+      onHere: () => this.#dispatch(),
+      thaw: (slot) => this.#reserve.thaw(slot),
+    });
+    this.#reserve = new Reserve(effects, tuning, this.lending, {
       onStartFailed: (failure) => this.#startFailed(failure),
       onChange: () => this.#dispatch(),
     });
@@ -89,6 +97,7 @@ export class FunctionPool {
   leave(): void {
     this.#leaving = true;
     this.#reserve.leave();
+    this.lending.leave();
     for (const slot of this.#slots.all()) this.#rest(slot);
   }
 
@@ -167,7 +176,9 @@ export class FunctionPool {
     instance: Pick<InstanceRoute, 'id' | 'generation' | 'starting' | 'frozen'>,
     link: SlotLink,
   ): void {
-    this.#slots.add(new Slot(instance, link, this.#effects.clock.monotonicMs()));
+    const slot = new Slot(instance, link, this.#effects.clock.monotonicMs());
+    this.#slots.add(slot);
+    this.lending.added(slot);
   }
 
   /** Whether it says a word at once when its link is open: one that loads or is frozen can not. */
@@ -276,6 +287,7 @@ export class FunctionPool {
 
   /** Freezes what has idled long enough and reports it; to be called every so often. */
   sweep(mayFreeze: boolean): void {
+    this.lending.sweep(this.#tuning.freezeAfterMs);
     this.#reserve.sweep(this.#slots.all(), mayFreeze);
   }
 
@@ -299,6 +311,7 @@ export class FunctionPool {
       if (invocation === undefined) break;
       this.#send(slot, invocation);
     }
+    this.lending.settleAll();
     const oldest = this.#queue.peek();
     if (oldest === undefined) return;
     this.#reserve.help(this.#slots.usable(), {
@@ -384,6 +397,7 @@ export class FunctionPool {
       this.#slots.settle(slot.id);
     }
     head.sink.onResult(result);
+    if (slot.wanted) this.lending.settle(slot);
     if (this.#queue.size > 0) this.#dispatch();
   }
 
@@ -465,6 +479,7 @@ export class FunctionPool {
     this.#giveBack(slot);
     slot.link.close();
     this.#slots.remove(slot);
+    this.lending.removed(slot);
     return head;
   }
 

@@ -4,13 +4,16 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { BrokenInvocation, Endpoint } from '../../protocol/agent.ts';
+import type { LendingWord } from '../../protocol/beside.ts';
 import type { InstanceRoute, RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import { frameType } from '../../protocol/instance.ts';
 import type { InstanceLinkHandlers } from '../links/instance-link.ts';
 import type { Gauges } from '../meter.ts';
 import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
+import type { PoolEffects } from './effects.ts';
 import { FunctionPool } from './function-pool.ts';
+import type { Neighbour } from './lending.ts';
 import type { SlotLink } from './slot.ts';
 
 export interface FunctionsEffects {
@@ -23,6 +26,15 @@ export interface FunctionsEffects {
   thaw(id: InstanceId): Promise<void>;
   logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
   idle(id: InstanceId, sinceMs: number | null): void;
+  lending(workload: WorkloadKey): PoolEffects['lending'];
+  /** Something was counted that has a limit. */
+  counted(): void;
+}
+
+export interface LendingEvent {
+  readonly workload: WorkloadKey;
+  readonly id: InstanceId;
+  readonly say: LendingWord;
 }
 
 export class Functions {
@@ -33,6 +45,8 @@ export class Functions {
   readonly #tenants = new Map<TenantId, TenantConcurrency>();
   /** Instances whose link is not known to be good yet. */
   readonly #unheard = new Map<InstanceId, NodeJS.Timeout | undefined>();
+  /** What other gateways have of functions that are not known here yet. */
+  readonly #heldEarly = new Map<WorkloadKey, { readonly from: Neighbour; readonly id: InstanceId }[]>();
   #leaving = false;
 
   constructor(effects: FunctionsEffects, tuning: InvokeTuning) {
@@ -92,6 +106,31 @@ export class Functions {
     for (const pool of this.#pools.values()) pool.leave();
   }
 
+  /** Another gateway's word of an instance. */
+  lending(from: Neighbour, { workload, id, say }: LendingEvent): void {
+    const pool = this.#pools.get(workload);
+    if (pool !== undefined) pool.lending.heard(from, id, say);
+    else if (say === 'holds')
+      this.#heldEarly.set(workload, [...(this.#heldEarly.get(workload) ?? []), { from, id }]);
+    else if (say === 'wants') this.#effects.lending(workload).say(from, id, 'refuses');
+  }
+
+  /** Another gateway has ended. */
+  neighbourGone(who: Neighbour): void {
+    for (const pool of this.#pools.values()) pool.lending.gone(who);
+    for (const [key, held] of this.#heldEarly)
+      this.#heldEarly.set(
+        key,
+        held.filter(({ from }) => from !== who),
+      );
+  }
+
+  /** What is at home with other gateways and used here. */
+  *borrowed(): Iterable<{ readonly workload: WorkloadKey; readonly id: InstanceId }> {
+    for (const [workload, { lending }] of this.#pools)
+      for (const id of lending.borrowed()) yield { workload, id };
+  }
+
   /** How many links are being made, or have not said a word. */
   get unheard(): number {
     return this.#unheard.size;
@@ -124,7 +163,9 @@ export class Functions {
 
   #tenant(id: TenantId): TenantConcurrency {
     let concurrency = this.#tenants.get(id);
-    if (concurrency === undefined) this.#tenants.set(id, (concurrency = new TenantConcurrency(id)));
+    if (concurrency !== undefined) return concurrency;
+    concurrency = new TenantConcurrency(id, () => this.#effects.counted());
+    this.#tenants.set(id, concurrency);
     return concurrency;
   }
 
@@ -134,8 +175,9 @@ export class Functions {
       pool.setRoute(route);
       return;
     }
-    const effects = {
+    const effects: PoolEffects = {
       ...this.#effects,
+      lending: this.#effects.lending(route.key),
       acquire: (generation: string, waiting: number) => this.#effects.acquire(route.key, generation, waiting),
       spare: (waiting: number) => this.#effects.spare(route.key, waiting),
     };
@@ -143,6 +185,8 @@ export class Functions {
     const made = new FunctionPool(route, effects, this.#tuning, concurrency);
     if (this.#leaving) made.leave();
     this.#pools.set(route.key, made);
+    for (const { from, id } of this.#heldEarly.get(route.key) ?? []) made.lending.heard(from, id, 'holds');
+    this.#heldEarly.delete(route.key);
   }
 
   #removeWorkload(key: WorkloadKey): void {

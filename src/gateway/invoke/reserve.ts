@@ -4,6 +4,7 @@ import { BellowsError } from '../../base/errors.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure } from './invocation.ts';
+import type { Lending } from './lending.ts';
 import type { Slot } from './slot.ts';
 import { Starter, type Demand } from './starter.ts';
 
@@ -29,15 +30,22 @@ export interface Waiting extends Pick<Demand, 'generation' | 'waiting' | 'averag
 export class Reserve {
   readonly #effects: PoolEffects;
   readonly #tuning: InvokeTuning;
+  readonly #lending: Pick<Lending, 'ask' | 'mayAsk'>;
   readonly #onChange: () => void;
   readonly #starter: Starter;
   #leaving = false;
   /** Since when so many serve, as far as it was looked at, and how many had been taken up by then. */
   #same = { running: 0, sinceMs: 0, taken: 0 };
 
-  constructor(effects: PoolEffects, tuning: InvokeTuning, handlers: ReserveHandlers) {
+  constructor(
+    effects: PoolEffects,
+    tuning: InvokeTuning,
+    lending: Pick<Lending, 'ask' | 'mayAsk'>,
+    handlers: ReserveHandlers,
+  ) {
     this.#effects = effects;
     this.#tuning = tuning;
+    this.#lending = lending;
     this.#onChange = handlers.onChange;
     this.#starter = new Starter(effects, tuning, {
       onFailure: handlers.onStartFailed,
@@ -60,14 +68,16 @@ export class Reserve {
     const nowMs = this.#effects.clock.monotonicMs();
     for (const slot of slots) {
       const idleMs = nowMs - slot.idleSinceMs;
-      if (slot.retiring || (slot.state !== 'ready' && slot.state !== 'frozen')) continue;
+      if (slot.retiring || !slot.atHome || (slot.state !== 'ready' && slot.state !== 'frozen')) continue;
       if (slot.inflight.length + slot.elsewhere > 0 || idleMs < idleAfterMs) {
         this.#sayBusy(slot);
         continue;
       }
       this.#sayIdle(slot, nowMs, idleMs);
       const restsMs = nowMs - Math.max(slot.idleSinceMs, slot.freezeRefusedAtMs);
-      if (mayFreeze && slot.state === 'ready' && restsMs >= this.#tuning.freezeAfterMs) this.#freeze(slot);
+      const isOurs = slot.place === 'here' && !slot.wanted;
+      if (mayFreeze && isOurs && slot.state === 'ready' && restsMs >= this.#tuning.freezeAfterMs)
+        this.#freeze(slot);
     }
   }
 
@@ -96,8 +106,12 @@ export class Reserve {
     const runningMs: number[] = [];
     const nowMs = this.#effects.clock.monotonicMs();
     const frozen: Slot[] = [];
+    const others: Slot[] = [];
     for (const slot of usable) {
+      if (slot.place !== 'here') others.push(slot);
       if (slot.elsewhere > 0) running += 1;
+      else if (slot.place === 'asked') coming += slot.serves ? 1 : 0;
+      else if (slot.place === 'elsewhere') running += slot.serves ? 1 : 0;
       else if (slot.state === 'ready') {
         running += 1;
         if (slot.inflight.length > 0) runningMs.push(nowMs - slot.headStartedAtMs);
@@ -109,9 +123,18 @@ export class Reserve {
     frozen.sort((left, right) => right.idleSinceMs - left.idleSinceMs);
     for (const slot of frozen) {
       if (coming >= waiting.waiting) return;
-      this.#thaw(slot);
+      this.thaw(slot);
       coming += 1;
     }
+    // So does asking another gateway for one that it does not use.
+    for (const slot of others) {
+      if (coming >= waiting.waiting) return;
+      if (!this.#lending.mayAsk(slot, false)) continue;
+      this.#lending.ask(slot);
+      if (slot.serves) coming += 1;
+    }
+    if (nowMs - waiting.oldest.queuedAtMs >= this.#tuning.recheckMs)
+      this.#askForBusy(others, waiting.waiting - coming);
     this.#starter.consider({
       ...waiting,
       head: this.#seen(running, waiting, nowMs),
@@ -128,6 +151,17 @@ export class Reserve {
     return oldest.queuedAtMs > sinceMs
       ? { waitedMs: nowMs - oldest.queuedAtMs, takenUp: taken - oldest.takenBefore }
       : { waitedMs: nowMs - sinceMs, takenUp: taken - takenThen };
+  }
+
+  /** Others wait their turn at each, for as long as one lasts. */
+  #askForBusy(others: readonly Slot[], most: number): void {
+    let asked = 0;
+    for (const slot of others) {
+      if (asked >= most) return;
+      if (slot.place !== 'asked' && !this.#lending.mayAsk(slot, true)) continue;
+      this.#lending.ask(slot);
+      asked += 1;
+    }
   }
 
   #freeze(slot: Slot): void {
@@ -149,7 +183,7 @@ export class Reserve {
     });
   }
 
-  #thaw(slot: Slot): void {
+  thaw(slot: Slot): void {
     slot.state = 'thawing';
     this.#effects.thaw(slot.id).then(
       () => {

@@ -60,6 +60,15 @@ export class Slot {
   elsewhereMost = 0;
   /** Ends an instance whose invocation belongs to nobody who could tell that it timed out. */
   elsewhereTimer: NodeJS.Timeout | undefined;
+  /** Whether this gateway is at home with it: it freezes it, and tells the controller when it idles. */
+  atHome = true;
+  /** Who sends to it: this gateway; another; or another, which was asked for it (lending.ts). */
+  place: 'here' | 'elsewhere' | 'asked' = 'here';
+  /** Monotonic: since when it is here, or was refused. */
+  placedAtMs = Number.NEGATIVE_INFINITY;
+  /** Another gateway waits for it; then it gets nothing new when `yields`, and goes there once nothing of ours is in flight. */
+  wanted = false;
+  yields = false;
   #lastFrameId = 0;
 
   constructor(

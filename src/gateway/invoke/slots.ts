@@ -62,7 +62,7 @@ export class Slots {
     let fullest: Slot | undefined;
     let idle: Slot | undefined;
     for (const slot of this.#slots.values()) {
-      if (slot.state !== 'ready' || slot.elsewhere > 0 || !this.#isUsable(slot)) continue;
+      if (slot.state !== 'ready' || slot.elsewhere > 0 || !isOurs(slot) || !this.#isUsable(slot)) continue;
       const { length } = slot.inflight;
       if (length === 0) {
         if (idle === undefined || slot.idleSinceMs > idle.idleSinceMs) idle = slot;
@@ -81,7 +81,7 @@ export class Slots {
     let picked: Slot | undefined;
     for (const slot of this.usable()) {
       if (slot.serves) return undefined;
-      if (slot.state === 'starting' && slot.inflight.length === 0) picked ??= slot;
+      if (slot.state === 'starting' && slot.inflight.length === 0 && isOurs(slot)) picked ??= slot;
     }
     return picked;
   }
@@ -109,4 +109,9 @@ export class Slots {
     this.#finished.delete(id);
     for (const resolve of waiting) resolve();
   }
+}
+
+/** Whether this gateway is the one that sends to it. */
+function isOurs({ place, yields }: Slot): boolean {
+  return place === 'here' && !yields;
 }

@@ -153,3 +153,72 @@ test('one tenant that sends too much takes nothing from another, and a tenant th
   rates.onChange({ change: 'tenantGone', id: acme });
   expect(rates.of(acme).limit).toBeNull();
 });
+
+describe('several gateways', () => {
+  test('what one lets in the others have less of, and what was one too many is paid back before anybody enters', () => {
+    const { rate: here, clock } = limited(10);
+    const there = new RequestRate(acme, clock.read);
+    there.limit = 10;
+    expect(enter(here, 8) + enter(there, 8)).toBe(16);
+    here.cameElsewhere(there.takeUntold());
+    there.cameElsewhere(8);
+    expect(enter(here, 1) + enter(there, 1)).toBe(0);
+    expect(here.retryAfterSeconds).toBe(1);
+    clock.nowMs += 600;
+    expect(enter(here, 1) + enter(there, 1)).toBe(0);
+    clock.nowMs += 100;
+    expect(enter(here, 5)).toBe(1);
+  });
+
+  test('whatever comes to which of them when, together they let in no more than the limit and what comes between two words', () => {
+    const calls = fc.array(
+      fc.record({
+        pauseMs: fc.integer({ min: 0, max: 400 }),
+        at: fc.integer({ min: 0, max: 2 }),
+        times: fc.integer({ min: 1, max: 60 }),
+      }),
+      { minLength: 1, maxLength: 60 },
+    );
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 40 }), calls, (limit, steps) => {
+        const clock = new Clock();
+        const beganMs = clock.nowMs;
+        const all = [0, 1, 2].map(() => {
+          const rate = new RequestRate(acme, clock.read);
+          rate.limit = limit;
+          return rate;
+        });
+        let entered = 0;
+        let wordMs = clock.nowMs;
+        const exchange = (): void => {
+          const untold = all.map((rate) => rate.takeUntold());
+          const sum = untold.reduce((a, b) => a + b, 0);
+          for (const [index, rate] of all.entries()) rate.cameElsewhere(sum - untold[index]!);
+          wordMs = clock.nowMs;
+        };
+        for (const { pauseMs, at, times } of steps) {
+          clock.nowMs += pauseMs;
+          if (clock.nowMs - wordMs >= 50) exchange();
+          entered += enter(all[at]!, times);
+          // A burst, the pace since the beginning, and at most a burst of each other that was not told yet.
+          const fair = limit + ((clock.nowMs - beganMs) * limit) / 1000;
+          expect(entered).toBeLessThanOrEqual(fair + 2 * limit + 1e-6);
+          exchange();
+          expect(entered).toBeLessThanOrEqual(fair + 2 * limit + 1e-6);
+        }
+      }),
+    );
+  });
+
+  test('one alone uses what the others do not, to the last', () => {
+    const { rate: here, clock } = limited(10);
+    let entered = 0;
+    for (let step = 0; step < 100; step += 1) {
+      clock.nowMs += 100;
+      here.cameElsewhere(0);
+      entered += enter(here, 3);
+    }
+    // All of ten seconds, and the burst that it began with.
+    expect(entered).toBeGreaterThanOrEqual(109);
+  });
+});

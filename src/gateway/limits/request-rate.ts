@@ -11,16 +11,21 @@ const retryWhenNoneSeconds = 60;
 export class RequestRate {
   readonly tenant: TenantId;
   readonly #nowMs: () => number;
+  readonly #onCounted: () => void;
   #limit: number | null = null;
   /** How many may come at once now, a part of one included; of meaning while there is a limit. */
   #left = 0;
   #filledAtMs = 0;
   #entered = 0;
+  /** Let in, and not told to other gateways. */
+  #untold = 0;
   #perSecond = 0;
 
-  constructor(tenant: TenantId, nowMs: () => number) {
+  /** @param onCounted one more has entered of a tenant that has a limit */
+  constructor(tenant: TenantId, nowMs: () => number, onCounted: () => void = () => {}) {
     this.tenant = tenant;
     this.#nowMs = nowMs;
+    this.#onCounted = onCounted;
   }
 
   /** Requests a second, and as many at once after a pause; null: no limit. */
@@ -53,9 +58,26 @@ export class RequestRate {
   /** Counts one more, unless it comes sooner than the limit allows. */
   enter(): boolean {
     if (!this.hasRoom) return false;
-    if (this.#limit !== null) this.#left -= 1;
     this.#entered += 1;
+    this.#untold += 1;
+    if (this.#limit === null) return true;
+    this.#left -= 1;
+    this.#onCounted();
     return true;
+  }
+
+  /** How many were let in since it was asked last. */
+  takeUntold(): number {
+    const untold = this.#untold;
+    this.#untold = 0;
+    return untold;
+  }
+
+  /** So many have come through another gateway. Those that were one too many are owed: nobody is let in until they are paid. */
+  cameElsewhere(count: number): void {
+    if (this.#limit === null) return;
+    this.#fill();
+    this.#left -= count;
   }
 
   /** When the next one may come: whole seconds, for that is what a Retry-After says. */
@@ -104,21 +126,33 @@ export class RequestRate {
 /** All tenants' rates; a tenant that is not known yet has no limit. */
 export class RequestRates {
   readonly #nowMs: () => number;
+  readonly #onCounted: () => void;
   readonly #tenants = new Map<TenantId, RequestRate>();
 
-  constructor(nowMs: () => number) {
+  constructor(nowMs: () => number, onCounted: () => void = () => {}) {
     this.#nowMs = nowMs;
+    this.#onCounted = onCounted;
   }
 
   of(tenant: TenantId): RequestRate {
     let rate = this.#tenants.get(tenant);
-    if (rate === undefined) this.#tenants.set(tenant, (rate = new RequestRate(tenant, this.#nowMs)));
+    if (rate !== undefined) return rate;
+    rate = new RequestRate(tenant, this.#nowMs, this.#onCounted);
+    this.#tenants.set(tenant, rate);
     return rate;
   }
 
   onChange(change: RouteChange): void {
     if (change.change === 'tenant') this.of(change.tenant.id).limit = change.tenant.requestLimit;
     else if (change.change === 'tenantGone') this.#tenants.delete(change.id);
+  }
+
+  /** Of each tenant that made some, how many were let in since this was asked last. */
+  *takeUntold(): Iterable<readonly [TenantId, number]> {
+    for (const rate of this.#tenants.values()) {
+      const untold = rate.takeUntold();
+      if (untold > 0) yield [rate.tenant, untold];
+    }
   }
 
   /** To be called once a second. */

@@ -17,8 +17,12 @@ export class TenantConnections {
   #untold = 0;
   #told = Promise.withResolvers<void>();
 
-  constructor(tenant: TenantId) {
+  readonly #onCounted: () => void;
+
+  /** @param onCounted one more has entered of a tenant that has a limit */
+  constructor(tenant: TenantId, onCounted: () => void = () => {}) {
     this.tenant = tenant;
+    this.#onCounted = onCounted;
   }
 
   get open(): number {
@@ -58,6 +62,7 @@ export class TenantConnections {
   enter(): boolean {
     if (this.limit !== null && this.open >= this.limit) return false;
     this.#carried += 1;
+    if (this.limit !== null) this.#onCounted();
     return true;
   }
 
@@ -85,10 +90,17 @@ export class TenantConnections {
 /** All tenants' counts; they outlive a limit's change, and a tenant that is not known yet has no limit. */
 export class Connections {
   readonly #tenants = new Map<TenantId, TenantConnections>();
+  readonly #onCounted: () => void;
+
+  constructor(onCounted: () => void = () => {}) {
+    this.#onCounted = onCounted;
+  }
 
   of(tenant: TenantId): TenantConnections {
     let connections = this.#tenants.get(tenant);
-    if (connections === undefined) this.#tenants.set(tenant, (connections = new TenantConnections(tenant)));
+    if (connections !== undefined) return connections;
+    connections = new TenantConnections(tenant, this.#onCounted);
+    this.#tenants.set(tenant, connections);
     return connections;
   }
 

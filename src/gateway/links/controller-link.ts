@@ -23,6 +23,8 @@ export interface ControllerLinkOptions {
   readonly table: RouteTable;
   /** As in the gateway's tuning. */
   readonly acquireTimeoutMs: number;
+  /** Which gateway this is, and who else runs. */
+  readonly name: () => { readonly place: number; readonly beside: number[] };
   readonly handlers: Handlers<GatewayProtocol>;
   /** Called after the table has the change. */
   readonly onChange: (change: RouteChange) => void;
@@ -45,7 +47,7 @@ export class ControllerLink {
       handlers: options.handlers,
       onConnect: async (peer) => {
         this.#early = [];
-        const table = await peer.call('hello', { pid: process.pid });
+        const table = await peer.call('hello', { pid: process.pid, ...options.name() });
         const early = this.#early;
         this.#early = undefined;
         this.#applyAll(options.table.changesTo(table));

@@ -309,8 +309,9 @@ export class FunctionHost {
     );
     const type = invocation.stream?.started === true ? frameType.streamEnd : frameType.result;
     const summary = { outcome: result, durationMicros: Math.round(durationMs * 1000), peakKib: peak };
-    invocation.link.sendEncoded(encodeResultFrame(type, invocation.id, summary, tail, body));
+    // Other gateways first: whoever has the answer may call again, through one of them.
     this.#unanswered.add(invocation.link, -1);
+    invocation.link.sendEncoded(encodeResultFrame(type, invocation.id, summary, tail, body));
     this.#options.links.holdLoop(true);
     this.#current = undefined;
     if (this.#turnsComing === 0) this.#askForTurn();

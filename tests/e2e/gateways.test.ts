@@ -1,0 +1,355 @@
+// Two gateways serve one port together: functions, apps, held connections, limits over both, the death of one, an upgrade of both.
+// Clients are the AWS SDK, `ws` and plain sockets; which gateway has a connection is read from the kernel.
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import {
+  ApiGatewayManagementApiClient,
+  DeleteConnectionCommand,
+  GetConnectionCommand,
+  GoneException,
+  PostToConnectionCommand,
+} from '@aws-sdk/client-apigatewaymanagementapi';
+import { CreateFunctionCommand, CreateFunctionUrlConfigCommand, InvokeCommand } from '@aws-sdk/client-lambda';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+import { deployStatefulApp } from '../support/apps.ts';
+import { tarGzOf, zipOf } from '../support/archives.ts';
+import { Bellows, eventually } from '../support/bellows.ts';
+import { isProcess, ownerOfConnection } from '../support/kernel.ts';
+import { NumberedSockets } from '../support/numbered-sockets.ts';
+import { SteadyCallers } from '../support/steady-callers.ts';
+
+interface Processes {
+  readonly children: { readonly gateway: { readonly pid: number } };
+  readonly gateways: readonly { readonly pid: number }[];
+  readonly beside: readonly { readonly pid: number }[];
+}
+
+let bellows: Bellows;
+beforeAll(async () => {
+  bellows = await Bellows.start({ args: ['--no-examples', '--gateways', '2', '--unit', 'host'] });
+  await deployStatefulApp(bellows);
+  // Not started by Node itself, it listens on a port, and a gateway carries its connections.
+  await deployStatefulApp(bellows, 'default', 'carried', { start: 'env node server.js' });
+  const lambda = bellows.lambda();
+  await lambda.send(
+    new CreateFunctionCommand({
+      FunctionName: 'echo',
+      Runtime: 'nodejs26.x',
+      Role: 'arn:aws:iam::000000000000:role/any',
+      Handler: 'index.handler',
+      Timeout: 20,
+      Code: {
+        ZipFile: await zipOf({
+          'index.mjs': `let runs = 0, most = 0;
+            export const handler = async (event) => {
+              runs += 1; most = Math.max(most, runs);
+              await new Promise((r) => setTimeout(r, event.ms ?? Number(event.queryStringParameters?.ms ?? 0)));
+              runs -= 1;
+              return { mark: event.mark ?? event.rawPath, most };
+            };`,
+        }),
+      },
+    }),
+  );
+  await lambda.send(new CreateFunctionUrlConfigCommand({ FunctionName: 'echo', AuthType: 'NONE' }));
+  lambda.destroy();
+});
+afterAll(() => bellows.stop());
+afterEach(async () => {
+  const none = { connections: null, concurrency: null, requests: null };
+  expect((await bellows.v1('PUT', '/tenants/default/limits', none)).status).toBe(200);
+});
+
+const processes = (): Processes =>
+  JSON.parse(readFileSync(join(bellows.dataDirectory, 'run', 'processes.json'), 'utf8')) as Processes;
+/** Those that serve, by place. */
+const gateways = (): number[] => {
+  const { children, gateways: more } = processes();
+  return [children.gateway.pid, ...more.map(({ pid }) => pid)];
+};
+
+interface Told {
+  readonly status: number;
+  readonly text: string;
+}
+
+function get(agent: Agent, path: string): Promise<Told> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(`${bellows.url}${path}`, { agent }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text })).on('error', reject);
+    });
+    outgoing.on('error', reject).end();
+  });
+}
+
+/** For each gateway, by place, a client whose one connection it has. */
+async function clientOfEach(): Promise<Agent[]> {
+  const clients = new Map<number, Agent>();
+  const pids = gateways();
+  for (let tried = 0; clients.size < pids.length; tried += 1) {
+    if (tried > 200) throw new Error(`no connection came to each of ${pids.join(', ')}`);
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    await get(agent, '/healthz');
+    const [socket] = Object.values(agent.freeSockets).flat() as Socket[];
+    const owner = ownerOfConnection(socket!.localPort!, bellows.port, pids);
+    if (owner === undefined || clients.has(owner)) agent.destroy();
+    else clients.set(owner, agent);
+  }
+  return pids.map((pid) => clients.get(pid)!);
+}
+
+const instancesOf = async (workload: string) =>
+  (await bellows.instances()).filter((instance) => instance.workload === workload);
+
+const setLimits = async (limits: object): Promise<void> => {
+  expect((await bellows.v1('PUT', '/tenants/default/limits', limits)).status).toBe(200);
+};
+
+test('both serve every function, by the same instance while one is enough, and every app', async () => {
+  const clients = await clientOfEach();
+  for (let round = 0; round < 20; round += 1)
+    for (const client of clients) {
+      const { status, text } = await get(client, `/w/default/echo/${round}`);
+      expect([status, (JSON.parse(text) as { mark: string }).mark]).toEqual([200, `/${round}`]);
+      expect((await get(client, '/w/default/stateful/state')).status).toBe(200);
+      expect((await get(client, '/w/default/carried/state')).status).toBe(200);
+    }
+  expect(await instancesOf('echo')).toHaveLength(1);
+  for (const client of clients) client.destroy();
+});
+
+test('M-D4: an instance runs one call at a time, whichever gateway it comes from, and both get theirs', async () => {
+  const clients = await clientOfEach();
+  const perCaller = [...clients, ...(await clientOfEach())];
+  const callers = new SteadyCallers(4, async (caller, round) => {
+    const { status, text } = await get(
+      perCaller[caller]!,
+      `/w/default/echo/${caller}.${round}?ms=${round % 5}`,
+    );
+    expect(status, text).toBe(200);
+    expect(JSON.parse(text)).toMatchObject({ mark: `/${caller}.${round}`, most: 1 });
+  });
+  await eventually(() => callers.fewest >= 50, { timeoutMs: 60_000, what: () => callers.errors.join('\n') });
+  await callers.stop();
+  expect(callers.errors).toEqual([]);
+  for (const client of perCaller) client.destroy();
+});
+
+test('M-C2: connections, direct, carried and held, count at both against one limit', async () => {
+  const address = (name: string): string => `ws://127.0.0.1:${bellows.port}/w/default/${name}/`;
+  const sockets = [
+    await NumberedSockets.open(address('stateful'), 4),
+    await NumberedSockets.open(address('carried'), 4),
+  ];
+  const inUse = async (): Promise<number> =>
+    (await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default')).body.inUse.connections;
+  try {
+    await eventually(async () => (await inUse()) === 8);
+    await setLimits({ connections: 8 });
+    const clients = await clientOfEach();
+    for (const client of clients)
+      expect((await get(client, '/w/default/carried/state')).text).toContain(
+        'The tenant default has 8 connections open, and its limit is 8.',
+      );
+    await setLimits({ connections: 9 });
+    for (const client of clients) expect((await get(client, '/w/default/carried/state')).status).toBe(200);
+    for (const client of clients) client.destroy();
+  } finally {
+    for (const each of sockets) each.close();
+  }
+  await eventually(async () => (await inUse()) === 0);
+});
+
+test("M-D4: what runs for one gateway counts at the other against the tenant's concurrency", async () => {
+  const [first, second] = await clientOfEach();
+  const running = async (): Promise<number> =>
+    (await bellows.v1<{ inUse: { concurrency: number } }>('GET', '/tenants/default')).body.inUse.concurrency;
+  await setLimits({ concurrency: 1 });
+  for (const [runs, waits] of [
+    [first!, second!],
+    [second!, first!],
+  ] as const) {
+    let ended = false;
+    const slow = get(runs, '/w/default/echo/slow?ms=3000').finally(() => (ended = true));
+    await eventually(async () => (await running()) === 1);
+    // The other has heard of it a moment later.
+    let refused: Told = { status: 0, text: '' };
+    await eventually(async () => {
+      refused = await get(waits, '/w/default/echo/quick');
+      return refused.status === 429;
+    });
+    expect(ended).toBe(false);
+    expect(JSON.parse(refused.text)).toMatchObject({ Reason: 'ConcurrentInvocationLimitExceeded' });
+    expect((await slow).status).toBe(200);
+    await eventually(async () => (await get(waits, '/w/default/echo/quick')).status === 200);
+  }
+  first!.destroy();
+  second!.destroy();
+});
+
+test('M-C2: requests that come to both count against one limit a second', async () => {
+  const clients = await clientOfEach();
+  const perSecond = 20;
+  await setLimits({ requests: perSecond });
+  const beganMs = performance.now();
+  let letIn = 0;
+  let refused = 0;
+  while (performance.now() - beganMs < 4_000) {
+    const told = await Promise.all(clients.map((client) => get(client, '/w/default/stateful/state')));
+    letIn += told.filter(({ status }) => status === 200).length;
+    refused += told.filter(({ status }) => status === 429).length;
+  }
+  const seconds = (performance.now() - beganMs) / 1000;
+  console.log(
+    `M-C2: ${letIn} let in and ${refused} refused in ${seconds.toFixed(1)} s at ${perSecond} a second`,
+  );
+  // A second's worth at once, the pace, and as much again at most before the other has heard of the first.
+  expect(letIn).toBeLessThanOrEqual(perSecond * (seconds + 2));
+  expect(letIn).toBeGreaterThanOrEqual(perSecond * 3);
+  expect(refused).toBeGreaterThan(0);
+  for (const client of clients) client.destroy();
+});
+
+test('M-D2: @connections reaches a held connection, whichever gateway has it and whichever is asked', async () => {
+  const archive = await tarGzOf({
+    'index.mjs': `export const handler = async ({ body, requestContext: { routeKey, connectionId } }) =>
+      ({ statusCode: 200, body: routeKey === 'who-am-i' ? connectionId : body });`,
+    'bellows.json': JSON.stringify({
+      kind: 'function',
+      handler: 'index.handler',
+      websocket: { routes: ['$default', 'who-am-i'] },
+    }),
+  });
+  expect((await bellows.v1('PUT', '/workloads/default/talk', archive)).status).toBe(201);
+  const held = await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/talk/`);
+      await once(socket, 'open');
+      const told = once(socket, 'message') as Promise<[Buffer]>;
+      socket.send('{"action":"who-am-i"}');
+      return { socket, ConnectionId: (await told)[0].toString() };
+    }),
+  );
+  // Each of these has a connection of its own, to the one or the other gateway.
+  const managers = Array.from(
+    { length: 8 },
+    () =>
+      new ApiGatewayManagementApiClient({
+        endpoint: `${bellows.url}/w/default/talk`,
+        region: 'us-east-1',
+        credentials: bellows.credentials.tenants['default']!,
+        maxAttempts: 1,
+      }),
+  );
+  for (const { socket, ConnectionId } of held) {
+    for (const [index, manager] of managers.entries()) {
+      const told = once(socket, 'message') as Promise<[Buffer]>;
+      await manager.send(new PostToConnectionCommand({ ConnectionId, Data: `from ${index}` }));
+      expect((await told)[0].toString()).toBe(`from ${index}`);
+    }
+    const closed = once(socket, 'close');
+    await managers[0]!.send(new DeleteConnectionCommand({ ConnectionId }));
+    expect((await closed)[0]).toBe(1000);
+    for (const manager of managers)
+      await expect(manager.send(new GetConnectionCommand({ ConnectionId }))).rejects.toThrow(GoneException);
+  }
+  for (const manager of managers) manager.destroy();
+});
+
+test('M-E6: when one of them is killed the clients of the other notice nothing, direct connections go on, and it is back in its place', async () => {
+  const direct = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 10);
+  direct.start(100);
+  const clients = await clientOfEach();
+  for (const client of clients) await get(client, '/w/default/echo/before');
+  const [killed = 0, other = 0] = gateways();
+  const ofOther = new SteadyCallers(1, async (_, round) => {
+    const { status, text } = await get(clients[1]!, `/w/default/echo/${round}`);
+    expect(status, text).toBe(200);
+  });
+  try {
+    await eventually(() => ofOther.fewest >= 5);
+    process.kill(killed, 'SIGKILL');
+    // Who comes now and is to be served by the one that is not there waits for it.
+    const came = await Promise.all(
+      Array.from({ length: 20 }, () => get(new Agent({ keepAlive: false }), '/w/default/echo/new')),
+    );
+    expect(came.map(({ status }) => status)).toEqual(came.map(() => 200));
+    await eventually(() => gateways()[0] !== killed && gateways()[1] === other);
+    const before = ofOther.fewest;
+    await eventually(() => ofOther.fewest >= before + 20);
+    await ofOther.stop();
+    expect(ofOther.errors).toEqual([]);
+    const again = await clientOfEach();
+    for (const client of again) expect((await get(client, '/w/default/echo/after')).status).toBe(200);
+    for (const client of again) client.destroy();
+    const account = await direct.stop();
+    console.log(`M-E6: direct ${JSON.stringify(account)}`);
+    expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+  } finally {
+    direct.close();
+    await ofOther.stop();
+    for (const client of clients) client.destroy();
+  }
+});
+
+test('M-E6: an upgrade replaces both, one after the other: no call fails, no connection is refused or closed, no message is lost', async () => {
+  const direct = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 5);
+  const carried = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/carried/`, 5);
+  direct.start(50);
+  carried.start(50);
+  const sdk = bellows.lambda('default', { maxAttempts: 1 });
+  const anew = new Agent({ keepAlive: false });
+  const callers = [
+    new SteadyCallers(2, async (caller, round) => {
+      const mark = `${caller}.${round}`;
+      const { Payload } = await sdk.send(
+        new InvokeCommand({ FunctionName: 'echo', Payload: JSON.stringify({ mark, ms: 5 }) }),
+      );
+      expect(JSON.parse(new TextDecoder().decode(Payload))).toMatchObject({ mark, most: 1 });
+    }),
+    new SteadyCallers(2, async () => {
+      const { status, text } = await get(anew, '/w/default/echo/anew');
+      expect(status, text).toBe(200);
+    }),
+  ];
+  const someCalls = async (): Promise<void> => {
+    const before = callers.map(({ fewest }) => fewest);
+    await eventually(() => callers.every(({ fewest }, index) => fewest >= before[index]! + 10), {
+      timeoutMs: 60_000,
+      what: () => `calls; errors: ${callers.flatMap(({ errors }) => errors).join('\n')}`,
+    });
+  };
+  try {
+    await someCalls();
+    const before = gateways();
+    const upgraded = await bellows.cli('upgrade', '--json');
+    expect(upgraded.code, upgraded.stderr).toBe(0);
+    expect(JSON.parse(upgraded.stdout)).toMatchObject(before.map((pid) => ({ before: pid })));
+    expect(gateways()).toHaveLength(2);
+    for (const pid of before) expect(gateways()).not.toContain(pid);
+    await someCalls();
+    for (const each of callers) await each.stop();
+    expect(callers.flatMap(({ errors }) => errors)).toEqual([]);
+    for (const [kind, sockets] of Object.entries({ direct, carried })) {
+      const account = await sockets.stop();
+      console.log(`M-E6: ${kind} ${JSON.stringify(account)}`);
+      expect(account, kind).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+    }
+    direct.close();
+    carried.close();
+    sdk.destroy();
+    // What they carried has ended, and so do they.
+    await eventually(() => before.every((pid) => !isProcess(pid)), { timeoutMs: 100_000 });
+  } finally {
+    for (const each of callers) await each.stop();
+    direct.close();
+    carried.close();
+    sdk.destroy();
+  }
+});
