@@ -224,13 +224,14 @@ export class Agent {
     const noMachines = async (): Promise<never> => {
       throw new BellowsError(
         'NotSupportedHere',
-        'What runs here is in no virtual machine that could be put on disk.',
+        'What runs here is in no virtual machine that could be put on disk or moved.',
         'Start Bellows with virtual machines: bellows up --unit vm.',
       );
     };
     return {
       hibernate: noMachines,
       wake: noMachines,
+      move: noMachines,
       hello: async () => {
         this.#tellUntold();
         return {

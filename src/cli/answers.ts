@@ -116,6 +116,14 @@ export const hibernation = z.looseObject({
   durationMs: z.number(),
 });
 
+export const moved = z.looseObject({
+  unit: z.string(),
+  pid: z.number(),
+  copied: z.string(),
+  pauseMs: z.number(),
+  durationMs: z.number(),
+});
+
 export const woken = z.looseObject({ unit: z.string(), durationMs: z.number() });
 
 export const ledger = z.array(

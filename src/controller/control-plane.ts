@@ -165,6 +165,15 @@ export interface HibernationReport {
   readonly durationMs: number;
 }
 
+/** Of a virtual machine that goes on in another process. */
+export interface MoveReport {
+  readonly pid: number;
+  /** How long nothing in it ran. */
+  readonly pauseMs: number;
+  readonly copiedBytes: number;
+  readonly durationMs: number;
+}
+
 export interface LedgerLine {
   readonly resource: ResourceKind;
   readonly capacity: number;
@@ -302,6 +311,8 @@ export interface ControlPlane {
   hibernateUnit(id: UnitId): Promise<HibernationReport>;
   /** Nothing happens to one that runs. @throws BellowsError NotFound, NotSupportedHere, NoRoom */
   wakeUnit(id: UnitId): Promise<{ readonly durationMs: number }>;
+  /** @throws BellowsError NotFound, Conflict, NotSupportedHere, NoRoom: it goes on where it is then */
+  moveUnit(id: UnitId): Promise<MoveReport>;
   ledger(): Promise<LedgerLine[]>;
   reclaim(request: ReclaimRequest): Promise<ReclaimReport>;
 

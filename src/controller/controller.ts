@@ -18,6 +18,7 @@ import type {
   Deployment,
   FunctionUpdate,
   HibernationReport,
+  MoveReport,
   InstanceView,
   LedgerLine,
   LogEntry,
@@ -183,6 +184,10 @@ export class Controller implements ControlPlane {
 
   wakeUnit(unit: UnitId): Promise<{ readonly durationMs: number }> {
     return this.#parts.link.agent.call('wake', { unit }, { timeoutMs: hibernationMs });
+  }
+
+  moveUnit(unit: UnitId): Promise<MoveReport> {
+    return this.#parts.link.agent.call('move', { unit }, { timeoutMs: hibernationMs });
   }
 
   ledger(): Promise<LedgerLine[]> {

@@ -37,6 +37,13 @@ function sentenceOf(unit: string, happened: UnitEvent['happened']): string {
     }
     case 'woken':
       return `The virtual machine ${unit} is awake again after ${Math.round(happened.durationMs)} ms: ${happened.why}.`;
+    case 'moved': {
+      const { pid, pauseMs, copiedBytes } = happened;
+      return (
+        `The virtual machine ${unit} goes on in process ${pid}: ${humanBytes(copiedBytes)} were copied, and nothing in it ran ` +
+        `for ${Math.round(pauseMs)} ms.`
+      );
+    }
     case 'stopped':
       return `The virtual machine ${unit} was ended: ${happened.reason}.`;
   }

@@ -183,6 +183,14 @@ export const hibernated = z.object({
   durationMs: z.number().nonnegative(),
 });
 
+/** Which process the unit is now, how long none was, and how much memory was copied from the one to the other. */
+export const moved = z.object({
+  pid: z.number().int(),
+  pauseMs: z.number().nonnegative(),
+  copiedBytes: z.number().nonnegative(),
+  durationMs: z.number().nonnegative(),
+});
+
 /** What happened to a virtual machine, for the audit log: not each move of its balloon, but where a claim came to. */
 export const unitEvent = z.object({
   unit: unitId,
@@ -211,6 +219,8 @@ export const unitEvent = z.object({
     /** Its process is gone, and what it held is on disk; connections into it stay. */
     z.object({ what: z.literal('hibernated'), ...hibernated.shape }),
     z.object({ what: z.literal('woken'), why: z.string(), durationMs: z.number() }),
+    /** It goes on in another process; connections into it stay. */
+    z.object({ what: z.literal('moved'), ...moved.shape }),
     z.object({ what: z.literal('stopped'), reason: z.string() }),
   ]),
 });
@@ -356,6 +366,8 @@ export const agentProtocol = {
      */
     hibernate: method(z.object({ unit: unitId }), hibernated),
     wake: method(z.object({ unit: unitId }), z.object({ durationMs: z.number().nonnegative() })),
+    /** Has a virtual machine go on in a second one with all that runs in it; connections into it stay. */
+    move: method(z.object({ unit: unitId }), moved),
     removeLogs: method(z.object({ workload: workloadKey }), nothing),
     /** Orderly stop of everything: instances, groups, mounts, sockets. */
     shutdown: method(z.object({ graceMs: z.number() }), nothing),

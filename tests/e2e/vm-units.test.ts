@@ -8,10 +8,10 @@ import {
   UpdateFunctionConfigurationCommand,
   type LambdaClient,
 } from '@aws-sdk/client-lambda';
-import { zipOf } from '../support/archives.ts';
+import { tarGzOf, zipOf } from '../support/archives.ts';
 import { amountOf, deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
-import { isProcess } from '../support/kernel.ts';
+import { groupDirectory, isProcess } from '../support/kernel.ts';
 import { instanceOf, missingForMachines, privateBytesOf, unitOf, unitsOf } from '../support/machines.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
@@ -254,6 +254,110 @@ suiteNeeding('virtual machine units', missingForMachines, () => {
       expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
       expect(account.sent).toBeGreaterThan(20);
       expect((await instanceOf(bellows, 'sleeper')).unit).toBe(awake.id);
+    },
+  );
+
+  test(
+    'M-C4 M-C5 M-C6: an app and a function with held clients go on in other machines while their clients talk, and nothing is lost',
+    { timeout: 600_000 },
+    async () => {
+      const manifest = {
+        kind: 'function',
+        handler: 'index.handler',
+        timeout: 150,
+        websocket: { routes: ['$default'] },
+      };
+      const echo = 'export const handler = async ({ body }) => ({ statusCode: 200, body });';
+      const archive = await tarGzOf({ 'index.mjs': echo, 'bellows.json': JSON.stringify(manifest) });
+      expect((await bellows.v1('PUT', '/workloads/default/echo', archive)).status).toBe(201);
+      const at = (name: string): string => `ws://127.0.0.1:${bellows.port}/w/default/${name}/`;
+      const talking = {
+        sleeper: await NumberedSockets.open(at('sleeper'), 10),
+        // Its messages are calls, one after another: more at once would have more machines.
+        echo: await NumberedSockets.open(at('echo'), 1),
+      };
+      talking.sleeper.start(20);
+      talking.echo.start(2);
+      await eventually(() => talking.echo.sent - talking.echo.outstanding > 3, { timeoutMs: 240_000 });
+      for (const [name, clients] of Object.entries(talking)) {
+        const before = await unitOf(bellows, name);
+        const instance = await instanceOf(bellows, name);
+        const { stdout, code } = await bellows.cli('move', before.id);
+        console.log(`M-C4: ${stdout.trim()}`);
+        expect(code, stdout).toBe(0);
+        const after = await unitOf(bellows, name);
+        expect(stdout).toContain(`${before.id} goes on in process ${after.pid} `);
+        expect(isProcess(before.pid)).toBe(false);
+        // The same application in the same unit, which is another process now, in a group of its own.
+        expect(after).toMatchObject({ id: before.id, state: 'bound', granted: before.granted });
+        expect(await instanceOf(bellows, name)).toMatchObject({
+          id: instance.id,
+          pid: instance.pid,
+          unitPid: after.pid,
+        });
+        expect(groupDirectory(after.pid, 'memory')).toMatch(new RegExp(`/${before.id}\\.b$`));
+        const sent = clients.sent;
+        await eventually(() => clients.sent > sent + 5, { timeoutMs: 120_000 });
+      }
+      // It can be changed as before.
+      const resized = { memory: '300MiB', cpu: '1' };
+      expect(
+        (await bellows.v1<Transaction>('PATCH', '/workloads/default/sleeper', resized)).body,
+      ).toMatchObject({
+        connections: { dropped: 0 },
+      });
+      for (const [name, clients] of Object.entries(talking)) {
+        clients.pause();
+        await eventually(() => clients.outstanding === 0, { timeoutMs: 240_000 });
+        const account = await clients.stop();
+        console.log(`M-C4, ${name} with a move: ${JSON.stringify(account)}`);
+        expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+        clients.close();
+      }
+    },
+  );
+
+  test(
+    'M-C6: an app that has outgrown its machine is given room on a second one while it runs: its clients stay, and new ones are served by both',
+    { timeout: 600_000 },
+    async () => {
+      await deployStatefulApp(bellows, 'default', 'grower');
+      const url = `ws://127.0.0.1:${bellows.port}/w/default/grower/`;
+      const before = await NumberedSockets.open(url, 4);
+      before.start(20);
+      const first = await unitOf(bellows, 'grower');
+      // No machine has more than this: one alone can not be given it.
+      const tooMuch = await bellows.v1<Transaction>('PATCH', '/workloads/default/grower', {
+        memory: '1536MiB',
+      });
+      expect(JSON.stringify(tooMuch.body)).toMatch(/infeasible/i);
+      const { body } = await bellows.v1('PATCH', '/workloads/default/grower', {
+        memory: '768MiB',
+        scale: 2,
+      });
+      const own = async () => (await bellows.instances()).filter(({ workload }) => workload === 'grower');
+      await eventually(
+        async () => (await own()).filter(({ state }) => state === 'idle' || state === 'busy').length === 2,
+        { timeoutMs: 300_000, what: () => `a second instance: ${JSON.stringify(body)}` },
+      );
+      const units = new Set((await own()).map(({ unit }) => unit));
+      expect(units).toContain(first.id);
+      expect(units.size).toBe(2);
+      const granted = (await unitsOf(bellows))
+        .filter(({ id }) => units.has(id))
+        .map((unit) => amountOf('memory', unit.granted.memory));
+      expect(granted).toEqual([768 * mib, 768 * mib]);
+      const after = await NumberedSockets.open(url, 8);
+      after.start(20);
+      await eventually(async () => (await own()).every(({ connections }) => connections >= 4), {
+        timeoutMs: 120_000,
+      });
+      for (const clients of [before, after]) {
+        await eventually(() => clients.sent > 30, { timeoutMs: 120_000 });
+        expect(await clients.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+        clients.close();
+      }
+      await bellows.v1('PATCH', '/workloads/default/grower', { scale: 1 });
     },
   );
 

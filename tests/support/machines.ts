@@ -1,6 +1,6 @@
 // What tests of virtual machine units look at from outside: whether there can be any here, what Bellows says of one, and
 // what the host has of it. Owns nothing of what tests assert.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Bellows, InstanceAnswer } from './bellows.ts';
 import { groupDirectory, isProcess, loopDevices } from './kernel.ts';
 
@@ -54,7 +54,7 @@ export function privateBytesOf(pid: number): number {
 /** What the host has of a machine while it runs; asked again later, what is left of that. */
 export function tracesOf(bellows: Bellows, { id, pid }: UnitAnswer): () => string[] {
   const groups = (['memory', 'cpu', 'freezer'] as const).map((controller) => groupDirectory(pid, controller));
-  const tap = /\bifname=([\w-]+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.[1];
+  const tap = tapOf(pid);
   const files = [
     ...groups,
     ...(tap === undefined ? [] : [`/sys/class/net/${tap}`]),
@@ -68,4 +68,12 @@ export function tracesOf(bellows: Bellows, { id, pid }: UnitAnswer): () => strin
       .filter(({ file }) => file.includes(id))
       .map(({ name, file }) => `${name} ${file}`),
   ];
+}
+
+/** The tap that the process holds, by the kernel's word. */
+function tapOf(pid: number): string | undefined {
+  const files = readdirSync(`/proc/${pid}/fdinfo`).map((fd) =>
+    readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'),
+  );
+  return files.flatMap((text) => /^iff:\s*(\S+)$/m.exec(text)?.[1] ?? [])[0];
 }

@@ -375,6 +375,7 @@ export class FakeControlPlane implements ControlPlane {
     ...{ beforeBytes: 200 * mib, afterBytes: 0, storedBytes: 150 * mib, durationMs: 800 },
   });
   wakeUnit: ControlPlane['wakeUnit'] = async () => ({ durationMs: 400 });
+  moveUnit: ControlPlane['moveUnit'] = async () => ({ pid: 7, pauseMs: 2, copiedBytes: mib, durationMs: 9 });
 
   async reclaim(request: Parameters<ControlPlane['reclaim']>[0]): ReturnType<ControlPlane['reclaim']> {
     this.calls.push({ method: 'reclaim', args: [request] });

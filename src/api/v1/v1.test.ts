@@ -269,6 +269,11 @@ describe('the machine', () => {
     expect((await call('wakeUnit', '/v1/units/u-1/wake')).body).toEqual({ unit: 'u-1', durationMs: 400 });
   });
 
+  test('a virtual machine is moved by its id', async () => {
+    const { body } = await call('moveUnit', '/v1/units/u-1/move');
+    expect(body).toEqual({ unit: 'u-1', pid: 7, copied: '1MiB', pauseMs: 2, durationMs: 9 });
+  });
+
   test('metrics tell tenants only to the admin', async () => {
     const open = await (await fetch(`${api.url}/metrics`)).text();
     expect(open).toMatch(/^bellows_resource_granted\{resource="memory"\} 1500000$/m);

@@ -18,6 +18,7 @@ import { units } from './units.ts';
 import { up } from './up.ts';
 import { upgrade } from './upgrade.ts';
 import { wake } from './wake.ts';
+import { move } from './move.ts';
 
 export const commands: readonly Command[] = [
   up,
@@ -37,6 +38,7 @@ export const commands: readonly Command[] = [
   units,
   hibernate,
   wake,
+  move,
   ledger,
   deleteWorkload,
   upgrade,

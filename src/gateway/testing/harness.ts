@@ -281,6 +281,7 @@ export class Harness {
       removeLogs: refuse,
       hibernate: refuse,
       wake: refuse,
+      move: refuse,
       shutdown: refuse,
       hello: async () => ({
         protocolVersion: 1,

@@ -882,6 +882,70 @@ test('a shutdown does not wait beyond the grace for a guest that says nothing: i
   expect(driver.vms.size).toBe(0);
 });
 
+describe('M-C4 M-C6: a unit that moves to another machine', () => {
+  const measured = async (id: string) =>
+    (await fleet.handlers.measure({})).units.find((unit) => unit.id === id);
+  const busy = async (): Promise<MockVm> => {
+    await open();
+    await start('i-1', 128);
+    return vmOf('i-1');
+  };
+
+  test('is the same to everybody but for its process, and nothing of it has ended', async () => {
+    const vm = await busy();
+    const before = await measured(vm.id);
+    const report = await fleet.handlers.move({ unit: vm.id });
+    expect(report).toMatchObject({ pauseMs: 1, copiedBytes: 2 });
+    expect(report.pid).not.toBe(vm.pid);
+    expect(await measured(vm.id)).toEqual({ ...before, pid: report.pid });
+    expect((await fleet.handlers.list({})).instances[0]?.info).toMatchObject({ id: 'i-1', state: 'idle' });
+    expect(told('moved')).toHaveLength(1);
+    expect(told('lost')).toEqual([]);
+    expect(exits()).toEqual([]);
+    // What is said in the second is heard.
+    vmOf('i-1').mock.exit('i-1' as InstanceId, { reason: 'it is over' });
+    await expect.poll(exits).toHaveLength(1);
+  });
+
+  test('is asked nothing meanwhile, and everything afterwards', async () => {
+    const vm = await busy();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    driver.moving = promise;
+    const moving = fleet.handlers.move({ unit: vm.id });
+    await expect.poll(async () => (await measured(vm.id))?.state).toBe('bound');
+    const asked = vm.mock.calls.length;
+    const resizing = resize('i-1', 256);
+    const freezing = fleet.handlers.freeze({ id: 'i-1' as InstanceId });
+    await new Promise((wait) => setTimeout(wait, 50));
+    expect(vm.mock.calls).toHaveLength(asked);
+    resolve();
+    await Promise.all([moving, resizing, freezing]);
+    expect((await fleet.handlers.list({})).instances[0]?.info).toMatchObject({
+      state: 'frozen',
+      grant: { memory: 256 * mib },
+    });
+  });
+
+  test('goes on where it is when it can not: without room for both, without a second, on disk', async () => {
+    const vm = await busy();
+    const refused = (code: string) =>
+      expect(fleet.handlers.move({ unit: vm.id })).rejects.toThrow(expect.objectContaining({ code }));
+    hostAvailableBytes = 0;
+    await refused('NoRoom');
+    hostAvailableBytes = 64 * gib;
+    driver.failure = new BellowsError('StartFailed', 'No second machine.');
+    await refused('StartFailed');
+    driver.failure = undefined;
+    expect(await measured(vm.id)).toMatchObject({ state: 'bound', pid: vm.pid });
+    await resize('i-1', 256);
+    await fleet.handlers.hibernate({ unit: vm.id });
+    await refused('Conflict');
+    expect(vm.resting).toBe(true);
+    expect(exits()).toEqual([]);
+    expect(told('moved')).toEqual([]);
+  });
+});
+
 describe('M-C4: a hibernated unit', () => {
   const hibernate = async (): Promise<MockVm> => {
     await open();

@@ -216,6 +216,10 @@ export class Fleet {
         const running = await this.#whenRunning();
         return running.hibernation.wake(running.unit(unit), 'it was asked to');
       },
+      move: async ({ unit }) => {
+        const running = await this.#whenRunning();
+        return running.moves.move(running.unit(unit));
+      },
       readLogs: ({ workload, cursor, limit, waitMs }) => this.#logs.read(workload, cursor, limit, waitMs),
       logBroken: async ({ id, invocation }) => {
         const exists = this.#running?.residents.find(id) !== undefined;

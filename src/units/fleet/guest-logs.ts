@@ -39,7 +39,7 @@ export class GuestLogs {
 
   /** What is there by now, no longer than `withinMs`: the unit is about to go. */
   async drain(unit: FleetUnit, workload: WorkloadKey, withinMs: number): Promise<void> {
-    if (!this.#of(unit).has(workload) || unit.resting) return;
+    if (!this.#of(unit).has(workload) || unit.away !== null) return;
     const reading = this.#drain(unit, workload, withinMs).catch((thrown: unknown) =>
       this.#log.info(
         { err: thrown, unit: unit.id, workload },
@@ -55,8 +55,8 @@ export class GuestLogs {
 
   async #follow(unit: FleetUnit, workload: WorkloadKey): Promise<void> {
     while (!unit.stopping) {
-      // Nothing is written while it rests, and to ask would wake it.
-      if (unit.resting) {
+      // Nothing is written while it rests or moves, and to ask would wake it.
+      if (unit.away !== null) {
         await pause(retryMs, undefined, { ref: false });
         continue;
       }

@@ -58,12 +58,12 @@ export class Hibernation {
 
   /** @throws BellowsError Conflict, NotSupportedHere; NoRoom, Unavailable: it goes on then */
   hibernate(unit: FleetUnit): Promise<Hibernated> {
-    return this.#inTurn(unit, () => this.#hibernate(unit));
+    return this.inTurn(unit, () => this.#hibernate(unit));
   }
 
   /** Nothing happens to one that runs. @throws BellowsError NoRoom, StartFailed, Unavailable: it stays as it is then */
   wake(unit: FleetUnit, why: string): Promise<Woken> {
-    return this.#inTurn(unit, () => this.#wake(unit, why));
+    return this.inTurn(unit, () => this.#wake(unit, why));
   }
 
   /** Resolves when nothing is under way with the unit. */
@@ -81,7 +81,8 @@ export class Hibernation {
     this.#asleep.clear();
   }
 
-  #inTurn<T>(unit: FleetUnit, work: () => Promise<T>): Promise<T> {
+  /** Does something with the unit when nothing else is under way with it: it may be hibernated by then. */
+  inTurn<T>(unit: FleetUnit, work: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(unit) ?? Promise.resolve();
     const next = before.catch(() => undefined).then(work);
     this.#turns.set(unit, next);
@@ -98,13 +99,13 @@ export class Hibernation {
       .alone(async () => {
         // Somebody may have come meanwhile; from here on nobody does.
         checkMayRest(unit);
-        unit.resting = true;
+        unit.away = 'hibernated';
         unit.connected = false;
         const awake = driver.measure(unit.vm);
         try {
           await driver.snapshot(unit.vm);
         } catch (thrown) {
-          unit.resting = false;
+          unit.away = null;
           throw thrown;
         }
         return [awake, driver.measure(unit.vm)] as const;
@@ -182,8 +183,8 @@ export class Hibernation {
   }
 }
 
-/** @throws BellowsError */
-function checkMayRest(unit: FleetUnit): void {
+/** Whether it can stand still now with all that is in it. @throws BellowsError */
+export function checkMayRest(unit: FleetUnit): void {
   const { id, vm, placed, connected, stopping } = unit;
   if (stopping || !connected) throw new BellowsError('Unavailable', `The unit ${id} can not be reached now.`);
   if (!vm.outlivedByConnections)

@@ -62,6 +62,7 @@ export class Meter {
   async #ask(unit: FleetUnit): Promise<Measurement | undefined> {
     const last = this.#last.get(unit);
     if (unit.resting) return last === undefined ? undefined : atRest(last.measured);
+    if (unit.away !== null) return last?.measured;
     const isFresh = last !== undefined && unit.still && this.#clock.monotonicMs() - last.atMs < stillForMs;
     if (isFresh || this.#awaited.has(unit)) return last?.measured;
     this.#awaited.add(unit);

@@ -92,7 +92,7 @@ export class Roster {
     return ending;
   }
 
-  /** It was hibernated, or was to be, and is this machine now. */
+  /** It was hibernated or has moved, or was to, and is this machine now. */
   async rejoin(unit: FleetUnit, vm: VmUnit): Promise<void> {
     const isOther = vm !== unit.vm;
     unit.replace(vm);
@@ -170,8 +170,8 @@ export class Roster {
   }
 
   #onEvent(unit: FleetUnit, event: DriverEvent): void {
-    // To be put to rest is told as a loss.
-    if (unit.stopping || unit.resting) return;
+    // To be put to rest, or to leave a machine for another, is told as a loss.
+    if (unit.stopping || unit.away !== null) return;
     switch (event.type) {
       case 'agent':
         return;

@@ -17,6 +17,7 @@ import type { FleetConfig, FleetTuning } from './config.ts';
 import type { GuestLogs } from './guest-logs.ts';
 import { Hibernation } from './hibernation.ts';
 import { Meter } from './measure.ts';
+import { Moves } from './moves.ts';
 import type { UnitRecords } from './records.ts';
 import { Residents } from './residents.ts';
 import { Resizer } from './resizer.ts';
@@ -72,6 +73,7 @@ export class Running {
   readonly resizer: Resizer;
   readonly meter: Meter;
   readonly hibernation: Hibernation;
+  readonly moves: Moves;
   readonly #context: RunningContext;
 
   constructor({ driver, cgroup, startsAtOnce }: Machinery, context: RunningContext) {
@@ -135,6 +137,17 @@ export class Running {
       },
       tenant: (id) => tenants.get(id),
       awaited: context.awaited,
+      hostAvailableBytes,
+      clock,
+      log,
+      tuning,
+      tell: (unit, happened) => this.roster.tell(unit, happened),
+    });
+    this.moves = new Moves({
+      driver,
+      inTurn: (unit, work) => this.hibernation.inTurn(unit, work),
+      rejoin: (unit, vm) => this.roster.rejoin(unit, vm),
+      tenant: (id) => tenants.get(id),
       hostAvailableBytes,
       clock,
       log,

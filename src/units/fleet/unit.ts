@@ -3,7 +3,8 @@
 //
 //   warm ──served──▶ bound ◀──link lost, back──▶ disconnected
 //    │               │  ▲                           │
-//    │               │  └──woken── hibernated ◀──put to rest (hibernation.ts)
+//    │               │  ├──woken── hibernated ◀──put to rest (hibernation.ts)
+//    │               │  └── in another machine ◀── moving (moves.ts)
 //    └───────────────┴──────────────────────────────┴──▶ stopping
 import type { Clock } from '../../base/clock.ts';
 import { messageOf, type BellowsError } from '../../base/errors.ts';
@@ -65,8 +66,11 @@ export class FleetUnit {
   readonly served = new Set<TenantId>();
   readonly tenants: ToldTenants;
   connected = true;
-  /** It is hibernated, on its way there or back: nothing runs, and whoever calls its guest wakes it. */
-  resting = false;
+  /**
+   * Its guest can not be asked now: it is hibernated, on its way there or back, and whoever asks wakes it; or it goes on in
+   * another machine in a moment, and whoever asks waits for that.
+   */
+  away: 'hibernated' | 'moving' | null = null;
   stopping = false;
   /** Why it was lost; undefined for one that was not. */
   loss: BellowsError | undefined;
@@ -95,7 +99,7 @@ export class FleetUnit {
     const present = (): VmUnit => this.#vm;
     const awake: Caller<GuestProtocol> = {
       call: async (name, params, options) => {
-        if (this.resting) await this.wake();
+        await this.wake();
         return present().guest.call(name, params, options);
       },
     };
@@ -110,7 +114,12 @@ export class FleetUnit {
     });
   }
 
-  /** Another one after it was hibernated. */
+  /** It stands still on disk, until it is woken. */
+  get resting(): boolean {
+    return this.away === 'hibernated';
+  }
+
+  /** Another one after it was hibernated, or has moved. */
   get vm(): VmUnit {
     return this.#vm;
   }
@@ -126,7 +135,7 @@ export class FleetUnit {
   get state(): UnitMeasure['state'] {
     if (this.stopping) return 'stopping';
     if (this.resting) return 'hibernated';
-    if (!this.connected) return 'disconnected';
+    if (!this.connected && this.away === null) return 'disconnected';
     return this.served.size === 0 && this.placed.size === 0 ? 'warm' : 'bound';
   }
 
@@ -151,13 +160,13 @@ export class FleetUnit {
 
   /** Before anything of it is changed. @throws BellowsError when it can not run again now */
   async wake(): Promise<void> {
-    if (this.resting) await this.#parts.wake(this);
+    if (this.away !== null) await this.#parts.wake(this);
   }
 
   /** It runs again, as this one. */
   replace(vm: VmUnit): void {
     this.#vm = vm;
-    this.resting = false;
+    this.away = null;
   }
 
   /** Does something while nothing is claimed of it or released. */
@@ -195,7 +204,7 @@ export class FleetUnit {
   reclaim(why: string): Promise<number> {
     const { idleSpareBytes, runningSpareBytes } = this.#parts.tuning;
     const round = this.#turn.then(() => {
-      if (this.stopping || this.resting || this.placed.size === 0) return 0;
+      if (this.stopping || this.away !== null || this.placed.size === 0) return 0;
       const spareBytes = this.still ? idleSpareBytes : runningSpareBytes;
       return this.#memory
         .reclaim(this.usable().memory, spareBytes, why)
@@ -269,7 +278,7 @@ export class FleetUnit {
   async #settle(thoroughness: Thoroughness): Promise<Settled> {
     const failures = new Map<ResourceKind, string>();
     // What rests is settled when it is back.
-    if (this.stopping || this.resting) return { shortBytes: 0, failures };
+    if (this.stopping || this.away !== null) return { shortBytes: 0, failures };
     const { driver, log } = this.#parts;
     const { vm } = this;
     if (this.placed.size === 0) {

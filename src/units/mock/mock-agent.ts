@@ -97,6 +97,7 @@ export class MockAgent {
       removeLogs: async () => ({}),
       hibernate: async () => ({ beforeBytes: 2, afterBytes: 0, storedBytes: 1, durationMs: 0 }),
       wake: async () => ({ durationMs: 0 }),
+      move: async () => ({ pid: 2, pauseMs: 1, copiedBytes: 2, durationMs: 3 }),
       shutdown: async () => {
         for (const id of this.#instances.keys()) this.exit(id, { reason: 'shutdown' });
         this.#tenants.clear();

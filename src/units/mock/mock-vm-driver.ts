@@ -9,7 +9,7 @@ import type { GuestProtocol } from '../../protocol/guest.ts';
 import type { Caller, EventOf, Handlers } from '../../protocol/rpc.ts';
 import { noResources } from '../no-resources.ts';
 import { defaultUnitCapabilities, type Unit, type UnitEvent, type UnitHandle } from '../port.ts';
-import type { MemoryClaim, VmDriver, VmUnit } from '../vm/port.ts';
+import type { MemoryClaim, MoveReport, VmDriver, VmUnit } from '../vm/port.ts';
 import { MockAgent } from './mock-agent.ts';
 
 const firstPid = 200_001;
@@ -41,18 +41,31 @@ export class MockVm implements VmUnit {
   readonly #listeners = new Set<(event: UnitEvent) => void>();
   readonly #guestListeners = new Set<(event: GuestEvent) => void>();
 
-  constructor(id: UnitId, pid: number, size: Resources, journal: string[]) {
+  constructor(
+    id: UnitId,
+    pid: number,
+    size: Resources,
+    journal: string[],
+    mock: MockAgent = new MockAgent(size),
+  ) {
     this.handle = { version: 1, driver: 'vm', id, data: {} };
     this.pid = pid;
     this.provisioned = size;
     this.journal = journal;
-    this.mock = new MockAgent(size);
+    this.mock = mock;
     this.mock.listen((event) => this.emitGuest(event));
     this.guest = { call: (name, params, options) => this.#call(name, params, options?.timeoutMs) as never };
   }
 
   get id(): UnitId {
     return this.handle.id;
+  }
+
+  /** Another machine with all that is in this one. */
+  movedTo(pid: number): MockVm {
+    const second = new MockVm(this.id, pid, this.provisioned, this.journal, this.mock);
+    second.claimedBytes = this.claimedBytes;
+    return second;
   }
 
   get claimed(): Resources {
@@ -156,6 +169,8 @@ export class MockVmDriver implements VmDriver {
   readonly vms = new Map<UnitId, MockVm>();
   /** What the next clones fail with. */
   failure: BellowsError | undefined;
+  /** What a move waits for. */
+  moving: Promise<void> = Promise.resolve();
   #lastPid = firstPid;
 
   get all(): MockVm[] {
@@ -226,6 +241,19 @@ export class MockVmDriver implements VmDriver {
     vm.lost = false;
     await vm.close();
     return vm.handle;
+  }
+
+  async move(unit: Unit): Promise<{ readonly unit: MockVm } & MoveReport> {
+    const vm = this.#of(unit);
+    await this.moving;
+    if (this.failure !== undefined) throw this.failure;
+    this.#lastPid += 1;
+    const second = vm.movedTo(this.#lastPid);
+    this.vms.set(vm.id, second);
+    this.journal.push(`${vm.id} moved`);
+    vm.lose('moved');
+    await vm.close();
+    return { unit: second, pauseMs: 1, copiedBytes: 2 };
   }
 
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'> {

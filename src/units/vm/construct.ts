@@ -1,9 +1,19 @@
 // Puts a machine together (disk, tap, group, process) and takes it apart again, also one that a dead owner left half made.
 // Owns the order. Each part is its own file's; what is said to the guest afterwards is provision.ts's.
-import { chownSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import { identify, isAlive, sendSignal } from '../../sys/process.ts';
+import { openTap } from '../../sys/tap-device.ts';
 import { cpusFor, type VmHost } from './host.ts';
 import { machineArguments, type MachineMemory } from './machine/arguments.ts';
 import { kernelHead } from './machine/kernel-head.ts';
@@ -26,7 +36,9 @@ export type Beginning =
       readonly scratch: { readonly packed: string; readonly layout: Packing };
     }
   /** A unit that was put to rest: its disk, tap and group are there. `memoryFd`: of its template; null when it had none. */
-  | { readonly kind: 'snapshot'; readonly stateFile: string; readonly memoryFd: number | null };
+  | { readonly kind: 'snapshot'; readonly stateFile: string; readonly memoryFd: number | null }
+  /** A unit that comes from its other side: its disk is there, and its record is of that side still. */
+  | { readonly kind: 'arrival'; readonly stateFile: string; readonly memoryFd: number };
 
 /** The state that a machine begins with, in QEMU: for commands that name it. */
 export const stateFdOf = (memory: MachineMemory['kind']): number =>
@@ -43,29 +55,28 @@ export async function putTogether(
 ): Promise<{ readonly machine: Machine; readonly record: UnitRecord }> {
   const { id, slot, uid } = record;
   const { image, cgroup, accelerator } = host.options;
-  const runDirectory = host.runDirectory(id);
+  const runDirectory = host.runDirectory(record);
   mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
   if (uid !== null) chownSync(runDirectory, uid, uid);
   cgroup.create(record.group);
-  const isThere = beginning.kind === 'snapshot';
+  const { kind } = beginning;
+  const hasDisk = kind === 'snapshot' || kind === 'arrival';
   const [disk] = await Promise.all([
-    isThere ? host.scratch.find(id) : host.scratch.make(id, record.size.storage, uid, contentOf(beginning)),
-    isThere || uid === null ? undefined : host.network?.addTap(slot, uid),
+    hasDisk ? host.scratch.find(id) : host.scratch.make(id, record.size.storage, uid, contentOf(beginning)),
+    kind === 'snapshot' ? undefined : host.network?.addTap(record),
   ]);
-  const network =
-    record.network === 'tap'
-      ? ({ kind: 'tap', name: tapName(host.hash, slot) } as const)
-      : ({ kind: 'user' } as const);
   const confinement = host.confinement(slot);
   const bare = confinement.kind === 'none';
   const scratch =
     disk.device === null
       ? ({ kind: 'file', path: disk.file } as const)
       : ({ kind: 'device', path: disk.device } as const);
-  const incoming = beginning.kind === 'clone' || beginning.kind === 'snapshot';
+  const incoming = kind === 'clone' || hasDisk;
   const given = { ...image, kernel: incoming ? kernelHead(image.kernel, runDirectory) : image.kernel };
   const { memory, passed, close } = openBeginning(beginning);
+  let tap: number | null = null;
   try {
+    if (record.network === 'tap') tap = openTap(tapName(host.hash, record));
     const processes = await launch({
       qemu: machineArguments({
         qemu: host.qemu,
@@ -86,24 +97,25 @@ export async function putTogether(
             },
         scratch:
           bare || scratch.kind === 'device' ? scratch : { kind: 'file', path: insidePaths.scratchFile },
-        network,
+        network: tap === null ? { kind: 'user' } : { kind: 'tap', fd: firstPassedFd + passed.length },
         mac: record.mac,
         outMac: macOf(host.hash, slot, 'out'),
         runDirectory: bare ? runDirectory : insidePaths.run,
       }),
-      paths: { ...given, runDirectory, scratch, network, kvm: accelerator.kind === 'kvm' },
+      paths: { ...given, runDirectory, scratch, kvm: accelerator.kind === 'kvm' },
       confinement,
       keepHoles: memory.kind === 'clone',
-      passed,
+      passed: tap === null ? passed : [...passed, tap],
       logFile: join(runDirectory, 'log'),
       admit: (pids) => cgroup.move(record.group, pids),
     });
     const launched: UnitRecord = { ...record, processes };
-    host.records.write(launched);
+    if (kind !== 'arrival') host.records.write(launched);
     const machine = await Machine.attach({ ...machineOptions(host, launched, watch), processes });
     return { machine, record: launched };
   } finally {
     close();
+    if (tap !== null) closeSync(tap);
   }
 }
 
@@ -117,11 +129,11 @@ export function attachTo(host: VmHost, record: UnitRecord, watch: MachineWatch):
 
 function machineOptions(
   host: VmHost,
-  { id }: UnitRecord,
+  record: UnitRecord,
   watch: MachineWatch,
 ): Omit<MachineOptions, 'processes'> {
-  const runDirectory = host.runDirectory(id);
-  return { ...watch, name: `unit ${id}`, runDirectory, logFile: join(runDirectory, 'log') };
+  const runDirectory = host.runDirectory(record);
+  return { ...watch, name: `unit ${record.id}`, runDirectory, logFile: join(runDirectory, 'log') };
 }
 
 function contentOf(beginning: Beginning): Extract<Beginning, { kind: 'clone' }>['scratch'] | undefined {
@@ -143,6 +155,7 @@ function openBeginning(beginning: Beginning): {
         close: () => undefined,
       };
     case 'clone':
+    case 'arrival':
     case 'snapshot': {
       // Each clone reads it from its beginning.
       const stateFd = openSync(beginning.stateFile, 'r');
@@ -156,8 +169,8 @@ function openBeginning(beginning: Beginning): {
 
 /** Ends what runs and removes everything of the unit, its record last. What can not be removed is told, and the rest goes on. */
 export async function takeApart(host: VmHost, record: UnitRecord, machine: Machine | null): Promise<void> {
-  const { id, slot, group } = record;
-  const { cgroup, onDefect } = host.options;
+  const { id } = record;
+  const { onDefect } = host.options;
   let whole = true;
   const step = async (what: string, action: () => Promise<unknown> | void): Promise<void> => {
     try {
@@ -168,19 +181,45 @@ export async function takeApart(host: VmHost, record: UnitRecord, machine: Machi
     }
   };
   if (machine !== null) await step('ending QEMU', () => machine.end());
-  await step('ending what is left', () => endLeftovers(host, record));
-  await step('its group', () => cgroup.remove(group));
+  // A move may have been under way.
+  // Where a move was under way there is something on either side.
+  for (const side of [otherSide(record), record])
+    if (side === record || isOccupied(host, side))
+      for (const [what, clear] of clearing(host, side)) await step(what, clear);
   await Promise.all([
     step('its scratch disk', () => host.scratch.remove(id)),
-    step('its tap', async () => host.network?.removeTap(slot)),
+    step('its address', async () => host.network?.disconnect(record)),
   ]);
-  await step('its files', () => {
-    rmSync(host.runDirectory(id), { recursive: true, force: true });
-    rmSync(host.snapshotDirectory(id), { recursive: true, force: true });
-  });
+  await step('its files', () => rmSync(host.snapshotDirectory(id), { recursive: true, force: true }));
   // What is left is found by the record, the next time.
   if (whole) host.records.remove(id);
 }
+
+/** The unit as it would be on its other side: nothing of a machine is in both. */
+export function otherSide(record: UnitRecord): UnitRecord {
+  const own = record.group.at(-1) ?? '';
+  const group = [...record.group.slice(0, -1), own === record.id ? `${own}.b` : record.id];
+  return { ...record, side: record.side === 'a' ? 'b' : 'a', group, processes: null };
+}
+
+/** Whether there is anything of a machine on that side: its directory is made first and removed last. */
+export const isOccupied = (host: VmHost, record: UnitRecord): boolean =>
+  existsSync(host.runDirectory(record));
+
+/** Ends and removes what a machine has for itself on that side. What is the unit's, on whichever side it is, stays. */
+export async function clearSide(host: VmHost, record: UnitRecord): Promise<void> {
+  for (const [, clear] of clearing(host, record)) await clear();
+}
+
+const clearing = (
+  host: VmHost,
+  record: UnitRecord,
+): readonly (readonly [what: string, clear: () => Promise<unknown> | void])[] => [
+  ['ending what is left', () => endLeftovers(host, record)],
+  ['its group', () => host.options.cgroup.remove(record.group)],
+  ['its tap', async () => host.network?.removeTap(record)],
+  ['its files', () => rmSync(host.runDirectory(record), { recursive: true, force: true })],
+];
 
 /** Processes of the unit that nobody holds: of a dead owner, or that were started just when it died. */
 export async function endLeftovers(host: VmHost, record: UnitRecord): Promise<void> {
@@ -197,8 +236,8 @@ export async function endLeftovers(host: VmHost, record: UnitRecord): Promise<vo
 }
 
 /** No other process has it among its arguments: the data directory's hash is in it. */
-function machineName(host: VmHost, { id }: UnitRecord): string {
-  return `bellows-${host.hash}-${id}`;
+function machineName(host: VmHost, { id, side }: UnitRecord): string {
+  return `bellows-${host.hash}-${id}${side === 'a' ? '' : `.${side}`}`;
 }
 
 function commandLine(pid: string): string[] {

@@ -42,7 +42,7 @@ export class UnitCore {
     this.balloon = new Balloon(machine, record.ramBytes);
     this.#answered.promise.catch(() => undefined);
     this.link = openGuestLink({
-      socketPath: join(host.runDirectory(record.id), socketNames.agent),
+      socketPath: join(host.runDirectory(record), socketNames.agent),
       onConnect: async (peer) => {
         const { protocolVersion } = await peer.call('hello', {});
         if (protocolVersion !== agentProtocolVersion) throw this.#refuse(protocolVersion);

@@ -10,8 +10,9 @@ import { takeApart } from './construct.ts';
 import type { UnitCore } from './core.ts';
 import { findHost, madeWith, type VmHost } from './host.ts';
 import { measureUnit } from './measure.ts';
+import { clearUnfinishedMove, leaveFirst, moveToOtherSide } from './move.ts';
 import { maxSlots } from './network/names.ts';
-import type { MemoryClaim, ProvisionReport, VmDriver, VmDriverOptions, VmUnit } from './port.ts';
+import type { MemoryClaim, MoveReport, ProvisionReport, VmDriver, VmDriverOptions, VmUnit } from './port.ts';
 import { newRecord, provisionUnit } from './provision.ts';
 import * as quantities from './quantities.ts';
 import type { UnitRecord } from './record.ts';
@@ -72,11 +73,16 @@ export class QemuDriver implements VmDriver {
         continue;
       }
       this.#slots.set(record.slot, id);
-      if (isUsable(this.#host, record)) living.push(handleOf(record));
-      else await this.#takeApart(record, null);
+      if (isUsable(this.#host, record)) {
+        await clearUnfinishedMove(this.#host, record);
+        living.push(handleOf(record));
+      } else await this.#takeApart(record, null);
     }
-    for (const slot of (await network?.slots()) ?? [])
-      if (!this.#slots.has(slot)) await network?.removeTap(slot);
+    for (const place of (await network?.places()) ?? [])
+      if (!this.#slots.has(place.slot)) {
+        await network?.removeTap(place);
+        await network?.disconnect(place);
+      }
     const needed = this.#records().flatMap(({ resting, templateKey }) =>
       resting ? (templateKey ?? []) : [],
     );
@@ -165,7 +171,7 @@ export class QemuDriver implements VmDriver {
     const { core } = this.#of(unit);
     const { network } = this.#host;
     await Promise.all([
-      network?.shape(core.record.slot, bytesPerSecond),
+      network?.shape(core.record, bytesPerSecond),
       core.link.call('setBandwidth', { bytesPerSecond }),
     ]);
     core.update({ bytesPerSecond });
@@ -208,6 +214,20 @@ export class QemuDriver implements VmDriver {
     core.lose('put to rest');
     await unit.close();
     return handleOf(core.record);
+  }
+
+  async move(unit: Unit): Promise<{ readonly unit: VmUnit } & MoveReport> {
+    const { core } = this.#of(unit);
+    const { core: second, ...report } = await moveToOtherSide(this.#host, core, (key) =>
+      this.#templates.ofKey(key),
+    );
+    // The first is told as lost to who watches it, and what is taken apart of it is not the unit.
+    await core.end(() => Promise.resolve());
+    core.lose('moved');
+    const moved = this.#hold(second, undefined);
+    await unit.close();
+    await leaveFirst(this.#host, core, second);
+    return { unit: moved, ...report };
   }
 
   async destroy(unit: Unit): Promise<void> {

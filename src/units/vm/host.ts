@@ -12,7 +12,7 @@ import type { Confinement } from './machine/sandbox.ts';
 import { directoryHash, uidOfSlot } from './network/names.ts';
 import { UnitNetwork } from './network/network.ts';
 import type { VmDriverOptions } from './port.ts';
-import { UnitRecords } from './record.ts';
+import { UnitRecords, type UnitRecord } from './record.ts';
 import { runTool } from './run-tool.ts';
 import { ScratchDisks } from './scratch/scratch.ts';
 import { processorOf } from './template/processor.ts';
@@ -30,7 +30,7 @@ export interface VmHost {
   readonly scratchKind: 'device' | 'file';
   readonly records: UnitRecords;
   readonly templates: TemplateStore;
-  runDirectory(id: UnitId): string;
+  runDirectory(unit: Pick<UnitRecord, 'id' | 'side'>): string;
   /** Where a unit's state is while it rests. */
   snapshotDirectory(id: UnitId): string;
   confinement(slot: number): Confinement;
@@ -72,7 +72,8 @@ export async function findHost(options: VmDriverOptions): Promise<VmHost> {
     scratchKind: loops ? 'device' : 'file',
     records: new UnitRecords(join(dataDirectory, 'units')),
     templates: new TemplateStore(join(dataDirectory, 'templates')),
-    runDirectory: (id) => join(directories.run, id),
+    // No unit's name has a dot.
+    runDirectory: ({ id, side }) => join(directories.run, side === 'a' ? id : `${id}.${side}`),
     snapshotDirectory: (id) => join(directories.snapshots, id),
     confinement: (slot) => {
       if (root) return { kind: 'separate user', uid: uidOfSlot(slot), gid: kvmGroup };

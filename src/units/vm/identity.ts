@@ -17,9 +17,9 @@ const personaliseTimeoutMs = 60_000;
 
 /** Writes the door down. @throws BellowsError of the guest's agent */
 export async function personalise(host: VmHost, core: UnitCore): Promise<Door> {
-  const { id, slot, mac, network } = core.record;
+  const { id, mac, network } = core.record;
   const token = randomBytes(tokenBytes).toString('base64url');
-  const tap = network === 'tap' ? host.network?.tapOf(slot) : undefined;
+  const tap = network === 'tap' ? host.network?.tapOf(core.record) : undefined;
   const { doorPort: port } = await core.link.call(
     'personalise',
     {
@@ -34,7 +34,7 @@ export async function personalise(host: VmHost, core: UnitCore): Promise<Door> {
   );
   // That message may have been seconds under way.
   await keepClock(core.link, { timeoutMs: personaliseTimeoutMs });
-  if (tap !== undefined) await host.network?.connect(slot, mac);
+  if (tap !== undefined) await host.network?.connect(core.record, mac);
   const door: Door =
     tap === undefined
       ? { host: '127.0.0.1', port: await forwardPort(core, port), token }

@@ -58,10 +58,15 @@ export async function saveState(
 
 /** The machine was started to wait for it. Runs the guest. @param fd QEMU's number of the file */
 export async function restoreState(machine: Machine, extent: StateExtent, fd: number): Promise<void> {
+  await receiveState(machine, extent, fd);
+  await machine.execute('cont', {});
+}
+
+/** The same, but that it does not run yet. */
+export async function receiveState(machine: Machine, extent: StateExtent, fd: number): Promise<void> {
   await machine.execute('migrate-set-capabilities', capabilities(extent));
   await machine.execute('migrate-incoming', { uri: `fd:${fd}` });
   await migrated(machine, extent);
-  await machine.execute('cont', {});
 }
 
 async function migrated(machine: Machine, extent: StateExtent): Promise<void> {

@@ -1,5 +1,5 @@
 // What of a clone's memory is its own: the pages that its QEMU has copies of, by the kernel's page map. All others are its
-// template's. Owns finding, saving and restoring them; the machine stands still meanwhile.
+// template's. Owns finding, saving, restoring and copying them; the machine stands still meanwhile.
 //
 // QEMU's own way reads every page, also those that nobody has ever touched: the kernel would make each of them in the
 // template's file, which has holes there, and a unit that is put to rest would cost memory.
@@ -21,27 +21,27 @@ export type OwnPieces = z.infer<typeof ownPieces>;
 
 /** Writes the pages to `path`, a new file. @param fileName what the kernel calls the template's file in the process's maps */
 export async function saveOwnMemory(pid: number, fileName: string, path: string): Promise<OwnPieces> {
-  const { start, bytes } = mappingOf(pid, fileName);
-  await using pages = await open(`/proc/${pid}/pagemap`, constants.O_RDONLY);
-  await using memory = await open(`/proc/${pid}/mem`, constants.O_RDONLY);
   await using output = await open(path, 'wx', 0o600);
   const pieces: OwnPieces = [];
-  const entries = Buffer.alloc((chunkBytes / pageBytes) * entryBytes);
-  const chunk = Buffer.allocUnsafe(chunkBytes);
-  for (let at = 0; at < bytes; at += chunkBytes) {
-    const length = Math.min(chunkBytes, bytes - at);
-    const map = entries.subarray(0, (length / pageBytes) * entryBytes);
-    await readAll(pages, map, ((start + at) / pageBytes) * entryBytes);
-    for (const [from, to] of ownParts(map)) {
-      const piece = chunk.subarray(from, to);
-      await readAll(memory, piece, start + at + from);
-      await writeAll(output, piece, null);
-      const last = pieces.at(-1);
-      if (last !== undefined && last[0] + last[1] === at + from) last[1] += to - from;
-      else pieces.push([at + from, to - from]);
-    }
+  for await (const { at, content } of ownContent(pid, fileName)) {
+    await writeAll(output, content, null);
+    const last = pieces.at(-1);
+    if (last !== undefined && last[0] + last[1] === at) last[1] += content.length;
+    else pieces.push([at, content.length]);
   }
   return pieces;
+}
+
+/** From one machine into another that maps the same template and has not run. @returns how much it was */
+export async function copyOwnMemory(fromPid: number, toPid: number, fileName: string): Promise<number> {
+  const { start } = mappingOf(toPid, fileName);
+  await using memory = await open(`/proc/${toPid}/mem`, constants.O_WRONLY);
+  let bytes = 0;
+  for await (const { at, content } of ownContent(fromPid, fileName)) {
+    await writeAll(memory, content, start + at);
+    bytes += content.length;
+  }
+  return bytes;
 }
 
 /** Into a machine that maps the same template and has not run. */
@@ -63,6 +63,28 @@ export async function restoreOwnMemory(
       await writeAll(memory, part, start + offset + done);
       read += part.length;
       done += part.length;
+    }
+  }
+}
+
+/** Each piece is valid until the next is asked for. */
+async function* ownContent(
+  pid: number,
+  fileName: string,
+): AsyncGenerator<{ readonly at: number; readonly content: Buffer }> {
+  const { start, bytes } = mappingOf(pid, fileName);
+  await using pages = await open(`/proc/${pid}/pagemap`, constants.O_RDONLY);
+  await using memory = await open(`/proc/${pid}/mem`, constants.O_RDONLY);
+  const entries = Buffer.alloc((chunkBytes / pageBytes) * entryBytes);
+  const chunk = Buffer.allocUnsafe(chunkBytes);
+  for (let at = 0; at < bytes; at += chunkBytes) {
+    const length = Math.min(chunkBytes, bytes - at);
+    const map = entries.subarray(0, (length / pageBytes) * entryBytes);
+    await readAll(pages, map, ((start + at) / pageBytes) * entryBytes);
+    for (const [from, to] of ownParts(map)) {
+      const content = chunk.subarray(from, to);
+      await readAll(memory, content, start + at + from);
+      yield { at: at + from, content };
     }
   }
 }

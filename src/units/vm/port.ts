@@ -35,6 +35,14 @@ export interface MemoryClaim {
   readonly stalled: boolean;
 }
 
+/** What a move to a second machine took. */
+export interface MoveReport {
+  /** How long neither of the two ran. */
+  readonly pauseMs: number;
+  /** Memory that the second has of its own because the first had. */
+  readonly copiedBytes: number;
+}
+
 /** How a unit came to be, and how long each part took. */
 export interface ProvisionReport {
   readonly from: 'boot' | 'template' | 'snapshot';
@@ -103,6 +111,12 @@ export interface VmDriver extends UnitDriver {
    * that it is lost; `adopt` with the answered handle runs it again as it was. When it fails the unit goes on.
    */
   snapshot(unit: Unit): Promise<UnitHandle>;
+  /**
+   * Has the unit go on in a second machine: another process in a group of its own, with the same name, addresses and disk.
+   * Watchers are told that the first is lost; connections stay. For a moment the host holds its memory twice. When it
+   * fails the unit goes on in the first. @throws BellowsError NotSupportedHere, NoRoom, StartFailed, Unavailable
+   */
+  move(unit: Unit): Promise<{ readonly unit: VmUnit } & MoveReport>;
   /** The host's own figures. `state` and `tenant` are the fleet's to say. */
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'>;
   /** Takes the bridge away when no unit is left; units that run stay as they are. */

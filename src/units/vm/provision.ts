@@ -33,6 +33,7 @@ export function newRecord(
     bootId: host.bootId,
     processes: null,
     slot,
+    side: 'a',
     uid: confinement.kind === 'separate user' ? confinement.uid : null,
     size,
     ramBytes: ramBytesFor(size, host.options.image.overheadBytes),

@@ -17,6 +17,8 @@ export const unitRecord = z.object({
   /** Null while it is being made. */
   processes: z.object({ qemu: processIdentity, monitor: processIdentity.nullable() }).nullable(),
   slot: z.number().int().nonnegative(),
+  /** Which of its two places its machine has: each move goes to the other, see move.ts. */
+  side: z.enum(['a', 'b']).default('a'),
   /** QEMU's user; null where it runs as Bellows' own. */
   uid: z.number().int().nullable(),
   size: resources,

@@ -5,14 +5,13 @@
 //      ▲             └── failed: goes on        └── failed: rests on
 //
 // A clone is a clone again afterwards: kept are its devices' state and what of its memory is not its template's.
-import { constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BellowsError, knownSystemError } from '../../base/errors.ts';
 import { endLeftovers, stateFdOf } from './construct.ts';
 import type { UnitCore } from './core.ts';
-import { unitState } from './device-state.ts';
+import { stateOfClone, type MachinePlaces } from './clone-state.ts';
 import type { VmHost } from './host.ts';
 import { keepClock } from './guest-clock.ts';
 import { reopenDoor } from './identity.ts';
@@ -26,10 +25,6 @@ import { templateFileName } from './template/memory.ts';
 
 /** As after a clone's start: emulated, none of its code is translated yet. */
 const wakeTimeoutMs = 60_000;
-/** Half a megabyte was seen. A QEMU that was taken over may write what it likes. */
-const mostDeviceBytes = 64 * 1024 * 1024;
-/** In the machine's run directory. */
-const deviceFileName = 'd';
 
 /** Finds the template that a clone was made of. */
 export type FindTemplate = (key: string) => Promise<TemplateInUse>;
@@ -48,9 +43,9 @@ export async function putToRest(host: VmHost, core: UnitCore, templateOf: FindTe
   const files = filesOf(host, record);
   rmSync(files.directory, { recursive: true, force: true });
   mkdirSync(files.directory, { recursive: true, mode: 0o700 });
-  const runDirectory = host.runDirectory(record.id);
+  const runDirectory = host.runDirectory(record);
   const confinement = host.confinement(record.slot).kind;
-  const places = {
+  const places: MachinePlaces = {
     runDirectory,
     seen: confinement === 'none' ? runDirectory : insidePaths.run,
     uid: record.uid,
@@ -123,30 +118,13 @@ function filesOf(host: VmHost, { id }: UnitRecord): RestFiles {
 async function saveClone(
   { machine }: UnitCore,
   { stored }: TemplateInUse,
-  places: { readonly runDirectory: string; readonly seen: string; readonly uid: number | null },
+  places: MachinePlaces,
   files: RestFiles,
 ): Promise<void> {
-  await machine.execute('xen-save-devices-state', {
-    filename: `${places.seen}/${deviceFileName}`,
-    live: false,
-  });
-  const devices = await readForeign(join(places.runDirectory, deviceFileName), places.uid);
-  rmSync(join(places.runDirectory, deviceFileName));
-  const state = unitState(await readFile(stored.stateFile), devices);
-  writeFileSync(files.state, state, { mode: 0o600 });
+  writeFileSync(files.state, await stateOfClone(machine, stored, places, 'kept'), { mode: 0o600 });
   const pieces = await saveOwnMemory(machine.pid, templateFileName(stored.key), files.memory);
   const kept: CloneManifest = { version: 1, templateSha256: stored.memory.sha256, pieces };
   writeFileSync(files.manifest, JSON.stringify(kept), { mode: 0o600 });
-}
-
-/** QEMU's own file in its own directory: what it put there instead is not followed, and not read for ever. */
-async function readForeign(path: string, uid: number | null): Promise<Buffer> {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  await using file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  const found = await file.stat();
-  if (!found.isFile() || found.uid !== uid || found.size > mostDeviceBytes)
-    throw new BellowsError('StartFailed', 'QEMU did not write the state of its devices.');
-  return await file.readFile();
 }
 
 /** Undefined when all of the memory is in the state. */

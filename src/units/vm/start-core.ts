@@ -11,8 +11,15 @@ export function startCore(host: VmHost, record: UnitRecord, beginning: Beginning
 }
 
 /** @throws BellowsError NotFound when its process is gone. */
-export function adoptCore(host: VmHost, record: UnitRecord): Promise<UnitCore> {
-  return joined(host, async (watch) => ({ machine: await attachTo(host, record, watch), record }));
+export async function adoptCore(host: VmHost, record: UnitRecord): Promise<UnitCore> {
+  const core = await joined(host, async (watch) => ({
+    machine: await attachTo(host, record, watch),
+    record,
+  }));
+  // Its owner died while it held it still, to move it or to put it to rest.
+  const { status } = await core.machine.execute('query-status', {});
+  if (status === 'paused') await core.machine.execute('cont', {});
+  return core;
 }
 
 async function joined(

@@ -16,9 +16,11 @@ import { instanceView, showInstance } from '../views/instance.ts';
 import {
   hibernationView,
   ledgerLineView,
+  moveView,
   reclaimView,
   showHibernation,
   showLedgerLine,
+  showMove,
   showReclaim,
   showUnit,
   unitView,
@@ -102,6 +104,23 @@ export const machineRoutes = [
     handle: async ({ control }, { params: { unit } }) => ({
       status: 200,
       body: { unit, ...(await control.wakeUnit(unit)) },
+    }),
+  }),
+  route({
+    operationId: 'moveUnit',
+    method: 'POST',
+    path: '/v1/units/{unit}/move',
+    tag,
+    summary:
+      'Has a virtual machine go on in a second process with all that runs in it; connections into it stay. When it can not it goes on where it is.',
+    params: unitParams,
+    query: noQuery,
+    body: noBody,
+    answer: moveView,
+    statuses: { 200: 'It runs in the second, and the first is gone.' },
+    handle: async ({ control }, { params: { unit } }) => ({
+      status: 200,
+      body: showMove(unit, await control.moveUnit(unit)),
     }),
   }),
   route({

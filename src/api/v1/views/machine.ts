@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { rungs } from '../../../allocator/reclaim/ladder.ts';
 import type {
   HibernationReport,
+  MoveReport,
   LedgerLine,
   ReclaimReport,
   UnitView,
@@ -93,6 +94,21 @@ export function showHibernation(unit: string, report: HibernationReport): z.infe
     stored: formatResource('storage', report.storedBytes),
     durationMs: report.durationMs,
   };
+}
+
+export const moveView = z
+  .object({
+    unit: z.string(),
+    pid: z.number().meta({ description: "The host's number of the process that it is now." }),
+    copied: quantityView.meta({ description: 'Memory that the new process has of its own.' }),
+    pauseMs: z.number().meta({ description: 'How long nothing in it ran.' }),
+    durationMs: z.number(),
+  })
+  .meta({ id: 'Move' });
+
+export function showMove(unit: string, report: MoveReport): z.infer<typeof moveView> {
+  const { pid, pauseMs, copiedBytes, durationMs } = report;
+  return { unit, pid, copied: formatResource('memory', copiedBytes), pauseMs, durationMs };
 }
 
 export const ledgerLineView = z

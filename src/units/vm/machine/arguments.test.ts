@@ -15,7 +15,7 @@ const machine: MachineArguments = {
   incoming: false,
   image: { kernel: '/image/kernel', initrd: '/image/initrd', root: '/image/root', commandLine: 'quiet' },
   scratch: { kind: 'device', path: '/dev/loop7' },
-  network: { kind: 'tap', name: 'bwabcdef-001' },
+  network: { kind: 'tap', fd: 8 },
   mac: '02:ab:cd:ef:00:01',
   outMac: '06:ab:cd:ef:00:01',
   runDirectory: '/run/unit',
@@ -34,7 +34,7 @@ describe('QEMU’s command line', () => {
       mac: '02:ab:cd:ef:00:02',
       memory: { kind: 'clone', fd: 6 },
       incoming: true,
-      network: { kind: 'tap', name: 'bwabcdef-002' },
+      network: { kind: 'tap', fd: 9 },
     });
     const devices = (argv: readonly string[]): string[] =>
       valuesOf(argv, '-device').map((text) => text.replace(/mac=[^,]*/, 'mac'));
@@ -94,7 +94,6 @@ describe('what QEMU sees of the host', () => {
     initrd: '/cache/initrd',
     root: '/cache/root',
     scratch: { kind: 'device', path: '/dev/loop7' },
-    network: { kind: 'tap', name: 'bwabcdef-001' },
     kvm: false,
   };
   const fds = { info: 3, block: 4, seccomp: 5 };
@@ -113,7 +112,6 @@ describe('what QEMU sees of the host', () => {
     );
     expect(line).toContain('--unshare-pid --as-pid-1 --unshare-ipc');
     expect([...line.matchAll(/ --(?:dev-)?bind (\S+) /g)].map(([, path]) => path)).toEqual([
-      '/dev/net/tun',
       '/dev/loop7',
       '/data/run/u/u-1',
     ]);
@@ -121,11 +119,10 @@ describe('what QEMU sees of the host', () => {
 
   test('the machine’s devices are there only where they are used', () => {
     const line = around({
-      network: { kind: 'user' },
       kvm: true,
       scratch: { kind: 'file', path: '/data/x.ext4' },
     });
-    expect(line).not.toMatch(/tun |loop/);
+    expect(line).not.toMatch(/loop/);
     expect(line).toContain('--dev-bind /dev/kvm /dev/kvm');
     expect(line).toContain('--bind /data/x.ext4 /scratch');
   });

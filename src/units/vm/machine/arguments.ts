@@ -30,8 +30,8 @@ export type MachineMemory =
   | { readonly kind: 'clone'; readonly fd: number };
 
 export type MachineNetwork =
-  /** A port of Bellows' bridge, and user networking for what goes out. */
-  | { readonly kind: 'tap'; readonly name: string }
+  /** A port of Bellows' bridge, by QEMU's number of it, and user networking for what goes out. */
+  | { readonly kind: 'tap'; readonly fd: number }
   /** User networking for both. */
   | { readonly kind: 'user' };
 
@@ -104,7 +104,8 @@ export function machineArguments(options: MachineArguments): string[] {
     ['-device', 'virtio-rng-pci', '-device', 'vmgenid'],
     networkDevices(network, options),
     ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    options.incoming ? ['-incoming', 'defer'] : [],
+    // It does not run by itself: who gave it its state says when.
+    options.incoming ? ['-incoming', 'defer', '-S'] : [],
   ].flat();
 }
 
@@ -130,7 +131,7 @@ function networkDevices(network: MachineNetwork, { mac, outMac }: MachineArgumen
   const { network: door, userNetwork: out } = qemuNames;
   if (network.kind === 'user') return ['-netdev', user(door), ...device(door, mac)];
   return [
-    ...['-netdev', `tap,id=${door},ifname=${network.name},script=no,downscript=no`, ...device(door, mac)],
+    ...['-netdev', `tap,id=${door},fd=${network.fd}`, ...device(door, mac)],
     ...['-netdev', user(out), ...device(out, outMac)],
   ];
 }

@@ -4,7 +4,6 @@
 //   as root       bubblewrap: own mounts, processes, IPC; then setpriv: a user of the unit's own, no capabilities at all
 //   as a user     bubblewrap with a user namespace, where the system allows it
 //   otherwise     nothing around it: QEMU is what the user is
-import type { MachineNetwork } from './arguments.ts';
 
 export type Confinement =
   | {
@@ -30,7 +29,6 @@ export interface SandboxPaths {
   readonly initrd: string;
   readonly root: string;
   readonly scratch: { readonly kind: 'device' | 'file'; readonly path: string };
-  readonly network: MachineNetwork;
   readonly kvm: boolean;
 }
 
@@ -52,7 +50,6 @@ export function sandboxed(
   fds: SandboxDescriptors,
 ): string[] {
   const devices = [
-    ...(paths.network.kind === 'tap' ? ['/dev/net/tun'] : []),
     ...(paths.kvm ? ['/dev/kvm'] : []),
     ...(paths.scratch.kind === 'device' ? [paths.scratch.path] : []),
   ];
@@ -74,8 +71,6 @@ export function sandboxed(
     etcFiles.flatMap((name) => ['--ro-bind-try', `/etc/${name}`, `/etc/${name}`]),
     // For /proc/self/fd: a template's memory is a file without a name.
     ['--proc', '/proc', '--dev', '/dev'],
-    // Made on the way, directories would be open to root only, and QEMU is not root.
-    ['--dir', '/dev/net'],
     devices.flatMap((path) => ['--dev-bind', path, path]),
     ['--dir', '/image', '--ro-bind', paths.kernel, insidePaths.kernel],
     ['--ro-bind', paths.initrd, insidePaths.initrd, '--ro-bind', paths.root, insidePaths.root],

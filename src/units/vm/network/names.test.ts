@@ -8,6 +8,7 @@ import {
   macOf,
   maxSlots,
   parseSubnet,
+  placeOfInterface,
   shaperName,
   tapName,
   unitAddress,
@@ -17,13 +18,23 @@ const hash = directoryHash('/var/lib/bellows');
 
 describe('names and addresses of units', () => {
   test('interfaces’ names fit the kernel’s 15 bytes and differ', () => {
-    const names = [bridgeName(hash), tapName(hash, 0), tapName(hash, maxSlots), shaperName(hash, maxSlots)];
+    const places = [0, maxSlots].flatMap((slot) => (['a', 'b'] as const).map((side) => ({ slot, side })));
+    const names = [
+      bridgeName(hash),
+      ...places.flatMap((place) => [tapName(hash, place), shaperName(hash, place)]),
+    ];
     expect(new Set(names).size).toBe(names.length);
     for (const name of names) expect(name.length).toBeLessThanOrEqual(15);
+    for (const place of places)
+      for (const name of [tapName(hash, place), shaperName(hash, place)])
+        expect(placeOfInterface(hash, name)).toEqual(place);
+    for (const name of [bridgeName(hash), 'lo', tapName(directoryHash('/other'), { slot: 1, side: 'a' })])
+      expect(placeOfInterface(hash, name)).toBeUndefined();
   });
 
   test('another data directory’s are others', () => {
-    expect(tapName(directoryHash('/other'), 1)).not.toBe(tapName(hash, 1));
+    const place = { slot: 1, side: 'a' } as const;
+    expect(tapName(directoryHash('/other'), place)).not.toBe(tapName(hash, place));
   });
 
   test('each slot has addresses of its own, within the subnet', () => {

@@ -9,7 +9,7 @@ export const maxSlots = 4_000;
 const prefixLength = 20;
 /** QEMU's users: beside the tenants', in the range that systemd's documentation leaves to nobody. */
 const firstUid = 1_899_000_000;
-/** The kernel's limit for names of interfaces, 15, is kept: `bw` + 6 + `-` or `i` + 3. */
+/** The kernel's limit for names of interfaces, 15, is kept: `bw` + 6 + `-` or `i` + 3 + `x`. */
 const hashLength = 6;
 
 /** Tells the things of one data directory from another's. */
@@ -18,9 +18,25 @@ export function directoryHash(dataDirectory: string): string {
 }
 
 export const bridgeName = (hash: string): string => `bw${hash}-br`;
-export const tapName = (hash: string, slot: number): string => `bw${hash}-${hex(slot)}`;
+
+/** Where a unit's machine is on the bridge: the other side is where it moves to. */
+export interface NetworkPlace {
+  readonly slot: number;
+  readonly side: 'a' | 'b';
+}
+
+export const tapName = (hash: string, { slot, side }: NetworkPlace): string =>
+  `bw${hash}-${hex(slot)}${sideMark[side]}`;
 /** What the guest sends is shaped on a device of its own: a tap shapes only what is sent to it. */
-export const shaperName = (hash: string, slot: number): string => `bw${hash}i${hex(slot)}`;
+export const shaperName = (hash: string, { slot, side }: NetworkPlace): string =>
+  `bw${hash}i${hex(slot)}${sideMark[side]}`;
+
+/** Undefined for what is no unit's. */
+export function placeOfInterface(hash: string, name: string): NetworkPlace | undefined {
+  const [, slot, mark] = /^[-i]([0-9a-f]{3})(x?)$/.exec(name.replace(`bw${hash}`, '')) ?? [];
+  if (slot === undefined || !name.startsWith(`bw${hash}`)) return undefined;
+  return { slot: Number.parseInt(slot, 16), side: mark === sideMark.b ? 'b' : 'a' };
+}
 export const uidOfSlot = (slot: number): number => firstUid + slot;
 
 /** Locally administered. Units of one Bellows are behind one bridge and differ in the last bytes. */
@@ -88,4 +104,6 @@ function overlap(one: Subnet, other: Subnet): boolean {
   return Math.floor(one.base / size) === Math.floor(other.base / size);
 }
 
+/** Not a digit of the slot's number. */
+const sideMark = { a: '', b: 'x' } as const;
 const hex = (slot: number): string => slot.toString(16).padStart(3, '0');

@@ -10,9 +10,11 @@ import {
   bridgeName,
   freeSubnet,
   parseSubnet,
+  placeOfInterface,
   shaperName,
   tapName,
   unitAddress,
+  type NetworkPlace,
   type Subnet,
 } from './names.ts';
 
@@ -78,41 +80,36 @@ export class UnitNetwork {
     this.#subnet = subnet;
   }
 
-  /** Taps and their shapers that are there, by slot: whose unit is gone is to be removed. */
-  async slots(): Promise<number[]> {
+  /** Where taps or their shapers are: whose unit is gone is to be removed. A place may be named twice. */
+  async places(): Promise<NetworkPlace[]> {
     const present = links.parse(await json('ip', '-j', 'link', 'show'));
-    const pattern = new RegExp(`^bw${this.#hash}[-i]([0-9a-f]{3})$`);
-    const slots = present.flatMap(({ ifname }) => {
-      const slot = pattern.exec(ifname)?.[1];
-      return slot === undefined ? [] : [Number.parseInt(slot, 16)];
-    });
-    return [...new Set(slots)];
+    return present.flatMap(({ ifname }) => placeOfInterface(this.#hash, ifname) ?? []);
   }
 
-  /** Down until `connect`: a clone begins with its template's address. `uid`: whose QEMU may use it. */
-  async addTap(slot: number, uid: number): Promise<Tap> {
-    const name = tapName(this.#hash, slot);
+  /** Down until `connect`: a clone begins with its template's address. */
+  async addTap(place: NetworkPlace): Promise<Tap> {
+    const name = tapName(this.#hash, place);
     await batch([
-      `tuntap add dev ${name} mode tap user ${uid} vnet_hdr`,
+      `tuntap add dev ${name} mode tap vnet_hdr`,
       `link set ${name} addrgenmode none`,
       `link set ${name} master ${bridgeName(this.#hash)}`,
       `link set ${name} type bridge_slave isolated on learning off flood off mcast_flood off`,
     ]);
-    return this.tapOf(slot);
+    return this.tapOf(place);
   }
 
-  tapOf(slot: number): Tap {
+  tapOf(place: NetworkPlace): Tap {
     const subnet = this.#open();
     return {
-      name: tapName(this.#hash, slot),
-      address: unitAddress(subnet, slot),
+      name: tapName(this.#hash, place),
+      address: unitAddress(subnet, place.slot),
       prefixLength: subnet.prefixLength,
     };
   }
 
-  /** The unit has its own address now: lets it in, and writes down where it is. */
-  async connect(slot: number, mac: string): Promise<void> {
-    const { name, address } = this.tapOf(slot);
+  /** The unit has its own address now, or moves with it: lets it in, and writes down where it is. */
+  async connect(place: NetworkPlace, mac: string): Promise<void> {
+    const { name, address } = this.tapOf(place);
     await batch([
       `link set ${name} up`,
       `neighbour replace ${address} lladdr ${mac} dev ${bridgeName(this.#hash)} nud permanent`,
@@ -121,8 +118,8 @@ export class UnitNetwork {
   }
 
   /** Bytes per second, each way; null: no limit. Changes while traffic flows. */
-  async shape(slot: number, bytesPerSecond: number | null): Promise<void> {
-    const [tap, shaper] = [tapName(this.#hash, slot), shaperName(this.#hash, slot)];
+  async shape(place: NetworkPlace, bytesPerSecond: number | null): Promise<void> {
+    const [tap, shaper] = [tapName(this.#hash, place), shaperName(this.#hash, place)];
     if (bytesPerSecond === null) {
       await runTool('tc', ['-force', '-batch', '-'], {
         input: `qdisc del dev ${tap} root\nqdisc del dev ${tap} ingress\n`,
@@ -147,9 +144,13 @@ export class UnitNetwork {
     });
   }
 
-  async removeTap(slot: number): Promise<void> {
+  async removeTap(place: NetworkPlace): Promise<void> {
+    await this.#deleteLinks([tapName(this.#hash, place), shaperName(this.#hash, place)]);
+  }
+
+  /** Forgets where the unit is, which is nowhere any more. */
+  async disconnect({ slot }: NetworkPlace): Promise<void> {
     const subnet = this.#subnet;
-    await this.#deleteLinks([tapName(this.#hash, slot), shaperName(this.#hash, slot)]);
     if (subnet === undefined) return;
     const address = unitAddress(subnet, slot);
     await runTool('ip', ['neighbour', 'delete', address, 'dev', bridgeName(this.#hash)]).catch(
@@ -159,7 +160,7 @@ export class UnitNetwork {
 
   /** Takes the bridge away if no tap is left on it. */
   async close(): Promise<void> {
-    if ((await this.slots()).length === 0) await this.#deleteLinks([bridgeName(this.#hash)]);
+    if ((await this.places()).length === 0) await this.#deleteLinks([bridgeName(this.#hash)]);
     this.#subnet = undefined;
   }
 

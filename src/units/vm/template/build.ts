@@ -53,7 +53,7 @@ export async function buildTemplate(
     core.link.close();
     await sleep(restMs);
     await machine.execute('stop', {});
-    const places = { runDirectory: host.runDirectory(record.id), seen: insidePaths.run, uid: record.uid };
+    const places = { runDirectory: host.runDirectory(record), seen: insidePaths.run, uid: record.uid };
     await saveState(machine, 'devices', places, stateFile);
     await machine.end();
     sealTemplateMemory(memoryFd);
