@@ -42,6 +42,8 @@ export interface Tuning {
   readonly keepAlive: KeepAlive;
   /** Reclaim asks those first that served nothing for so long, and ends no function that idles for less. */
   readonly reclaimIdleMs: number;
+  /** A virtual machine whose instance hardly ran for so long, and through which nothing went, may be put on disk when its memory is needed. */
+  readonly hibernateIdleMs: number;
   /** How long a change waits for a gateway to tell, where none is connected: it connects again within half a second. */
   readonly gatewayArrivalMs: number;
   /** How often idle instances, pool and accounts are looked at. */
@@ -76,6 +78,8 @@ export const defaultTuning: Tuning = {
   restartForgetMs: 10_000,
   keepAlive: hostKeepAlive,
   reclaimIdleMs: defaultVictimPolicy.idleThresholdMs,
+  // To disk and back takes a second or two: a pause of a person who reads a page is shorter.
+  hibernateIdleMs: 60_000,
   gatewayArrivalMs: 1_000,
   tickMs: 1_000,
   appGraceMs: 10_000,

@@ -165,6 +165,8 @@ export function wire(ground: Ground) {
     log,
     lenders: () => accounts.lenders,
     idleThresholdMs: tuning.reclaimIdleMs,
+    quietMs: (id) => demands.quietMs(id),
+    restThresholdMs: tuning.hibernateIdleMs,
   });
   const reclaimLoop = new ReclaimLoop({
     link,

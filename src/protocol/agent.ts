@@ -170,6 +170,8 @@ export const unitMeasure = z.object({
   hostPrivateBytes: z.number().nonnegative(),
   /** Memory charged to its group, by the kernel; null where there are no groups. */
   hostGroupBytes: z.number().nonnegative().nullable(),
+  /** Connections into it would outlive its process: it can be put on disk. */
+  mayHibernate: z.boolean(),
   /** Blocks that the host holds for its scratch file, and while it is hibernated for its state. */
   hostStorageBytes: z.number().nonnegative(),
 });

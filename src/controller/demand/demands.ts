@@ -3,7 +3,7 @@
 // Does not own grants: what follows from demand is the planner's matter.
 import { demandOf } from '../../allocator/demand/demand.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { WorkloadKey } from '../../base/ids.ts';
+import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import { resourceKinds, type ResourceKind, type Resources } from '../../model/resources.ts';
 import type { Measures, Sample } from '../measures.ts';
 import { requestOf } from '../resize/plan-input.ts';
@@ -29,6 +29,11 @@ export class Demands {
 
   constructor(parts: DemandsParts) {
     this.#parts = parts;
+  }
+
+  /** For how long it hardly ran, and nothing went through it. */
+  quietMs(id: InstanceId): number {
+    return this.#meter.quietMs(id);
   }
 
   /**

@@ -23,6 +23,8 @@ export interface Sources {
   readonly busyAtMs: (id: InstanceId) => number | undefined;
   /** Functions that idle since before that may be ended; null: nobody. */
   readonly endIdleBeforeMs: number | null;
+  /** Whether it may be put on disk with its machine, if it idles alone in one. */
+  readonly mayRest: (id: InstanceId) => boolean;
   /** Named by its id: it is asked whatever it is expected to have. */
   readonly named: InstanceId | null;
 }
@@ -33,10 +35,13 @@ export function candidatesOf(instances: readonly Tracked[], sources: Sources): C
   const usages = new Map(sample.instances.map(({ id, usage }) => [id, usage]));
   const units = new Map(sample.units.map((unit) => [unit.id, unit]));
   const usedIn = new Map<UnitId, number>();
+  const residents = new Map<UnitId, number>();
   for (const tracked of instances) {
     const unit = seenOf(tracked)?.unit;
     const used = usages.get(tracked.spec.id)?.memoryBytes ?? 0;
-    if (unit !== undefined) usedIn.set(unit, (usedIn.get(unit) ?? 0) + used);
+    if (unit === undefined) continue;
+    usedIn.set(unit, (usedIn.get(unit) ?? 0) + used);
+    residents.set(unit, (residents.get(unit) ?? 0) + 1);
   }
   /** What is claimed of a unit is claimed once, with the first of its instances. */
   const claimed = new Set<UnitId>();
@@ -48,11 +53,13 @@ export function candidatesOf(instances: readonly Tracked[], sources: Sources): C
     const gain = expectedGain(usage, sources.leftOf(spec.id));
     const trimBytes = sources.named === spec.id ? Math.max(worthwhileBytes, gain.trimBytes) : gain.trimBytes;
     const unit = units.get(info.unit);
+    const idleSinceMs = idleSince(tracked, sources.busyAtMs(spec.id));
+    const isAlone = residents.get(info.unit) === 1;
     const common = {
       id: spec.id,
       tenant: spec.tenant,
-      idleSinceMs: idleSince(tracked, sources.busyAtMs(spec.id)),
-      mayHibernate: false,
+      idleSinceMs,
+      mayHibernate: isAlone && idleSinceMs !== null && canRest(unit) && sources.mayRest(spec.id),
       mayEnd: isEndable(tracked, sources.endIdleBeforeMs),
     };
     if (unit === undefined) {
@@ -99,6 +106,11 @@ function idleSince({ spec, idle, lastUsedMs, life }: Tracked, busyAtMs: number |
   if (spec.kind === 'function') return idle ? lastUsedMs : null;
   if (life.phase === 'serving' && life.known.info.state === 'frozen') return lastUsedMs;
   return busyAtMs ?? null;
+}
+
+/** Connections into it stay, and it wakes as it was. */
+function canRest(unit: UnitMeasure | undefined): boolean {
+  return unit !== undefined && unit.mayHibernate && unit.state === 'bound';
 }
 
 /** A start makes another one like it, and nobody is connected to it. */

@@ -1,4 +1,4 @@
-// Takes a plan's steps: asks agents to trim and drop, ends what is idle, two at a time, and says what each brought by the
+// Takes a plan's steps: asks agents to trim and drop, puts on disk or ends what is idle, two at a time, and says what each brought by the
 // kernel's figures. Owns the effects of one plan. Which steps, and whether they are enough, is ./reclaimer.ts.
 import type { ReclaimStep, Rung } from '../../allocator/reclaim/ladder.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -14,6 +14,8 @@ import type { Asked } from './asked.ts';
 /** A trim collects garbage, which stops the program for tens of milliseconds; two at a time leave processors to the rest. */
 const trimsAtOnce = 2;
 const trimTimeoutMs = 30_000;
+/** Some hundred MiB to a disk that may be busy; others wait for the room meanwhile. */
+const restTimeoutMs = 60_000;
 /** What idles has nothing in flight, and functions are given two seconds to end: longer, and it is in use after all. */
 const endTimeoutMs = 10_000;
 
@@ -55,7 +57,14 @@ export class Climber {
     // It may have ended, or begun to, since the plan was made.
     if (tracked?.life.phase !== 'serving') return undefined;
     try {
-      return rung === 'terminate' ? await this.#end(tracked, why) : await this.#trim(tracked, rung);
+      switch (rung) {
+        case 'terminate':
+          return await this.#end(tracked, why);
+        case 'hibernate':
+          return await this.#putToRest(tracked);
+        default:
+          return await this.#trim(tracked, rung);
+      }
     } catch (thrown) {
       // The others can still be asked.
       asked.failed(id, clock.monotonicMs());
@@ -73,6 +82,27 @@ export class Climber {
     );
     const claimedBytes = unit === undefined ? Math.max(0, beforeBytes - afterBytes) : unit.claimedBytes;
     return { instance: spec.id, workload: spec.workload, how: rung, beforeBytes, afterBytes, claimedBytes };
+  }
+
+  /** What its machine's process held. It wakes by itself when it is asked something, or a connection waits for it. */
+  async #putToRest({ spec, life }: Tracked): Promise<ReclaimedFrom | undefined> {
+    if (life.phase !== 'serving') return undefined;
+    const { unit } = life.known.info;
+    const { link } = this.#parts;
+    const { beforeBytes, afterBytes } = await link.agent.call(
+      'hibernate',
+      { unit },
+      { timeoutMs: restTimeoutMs },
+    );
+    const claimedBytes = Math.max(0, beforeBytes - afterBytes);
+    return {
+      instance: spec.id,
+      workload: spec.workload,
+      how: 'hibernate',
+      beforeBytes,
+      afterBytes,
+      claimedBytes,
+    };
   }
 
   /** Nothing of it is cut off: what came to it meanwhile ends first, and then it did not bring anything yet. */

@@ -1,8 +1,9 @@
 // Whom a reclaim asks, with a unit that is played: what it frees on the real kernel is in tests/.
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { InstanceId, UnitId } from '../../base/ids.ts';
 import { mib } from '../../base/quantity.ts';
 import type { Resources } from '../../model/resources.ts';
+import type { Tuning } from '../config.ts';
 import { acme, app, eventually, Harness } from '../testing/harness.ts';
 
 let harness: Harness;
@@ -10,13 +11,39 @@ afterEach(() => harness.close());
 
 const trimmed = (): number => harness.agent.calls.filter(({ method }) => method === 'trim').length;
 
-async function instanceOf(megabytes: number): Promise<InstanceId> {
-  harness = await Harness.start();
+async function instanceOf(megabytes: number, tuning: Partial<Tuning> = {}): Promise<InstanceId> {
+  harness = await Harness.start(tuning);
   await harness.control.deploy(acme, app('chat'), { mustCreate: true });
   const [id] = await harness.running();
   if (id === undefined) throw new Error('nothing runs');
   harness.agent.setInUse(id, megabytes * mib);
   return id;
+}
+
+/** Has the unit of what runs be a virtual machine of 1 GiB. */
+async function inMachine(claimedBytes: number, hostPrivateBytes: () => number): Promise<UnitId> {
+  const { unit } = (await harness.control.instances())[0]!;
+  const measure = harness.agent.handlers.measure;
+  const machine = { memory: 1024 * mib, cpu: 1000, storage: 0, bandwidth: 0 };
+  vi.spyOn(harness.agent.handlers, 'measure').mockImplementation(async (asked) => ({
+    ...(await measure(asked)),
+    units: [
+      {
+        id: unit,
+        driver: 'vm',
+        state: 'bound',
+        pid: 7,
+        tenant: acme,
+        provisioned: machine as Resources,
+        claimed: { ...machine, memory: claimedBytes } as Resources,
+        mayHibernate: true,
+        hostPrivateBytes: hostPrivateBytes(),
+        hostGroupBytes: null,
+        hostStorageBytes: 0,
+      },
+    ],
+  }));
+  return unit;
 }
 
 test('one that has little to give is not woken for it, and the report says that nobody was asked', async () => {
@@ -61,27 +88,8 @@ test('what was taken back shows as claimed until it is used again, also where a 
 
 test('of a virtual machine what nothing inside has is claimed: the report says so, and what its process gave the host', async () => {
   const id = await instanceOf(12);
-  const instance = (await harness.control.instances())[0];
-  const measure = harness.agent.handlers.measure;
   let hostPrivateBytes = 700 * mib;
-  const machine = { memory: 1024 * mib, cpu: 1000, storage: 0, bandwidth: 0 };
-  vi.spyOn(harness.agent.handlers, 'measure').mockImplementation(async (asked) => ({
-    ...(await measure(asked)),
-    units: [
-      {
-        id: instance?.unit as UnitId,
-        driver: 'vm',
-        state: 'bound',
-        pid: 7,
-        tenant: acme,
-        provisioned: machine as Resources,
-        claimed: { ...machine, memory: 0 } as Resources,
-        hostPrivateBytes,
-        hostGroupBytes: null,
-        hostStorageBytes: 0,
-      },
-    ],
-  }));
+  await inMachine(0, () => hostPrivateBytes);
   vi.spyOn(harness.agent.handlers, 'trim').mockImplementation(async () => {
     hostPrivateBytes = 300 * mib;
     return { beforeBytes: 12 * mib, afterBytes: 12 * mib, unit: { claimedBytes: 600 * mib } };
@@ -90,5 +98,44 @@ test('of a virtual machine what nothing inside has is claimed: the report says s
     claimedBytes: 600 * mib,
     freedBytes: 400 * mib,
     from: [{ instance: id, how: 'claim', claimedBytes: 600 * mib }],
+  });
+});
+
+describe('M-C4: a virtual machine in which nothing has happened for long', () => {
+  const asleepFor = async (hibernateIdleMs: number) => {
+    await instanceOf(90, { hibernateIdleMs });
+    let hostPrivateBytes = 300 * mib;
+    const unit = await inMachine(900 * mib, () => hostPrivateBytes);
+    const hibernate = vi.spyOn(harness.agent.handlers, 'hibernate').mockImplementation(async () => {
+      const beforeBytes = hostPrivateBytes;
+      hostPrivateBytes = 0;
+      return { beforeBytes, afterBytes: 0, storedBytes: mib, durationMs: 1 };
+    });
+    // Since when it idles is known from samples.
+    await harness.control.ledger();
+    return { unit, hibernate };
+  };
+
+  test('is put on disk with its app when its memory is needed, after all that costs less', async () => {
+    const { unit, hibernate } = await asleepFor(0);
+    const asked = { memoryBytes: 200 * mib };
+    await eventually(async () =>
+      expect((await harness.control.reclaim({ ...asked, plan: true })).from.at(-1)?.how).toBe('hibernate'),
+    );
+    expect(hibernate).not.toHaveBeenCalled();
+    const report = await harness.control.reclaim(asked);
+    expect(report).toMatchObject({ claimedBytes: 300 * mib, freedBytes: 300 * mib, missingBytes: 0 });
+    expect(report.from.at(-1)).toMatchObject({ how: 'hibernate', beforeBytes: 300 * mib, afterBytes: 0 });
+    expect(hibernate.mock.calls.map(([params]) => params)).toEqual([{ unit }]);
+  });
+
+  test('is let be while that is not long, and when all that is free is asked for', async () => {
+    const { hibernate } = await asleepFor(600_000);
+    expect((await harness.control.reclaim({ memoryBytes: 200 * mib })).missingBytes).toBeGreaterThan(0);
+    expect(hibernate).not.toHaveBeenCalled();
+    await harness.close();
+    const other = await asleepFor(0);
+    await harness.control.reclaim({});
+    expect(other.hibernate).not.toHaveBeenCalled();
   });
 });

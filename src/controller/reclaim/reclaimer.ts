@@ -36,6 +36,10 @@ export interface ReclaimerParts extends Omit<ClimberParts, 'asked'> {
   readonly lenders: () => ReadonlySet<TenantId>;
   /** Idle for less is a pause between two calls: not a reason to end anything. */
   readonly idleThresholdMs: number;
+  /** For how long it hardly ran, and nothing went through it. */
+  readonly quietMs: (id: InstanceId) => number;
+  /** Quiet for less is not put on disk. */
+  readonly restThresholdMs: number;
 }
 
 /** One run: who may be asked, for how much, and how far it may go. */
@@ -44,7 +48,7 @@ export interface Run {
   /** Null: all. */
   readonly from: ReclaimRequest['from'] | null;
   readonly policy: VictimPolicy;
-  /** Whether functions that idle longer than the threshold may be ended. */
+  /** Whether what idles longer than the thresholds may be put on disk, or ended where it is a function. */
   readonly mayEnd: boolean;
   /** In words, for the audit log and for what is ended. */
   readonly why: string;
@@ -165,7 +169,7 @@ export class Reclaimer {
   }
 
   #plan(run: Run, wantedBytes: number, sample: Sample, asked: ReadonlySet<InstanceId>): ReclaimPlan {
-    const { actual, clock, recent, lenders, idleThresholdMs } = this.#parts;
+    const { actual, clock, recent, lenders, quietMs, idleThresholdMs, restThresholdMs } = this.#parts;
     const nowMs = clock.nowMs();
     const { from } = run;
     const named = actual
@@ -182,6 +186,7 @@ export class Reclaimer {
         shareOf: (id) => recent.shareOf(id),
         busyAtMs: (id) => recent.busyAtMs(id),
         endIdleBeforeMs: run.mayEnd ? nowMs - idleThresholdMs : null,
+        mayRest: (id) => run.mayEnd && quietMs(id) >= restThresholdMs,
         named: named.find(({ spec }) => spec.id === from)?.spec.id ?? null,
       },
     );

@@ -1,4 +1,5 @@
 // What the audit log says of reclaim, in words. Pure.
+import type { Rung } from '../../allocator/reclaim/ladder.ts';
 import { humanBytes } from '../../base/quantity.ts';
 import type { ReclaimReport } from '../control-plane.ts';
 
@@ -7,8 +8,13 @@ export function sentenceOf(
   { claimedBytes, from, durationMs, connections, missingBytes }: ReclaimReport,
   why: string,
 ): string {
-  const ended = from.filter(({ how }) => how === 'terminate').length;
-  const whom = `${instances(from.length)}${ended === 0 ? '' : `, ${ended} of them ended idle`}`;
+  const counted = (rung: Rung): number => from.filter(({ how }) => how === rung).length;
+  const [rested, ended] = [counted('hibernate'), counted('terminate')];
+  const whom = [
+    instances(from.length),
+    ...(rested === 0 ? [] : [`${rested} of them put on disk idle`]),
+    ...(ended === 0 ? [] : [`${ended} of them ended idle`]),
+  ].join(', ');
   const kept = connections.open === 0 ? '' : `; ${connections.kept} of ${connections.open} connections kept`;
   const missing = missingBytes === 0 ? '' : `; ${humanBytes(missingBytes)} are still missing`;
   return `${humanBytes(claimedBytes)} were taken back from ${whom}, in ${Math.round(durationMs)} ms, since ${why}${kept}${missing}.`;

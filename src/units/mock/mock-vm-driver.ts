@@ -259,7 +259,7 @@ export class MockVmDriver implements VmDriver {
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'> {
     const { id, pid, provisioned, claimed, resting } = this.#of(unit);
     const host = { hostPrivateBytes: resting ? 0 : 1, hostGroupBytes: 1, hostStorageBytes: resting ? 2 : 1 };
-    return { id, driver: 'vm', pid: resting ? null : pid, provisioned, claimed, ...host };
+    return { id, driver: 'vm', mayHibernate: true, pid: resting ? null : pid, provisioned, claimed, ...host };
   }
 
   async destroy(unit: Unit): Promise<void> {

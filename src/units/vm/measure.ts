@@ -17,6 +17,7 @@ export function measureUnit(host: VmHost, unit: UnitView): Omit<UnitMeasure, 'st
     pid,
     provisioned: unit.provisioned,
     claimed: unit.claimed,
+    mayHibernate: unit.outlivedByConnections,
     hostPrivateBytes: pid === null ? 0 : privateBytes(pid),
     hostGroupBytes: cgroup.capabilities.exactUsage ? cgroup.usage(record.group).memoryBytes : null,
     hostStorageBytes: host.scratch.hostBytes(record.id) + snapshotBytes(host.snapshotDirectory(record.id)),
