@@ -110,3 +110,17 @@ describe("a tenant's concurrency", () => {
     );
   });
 });
+
+test('other gateways are to hear soon of what came and went where there is a limit, and else only now and then', () => {
+  let counted = 0;
+  const tenant = new TenantConcurrency('acme' as TenantId, () => (counted += 1));
+  const part = new FunctionConcurrency(tenant);
+  part.enter();
+  part.leave();
+  expect(counted).toBe(0);
+  tenant.limit = 2;
+  part.enter();
+  expect(counted).toBe(1);
+  part.leave();
+  expect(counted).toBe(2);
+});

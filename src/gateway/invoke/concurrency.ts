@@ -22,7 +22,7 @@ export class TenantConcurrency {
 
   readonly #onCounted: () => void;
 
-  /** @param onCounted one more is active of a tenant that has a limit, or of a function that has one */
+  /** @param onCounted one more is active, or one fewer, of a tenant that has a limit, or of a function that has one */
   constructor(tenant: TenantId, onCounted: () => void = () => {}) {
     this.tenant = tenant;
     this.#onCounted = onCounted;
@@ -131,6 +131,7 @@ export class FunctionConcurrency {
 
   leave(): void {
     this.#change(-1);
+    this.#tenant.counted(this.#reserved);
   }
 
   #change(more: number): void {

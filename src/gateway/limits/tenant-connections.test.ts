@@ -116,3 +116,15 @@ test('the counts stay when the limit changes, and are forgotten with the tenant'
   all.onChange({ change: 'tenantGone', id: acme });
   expect(all.of(acme).open).toBe(0);
 });
+
+test('other gateways are to hear soon of connections that came and went where there is a limit', () => {
+  let counted = 0;
+  const connections = new TenantConnections('acme' as TenantId, () => (counted += 1));
+  connections.enter();
+  connections.leave();
+  expect(counted).toBe(0);
+  connections.limit = 2;
+  connections.enter();
+  connections.leave();
+  expect(counted).toBe(2);
+});

@@ -19,7 +19,7 @@ export class TenantConnections {
 
   readonly #onCounted: () => void;
 
-  /** @param onCounted one more has entered of a tenant that has a limit */
+  /** @param onCounted one has entered or left, of a tenant that has a limit */
   constructor(tenant: TenantId, onCounted: () => void = () => {}) {
     this.tenant = tenant;
     this.#onCounted = onCounted;
@@ -69,6 +69,7 @@ export class TenantConnections {
   /** One that entered is closed, or was handed over and is counted there. No method: it is a listener as it is. */
   readonly leave = (): void => {
     this.#carried -= 1;
+    if (this.limit !== null) this.#onCounted();
   };
 
   /** An instance has so many more connections of its own, or fewer. */
