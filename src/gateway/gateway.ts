@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { toErrorRecord } from '../base/errors.ts';
+import { within } from '../base/within.ts';
 import { ownAuthority } from '../base/own-authority.ts';
 import type { InstanceId, TenantId, WorkloadKey } from '../base/ids.ts';
 import type { GatewayProtocol, TenantRoute } from '../protocol/routes.ts';
@@ -106,6 +107,7 @@ export class Gateway {
       // Each message of a held connection may be an invocation.
       asking: () => this.#front.asking + this.#held.size,
       manage: (params) => this.#held.manage(params),
+      moves: () => this.#held.moves,
       onGone: () => this.#apps.tellTunnels(),
     });
     this.#functions = new Functions(
@@ -131,6 +133,9 @@ export class Gateway {
       lines,
       rates: this.#rates,
       connections: this.#connections,
+      layout,
+      log,
+      others: (config.beside ?? []).map(({ pid }) => pid),
       authority: () => ownAuthority(config.host, this.#port),
     });
     this.#agent = new AgentLink(
@@ -188,7 +193,8 @@ export class Gateway {
       held: this.#held,
       verifier: this.#verifierOf('lambda'),
       managementVerifier: this.#verifierOf('execute-api'),
-      manageElsewhere: (params) => this.#together.manage(params),
+      manageElsewhere: (params) =>
+        this.#held.manageElsewhere(params, (asked) => this.#together.manage(asked)),
       enqueue: (workload, requestId, event, clientContext) =>
         this.#controller.enqueue(workload, requestId, event, clientContext),
       onDefect,
@@ -206,6 +212,7 @@ export class Gateway {
   /** Resolves with the ports it listens on. @throws BellowsError when another serves until then, and this one could not do all that it does */
   async start(): Promise<FrontPorts> {
     await this.#together.listen();
+    await this.#held.moves.listen();
     if (this.#whenReady) {
       await this.#front.check();
       await this.#untilReady();
@@ -233,7 +240,7 @@ export class Gateway {
     this.#log.info({ leavingMs }, 'leaving: another gateway serves');
     this.#together.leave();
     this.#functions.leave();
-    const closed = this.#front.leave();
+    const closed = Promise.all([this.#front.leave(), this.#held.leave()]);
     await (leavingMs === undefined ? closed : within(leavingMs, closed));
     // What nobody waits for over a connection: events that were accepted before, whose caller has its answer.
     const untilMs = performance.now() + stopGraceMs;
@@ -269,8 +276,7 @@ export class Gateway {
 
   async #stop(graceMs: number): Promise<void> {
     this.#log.info({ graceMs }, 'stopping');
-    const closed = this.#front.stopAccepting();
-    this.#held.stop();
+    const closed = Promise.all([this.#front.stopAccepting(), this.#held.stop()]);
     await within(graceMs, closed);
     this.#front.closeAll();
     this.#held.terminateAll();
@@ -322,17 +328,6 @@ export class Gateway {
       this.#log.error({ err: thrown, ...toErrorRecord(thrown) }, 'traffic report');
     }
   }
-}
-
-/** Resolves when `done` has, or when the time is up. */
-function within(timeMs: number, done: Promise<unknown>): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, Math.max(0, timeMs));
-    void done.then(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 function tuningFor({ units }: GatewayConfig): InvokeTuning {

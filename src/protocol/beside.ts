@@ -67,6 +67,8 @@ export const besideProtocol = {
     carries: z.object({
       /** Whether it may still send invocations to instances; then nobody else freezes any. */
       mayInvoke: z.boolean(),
+      /** The process that its held connections go to. */
+      movedTo: z.number().int().optional(),
       tenants: z.array(
         z.object({
           tenant: tenantId,
@@ -74,6 +76,8 @@ export const besideProtocol = {
           connections: z.number().int().nonnegative(),
           /** Invocations that no instance has yet; of those that one has, the instance tells. */
           waiting: z.number().int().nonnegative(),
+          /** Held connections that it has sent to the process named by `movedTo`, since that came for them; not in `connections`. */
+          moved: z.number().int().nonnegative().optional(),
         }),
       ),
     }),

@@ -22,6 +22,8 @@ export interface Layout {
   readonly supervisorSocket: string;
   /** Of each gateway process, for those beside it. */
   gatewaySocket(pid: number): string;
+  /** Where the next one comes for its held connections. */
+  gatewayHeldSocket(pid: number): string;
   /** Images of instances' scratch space. */
   readonly scratch: string;
   /** The runtime's files as every sandbox sees them. */
@@ -47,6 +49,7 @@ export function layoutOf(root: string): Layout {
     agentSocket: join(run, 'agent.sock'),
     supervisorSocket: join(run, 'supervisor.sock'),
     gatewaySocket: (pid) => join(run, `gateway-${pid}.sock`),
+    gatewayHeldSocket: (pid) => join(run, `gateway-${pid}-held.sock`),
     scratch: join(root, 'scratch-images'),
     runtime: join(root, 'runtime'),
     instanceRun: (id) => join(run, 'i', id),

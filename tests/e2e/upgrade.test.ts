@@ -231,7 +231,7 @@ test('M-E6: an upgrade survives a controller that dies, and what the one before 
   expect((await bellows.v1('PUT', '/tenants/default/limits', { connections: null })).status).toBe(200);
 });
 
-test('M-E6: connections that are held for a function live through an upgrade, and @connections of the next gateway reaches them', async () => {
+test('M-E6: connections that are held for a function go to the next gateway, twice, the one before ends, and nothing is lost', async () => {
   const archive = await tarGzOf({
     'index.mjs': `export const handler = async ({ body, requestContext: { routeKey, connectionId } }) =>
       ({ statusCode: 200, body: routeKey === 'who-am-i' ? connectionId : body });`,
@@ -258,8 +258,25 @@ test('M-E6: connections that are held for a function live through an upgrade, an
     const told = nextMessage();
     known.send('{"action":"who-am-i"}');
     const ConnectionId = await told;
-    const upgraded = await bellows.cli('upgrade');
-    expect(upgraded.code, upgraded.stderr).toBe(0);
+    expect((await bellows.v1('PUT', '/tenants/default/limits', { connections: 6 })).status).toBe(200);
+    const inUse = async (): Promise<number> =>
+      (await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default')).body.inUse
+        .connections;
+    const counts = new Set<number>();
+    const watching = new SteadyCallers(1, async () => void counts.add(await inUse()));
+    for (let upgrade = 0; upgrade < 2; upgrade += 1) {
+      const upgraded = await bellows.cli('upgrade', '--json');
+      expect(upgraded.code, upgraded.stderr).toBe(0);
+      const { before } = JSON.parse(upgraded.stdout) as { before: number };
+      // The one before has nothing left to carry, and all clients stay.
+      await eventually(() => !isProcess(before), { timeoutMs: 60_000 });
+      expect(known.readyState).toBe(WebSocket.OPEN);
+    }
+    await watching.stop();
+    expect(watching.errors).toEqual([]);
+    // One that is not ready yet, and lets nobody in, has heard of none.
+    expect([...counts].filter((count) => count !== 0)).toEqual([6]);
+    expect((await bellows.v1('PUT', '/tenants/default/limits', { connections: null })).status).toBe(200);
 
     const posted = nextMessage();
     await management.send(new PostToConnectionCommand({ ConnectionId, Data: 'from the next gateway' }));

@@ -19,7 +19,7 @@ export type Carries = DataOf<'carries'>;
 export type Name = DataOf<'is'>;
 
 export interface BesideParts {
-  readonly layout: Pick<Layout, 'gatewaySocket'>;
+  readonly layout: Pick<Layout, 'gatewaySocket' | 'gatewayHeldSocket'>;
   /** Those that ran before this one. */
   readonly others: readonly ProcessIdentity[];
   readonly log: Logger;
@@ -183,6 +183,7 @@ export class Beside {
       this.#clients.delete(pid);
       // One that was killed leaves its name behind.
       rmSync(this.#parts.layout.gatewaySocket(pid), { force: true });
+      rmSync(this.#parts.layout.gatewayHeldSocket(pid), { force: true });
     }
     if (gone.length > 0) {
       this.#before = this.#before.filter(isAlive);

@@ -5,10 +5,12 @@ import type { Managed, ManageParams } from '../../protocol/beside.ts';
 import type { Lines } from '../bandwidth/lines.ts';
 import { besideTiming, type GatewayConfig } from '../config.ts';
 import type { Functions } from '../invoke/functions.ts';
+import type { Moves } from '../held/move/moves.ts';
 import type { PoolEffects } from '../invoke/effects.ts';
 import type { RequestRates } from '../limits/request-rate.ts';
 import type { Connections } from '../limits/tenant-connections.ts';
 import { Beside, type BesideEvent, type BesideParts, type BesidePeer, type Carries } from './beside.ts';
+import { carriesOf } from './carries.ts';
 import { homeOf } from './home.ts';
 
 export interface TogetherParts extends Pick<BesideParts, 'layout' | 'others' | 'log' | 'onGone'> {
@@ -19,6 +21,8 @@ export interface TogetherParts extends Pick<BesideParts, 'layout' | 'others' | '
   readonly functions: () => Functions;
   /** How many connections here may bring another invocation. */
   readonly asking: () => number;
+  /** Held connections that come from others, or go to another. */
+  readonly moves: () => Pick<Moves, 'giver' | 'takenFrom'>;
   /** Does what another's caller asks for to a held connection of this one. */
   readonly manage: (params: ManageParams) => Managed;
 }
@@ -200,27 +204,37 @@ export class Together {
   }
 
   #carries(): Carries {
-    const connections = this.#parts.connections.carried();
+    const { given: moved, successorPid: movedTo } = this.#parts.moves().giver;
     const functions = this.#parts.functions();
-    const waiting = functions.waitingByTenant();
     const left = this.#leaving && this.#parts.asking() === 0 && functions.quiet;
-    return {
+    return carriesOf({
       mayInvoke: !left,
-      tenants: [...new Set([...connections.keys(), ...waiting.keys()])].map((tenant) => ({
-        tenant,
-        connections: connections.get(tenant) ?? 0,
-        waiting: waiting.get(tenant) ?? 0,
-      })),
-    };
+      connections: this.#parts.connections.carried(),
+      waiting: functions.waitingByTenant(),
+      movedTo,
+      moved,
+    });
+  }
+
+  /**
+   * What it has sent here and has not come yet; less than nothing for what has come and it still counts.
+   * @param from undefined: it sends nothing here
+   */
+  #onTheWay(from: number | undefined, { tenant, moved = 0 }: Carries['tenants'][number]): number {
+    return from === undefined ? 0 : moved - this.#parts.moves().takenFrom(from, tenant);
   }
 
   /** What all others carry together, of tenants that have something. */
   #sum(): void {
     const connections = new Map<TenantId, number>();
     const waiting = new Map<TenantId, number>();
-    for (const { tenants } of this.#said.values()) {
+    for (const [peer, { tenants, movedTo }] of this.#said) {
+      const from = movedTo === process.pid ? this.#beside.nameOf(peer)?.pid : undefined;
       for (const each of tenants) {
-        connections.set(each.tenant, (connections.get(each.tenant) ?? 0) + each.connections);
+        connections.set(
+          each.tenant,
+          (connections.get(each.tenant) ?? 0) + each.connections + this.#onTheWay(from, each),
+        );
         waiting.set(each.tenant, (waiting.get(each.tenant) ?? 0) + each.waiting);
       }
     }

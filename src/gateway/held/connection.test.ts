@@ -16,6 +16,8 @@ function opened() {
       socket.isPaused = false;
     },
     close: (code: number) => void did.push(`close ${code}`),
+    movable: undefined,
+    abandon: () => void did.push('abandon'),
     terminate: () => void did.push('terminate'),
   } satisfies ClientSocket;
   const owner = {

@@ -7,7 +7,9 @@
 //       │ refused, or it left         │ it closes, or is lost
 //       ▼                             ▼                    ▼
 //      gone ◀──$disconnect is answered, after all that waited── left
+import type { Socket } from 'node:net';
 import { heldBounds } from './bounds.ts';
+import type { Snapshot, SocketState } from './move/snapshot.ts';
 
 /** How a connection ended: a close code and words (RFC 6455, 7.1.5). */
 export interface Ending {
@@ -35,12 +37,16 @@ export interface ClientSocket {
   /** What was sent and has not left this process. */
   readonly bufferedAmount: number;
   readonly isPaused: boolean;
+  /** What another process needs to go on with it; undefined when it can not go now. */
+  readonly movable: (SocketState & { readonly socket: Socket }) | undefined;
   /** A string as text, bytes as such. */
   send(data: string | Buffer): void;
   pause(): void;
   resume(): void;
   close(code: number, reason: string): void;
   terminate(): void;
+  /** Another process goes on with it: our descriptor is closed, of which its client sees nothing. */
+  abandon(): void;
 }
 
 /** What connections need of whoever hands over what they have. */
@@ -65,8 +71,8 @@ export class HeldConnection {
   connectedAtMs: number;
   lastActiveAtMs: number;
   state: ConnectionState = connecting;
-  /** Whether it stands in its function's line, or its first message or its end is with the function now. */
-  turn: 'none' | 'inLine' | 'running' = 'none';
+  /** Whether it stands in its function's line, its first message or its end is with the function now, or it goes to another process. */
+  turn: 'none' | 'inLine' | 'running' | 'moving' = 'none';
   /** In the order they came; the first stays until it is answered. */
   readonly waiting: WaitingMessage[] = [];
   waitingBytes = 0;
@@ -99,6 +105,22 @@ export class HeldConnection {
     this.lastActiveAtMs = this.#owner.nowMs();
   }
 
+  /** It was another process's, which had opened it. */
+  movedHere(snapshot: Snapshot, socket: ClientSocket): void {
+    this.socket = socket;
+    this.state = open;
+    this.connectedAtMs = snapshot.connectedAtMs;
+    this.lastActiveAtMs = snapshot.lastActiveAtMs;
+    this.isCounted = snapshot.isCounted;
+    this.waiting.push(...snapshot.waiting);
+    for (const message of snapshot.waiting) this.waitingBytes += bytesOf(message);
+  }
+
+  /** Whether nothing more is read of its client until some of what waits is done. */
+  get isFull(): boolean {
+    return this.waiting.length >= heldBounds.pauseAtMessages || this.waitingBytes >= heldBounds.pauseAtBytes;
+  }
+
   /** Anything came from the client, pings included. */
   touched(): void {
     this.lastActiveAtMs = this.#owner.nowMs();
@@ -111,8 +133,7 @@ export class HeldConnection {
     // As text it holds on to nothing else of what was read with it.
     this.waiting.push({ body: data.toString(isBinary ? 'base64' : 'utf8'), isBase64Encoded: isBinary });
     this.waitingBytes += data.length;
-    if (this.waiting.length >= heldBounds.pauseAtMessages || this.waitingBytes >= heldBounds.pauseAtBytes)
-      this.socket?.pause();
+    if (this.isFull) this.socket?.pause();
     this.#owner.changed(this);
   }
 
@@ -121,7 +142,7 @@ export class HeldConnection {
     const first = this.waiting.shift();
     if (first === undefined) return;
     this.isCounted = false;
-    this.waitingBytes -= Buffer.byteLength(first.body, first.isBase64Encoded ? 'base64' : 'utf8');
+    this.waitingBytes -= bytesOf(first);
     const few =
       this.waiting.length <= heldBounds.pauseAtMessages / 2 &&
       this.waitingBytes <= heldBounds.pauseAtBytes / 2;
@@ -167,4 +188,8 @@ export class HeldConnection {
     this.waiting.length = 0;
     this.waitingBytes = 0;
   }
+}
+
+function bytesOf({ body, isBase64Encoded }: WaitingMessage): number {
+  return Buffer.byteLength(body, isBase64Encoded ? 'base64' : 'utf8');
 }

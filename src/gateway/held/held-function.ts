@@ -3,24 +3,32 @@
 // instances do not take now, since there are none or too few, waits at the head of the line; what an instance began and
 // broke is told to the client. Owns the line. Does not own instances (invoke/), nor a connection's own state.
 import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { Clock } from '../../base/clock.ts';
 import { routeSelectionPath } from '../../model/websocket.ts';
 import { outcome, type Result } from '../../protocol/instance.ts';
 import type { WorkloadRoute } from '../../protocol/routes.ts';
+import type { TenantId } from '../../base/ids.ts';
 import type { Line } from '../bandwidth/line.ts';
 import type { FunctionPool } from '../invoke/function-pool.ts';
 import { Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
 import type { Counter } from '../meter.ts';
+import { deflateWith } from '../websocket/deflate.ts';
 import { readAnswer, type RouteAnswer } from './answer.ts';
 import { heldBounds } from './bounds.ts';
-import type { ConnectionOwner, HeldConnection, WaitingMessage } from './connection.ts';
+import { type ConnectionOwner, HeldConnection, type WaitingMessage } from './connection.ts';
 import { disconnectEvent, messageEvent, type EventContext } from './event.ts';
+import type { Giver, Origin } from './move/giver.ts';
+import type { Snapshot } from './move/snapshot.ts';
 import { routeKeyOf } from './route-key.ts';
+import { HeldSocket } from './sockets.ts';
 
 export type WebSocketRoute = NonNullable<WorkloadRoute['websocket']>;
 
 export interface HeldFunctionServices {
+  readonly tenant: TenantId;
+  readonly giver: Giver;
   readonly clock: Clock;
   /** The gateway's own: address and port. */
   authority(): string;
@@ -35,11 +43,11 @@ export interface HeldFunctionServices {
   mayRequest(): boolean;
 }
 
-export class HeldFunction implements ConnectionOwner {
+export class HeldFunction implements ConnectionOwner, Origin {
   readonly key: WorkloadRoute['key'];
   readonly #services: HeldFunctionServices;
   readonly #connections = new Map<string, HeldConnection>();
-  readonly #line: HeldConnection[] = [];
+  #line: HeldConnection[] = [];
   #settings: WebSocketRoute;
   #routes: ReadonlySet<string> = new Set();
   #selection: readonly string[] = [];
@@ -70,6 +78,13 @@ export class HeldFunction implements ConnectionOwner {
   /** How many clients are connected. */
   get size(): number {
     return this.#connections.size;
+  }
+
+  /** How many of them are still there. */
+  get connected(): number {
+    let count = 0;
+    for (const { socket } of this.#connections.values()) if (socket !== undefined) count += 1;
+    return count;
   }
 
   hasRoute(name: '$connect' | '$disconnect'): boolean {
@@ -146,10 +161,72 @@ export class HeldFunction implements ConnectionOwner {
   }
 
   changed(connection: HeldConnection): void {
-    if (this.#closed || connection.turn !== 'none' || !connection.hasWork) return;
+    if (this.#closed || connection.turn !== 'none' || this.#offered(connection) || !connection.hasWork)
+      return;
     connection.turn = 'inLine';
     this.#line.push(connection);
     this.#pump();
+  }
+
+  // ---- those that move between processes
+
+  get tenant(): TenantId {
+    return this.#services.tenant;
+  }
+
+  /** Offers all that nothing is under way of to the process that serves now. */
+  offerAll(): void {
+    for (const connection of this.#connections.values())
+      if (connection.turn === 'none' || connection.turn === 'inLine') this.#offered(connection);
+    this.#line = this.#line.filter(({ turn }) => turn === 'inLine');
+  }
+
+  #offered(connection: HeldConnection): boolean {
+    if (!this.#services.giver.offer(connection, this)) return false;
+    connection.turn = 'moving';
+    return true;
+  }
+
+  /** It was sent to another process. */
+  release(connection: HeldConnection): void {
+    this.#connections.delete(connection.id);
+    this.#services.connections().leave();
+  }
+
+  /** It was not taken there. */
+  takeBack(connection: HeldConnection): void {
+    this.#services.connections().takeBack();
+    if (this.#closed) {
+      connection.forget(1001, 'The function was deleted.');
+      return;
+    }
+    this.#connections.set(connection.id, connection);
+    this.keep(connection);
+  }
+
+  /** It was offered, and is not sent for now. */
+  keep(connection: HeldConnection): void {
+    connection.turn = 'none';
+    if (this.#closed || !connection.hasWork) return;
+    connection.turn = 'inLine';
+    this.#line.push(connection);
+    this.#pump();
+  }
+
+  /** One of another process. @returns what begins with it */
+  takeOver(snapshot: Snapshot, client: Socket): () => void {
+    const { id, sourceIp, userAgent, deflate, unread, fragments } = snapshot;
+    this.#services.connections().takeOver();
+    const connection = new HeldConnection(this, id, { sourceIp, userAgent });
+    const agreed = deflate === null ? undefined : deflateWith(deflate.serverWindowBits);
+    const socket = new HeldSocket(client, connection, agreed, { unread, fragments: fragments ?? undefined });
+    socket.pause();
+    connection.movedHere(snapshot, socket);
+    this.add(connection);
+    return () => {
+      if (!connection.isFull) socket.resume();
+      this.changed(connection);
+    };
   }
 
   // ---- the line

@@ -1,15 +1,19 @@
 // All held connections, by function: follows the route table and the clock. Owns the map. Does not own what connections do.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
 import type { TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { Managed, ManageParams } from '../../protocol/beside.ts';
 import type { RouteChange, WorkloadRoute } from '../../protocol/routes.ts';
 import type { Lines } from '../bandwidth/lines.ts';
+import { besideTiming } from '../config.ts';
 import type { Functions } from '../invoke/functions.ts';
 import type { RequestRates } from '../limits/request-rate.ts';
 import type { Connections } from '../limits/tenant-connections.ts';
+import type { Logger } from '../../sys/log.ts';
 import type { Gauges, Meter } from '../meter.ts';
 import { HeldFunction } from './held-function.ts';
 import { manage } from './manage.ts';
+import { Moves, type MovesParts } from './move/moves.ts';
 
 export interface HeldServices {
   readonly clock: Clock;
@@ -18,6 +22,10 @@ export interface HeldServices {
   readonly lines: Lines;
   readonly rates: RequestRates;
   readonly connections: Connections;
+  readonly layout: MovesParts['layout'];
+  /** The gateways before this one. */
+  readonly others: MovesParts['others'];
+  readonly log: Logger;
   /** The address and port at which the gateway is reached from its own machine. */
   authority(): string;
 }
@@ -26,8 +34,25 @@ export class Held {
   readonly #services: HeldServices;
   readonly #functions = new Map<WorkloadKey, HeldFunction>();
 
+  readonly moves: Moves;
+
   constructor(services: HeldServices) {
     this.#services = services;
+    this.moves = new Moves(services, {
+      take: (snapshot, client) => {
+        const held = this.#functions.get(snapshot.workload);
+        return held && { tenant: held.tenant, begin: held.takeOver(snapshot, client) };
+      },
+      offerAll: () => {
+        for (const each of this.#functions.values()) each.offerAll();
+      },
+    });
+  }
+
+  /** Another gateway serves: all go there. Resolves when none is left. */
+  async leave(): Promise<void> {
+    this.moves.leave();
+    while (this.size > 0) await sleep(besideTiming.lookEveryMs);
   }
 
   /** Undefined when it takes no WebSockets. */
@@ -35,9 +60,22 @@ export class Held {
     return this.#functions.get(key);
   }
 
-  /** What another gateway's caller asks for. */
+  /** What another gateway's caller asks for. It may have been sent here just now. */
   manage(params: ManageParams): Managed {
+    this.moves.sweep();
     return manage(this.#functions.get(params.workload), params, Buffer.from(params.body, 'base64'));
+  }
+
+  /** What a caller here asks for of a connection that was not here: another gateway has it, or has just sent it. */
+  async manageElsewhere(
+    params: ManageParams,
+    others: (params: ManageParams) => Promise<Managed>,
+  ): Promise<Managed> {
+    const come = this.manage(params);
+    if (come.is !== 'unknown') return come;
+    const there = await others(params);
+    // Who does not have it any more had sent it before it said so.
+    return there.is === 'unknown' ? this.manage(params) : there;
   }
 
   onChange(change: RouteChange): void {
@@ -47,7 +85,7 @@ export class Held {
 
   /** How many connections there are. */
   get size(): number {
-    let sum = 0;
+    let sum = this.moves.giver.sent;
     for (const { size } of this.#functions.values()) sum += size;
     return sum;
   }
@@ -65,9 +103,12 @@ export class Held {
     }
   }
 
-  /** Asks all clients to go. */
-  stop(): void {
-    for (const each of this.#functions.values()) each.closeAll('Bellows stops.');
+  /** Asks all clients to go. Resolves when they have. */
+  async stop(): Promise<void> {
+    this.moves.close();
+    const functions = [...this.#functions.values()];
+    for (const each of functions) each.closeAll('Bellows stops.');
+    while (functions.some(({ connected }) => connected > 0)) await sleep(besideTiming.lookEveryMs);
   }
 
   /** Ends what is left. */
@@ -94,6 +135,8 @@ export class Held {
       pool: () => functions.pool(key),
       line: () => lines.ofWorkload(key),
       counter: () => meter.of(key),
+      tenant,
+      giver: this.moves.giver,
       connections: () => connections.of(tenant),
       mayRequest: () => rates.of(tenant).enter(),
     };

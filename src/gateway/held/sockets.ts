@@ -5,6 +5,7 @@
 //   open ──we close──▶ asked ──the client's close frame──▶ ending ──▶ closed
 //     └──the client's close frame, or what is no frame──▶ ┘   └─30 s─▶ ┘
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { ClientReads } from '../lane/client-reads.ts';
 import type { Deflate } from '../websocket/deflate.ts';
 import { closeCode, closeFrame, frame, opcode } from '../websocket/frame.ts';
@@ -62,6 +63,15 @@ export class HeldSocket implements ClientSocket {
     return this.#isPaused;
   }
 
+  get movable(): ClientSocket['movable'] {
+    const socket = this.#socket;
+    // What TLS has negotiated is in this process alone, and what the kernel has not taken yet is sent in order by one only.
+    const stays = socket instanceof TLSSocket || this.#course.is !== 'open' || socket.writableLength > 0;
+    if (stays || socket.destroyed || this.#isReading) return undefined;
+    const deflate = this.#deflate ? { serverWindowBits: this.#deflate.serverWindowBits } : null;
+    return { socket, deflate, reader: this.#reader?.state };
+  }
+
   /** What is said before the first frame. */
   greet(head: string): void {
     this.#socket.write(head, 'latin1');
@@ -96,6 +106,11 @@ export class HeldSocket implements ClientSocket {
   }
 
   terminate(): void {
+    this.#socket.destroy();
+  }
+
+  abandon(): void {
+    this.#socket.off('close', this.#onClose);
     this.#socket.destroy();
   }
 

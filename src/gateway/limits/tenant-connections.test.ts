@@ -128,3 +128,14 @@ test('other gateways are to hear soon of connections that came and went where th
   connections.leave();
   expect(counted).toBe(2);
 });
+
+test('one that comes from another gateway is counted once, and one that comes back too', () => {
+  const all = new Connections();
+  const connections = all.of('acme' as TenantId);
+  all.setElsewhere(new Map([['acme' as TenantId, 3]]));
+  connections.takeOver();
+  expect([connections.open, connections.carried]).toEqual([3, 1]);
+  connections.leave();
+  connections.takeBack();
+  expect([connections.open, connections.carried]).toEqual([3, 1]);
+});

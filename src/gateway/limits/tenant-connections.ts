@@ -66,6 +66,17 @@ export class TenantConnections {
     return true;
   }
 
+  /** One that another gateway had let in is carried here from now on, and not there any more. */
+  takeOver(): void {
+    this.#carried += 1;
+    this.#elsewhere -= 1;
+  }
+
+  /** One that had left for another gateway is carried here again. */
+  takeBack(): void {
+    this.#carried += 1;
+  }
+
   /** One that entered is closed, or was handed over and is counted there. No method: it is a listener as it is. */
   readonly leave = (): void => {
     this.#carried -= 1;

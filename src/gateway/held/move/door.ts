@@ -1,0 +1,100 @@
+// Where the next gateway comes for this one's held connections: `run/gateway-PID-held.sock`. It connects twice: over one connection
+// descriptors go to it, which Node may not read at its end (src/sys/fd-passing.ts), over the other words: ours that some were
+// sent, its that one was taken or not. Owns both, and who is the newest. Does not own what is given (giver.ts).
+import { mkdirSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { sendFd, socketFd } from '../../../sys/fd-passing.ts';
+import type { Successor } from './giver.ts';
+
+/** The first line of a connection: what it is for, and whose. */
+export const firstLine = (what: 'words' | 'descriptors', pid: number): string => `${what} ${pid}\n`;
+const linePattern = /^(words|descriptors) (\d+)\n/;
+
+export const word = { taken: 0x2b, notTaken: 0x2d, sent: 0x21 } as const;
+
+interface Caller {
+  words: Socket | undefined;
+  descriptors: Socket | undefined;
+  successor: Successor | undefined;
+}
+
+export interface DoorHandlers {
+  /** Another is the newest; undefined: there is none. */
+  readonly onSuccessor: (successor: Successor | undefined) => void;
+  readonly onAnswer: (isTaken: boolean, from: Successor) => void;
+}
+
+export class Door {
+  readonly #handlers: DoorHandlers;
+  readonly #server: Server;
+  /** In the order in which they came. */
+  readonly #callers = new Map<number, Caller>();
+  readonly #sockets = new Set<Socket>();
+
+  constructor(handlers: DoorHandlers) {
+    this.#handlers = handlers;
+    this.#server = createServer((socket) => this.#greet(socket));
+  }
+
+  async listen(path: string): Promise<void> {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    rmSync(path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(path, () => resolve());
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #greet(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.on('close', () => this.#sockets.delete(socket));
+    socket.once('data', (line: Buffer) => {
+      const [, what, pid] = linePattern.exec(line.toString('latin1')) ?? [];
+      if (what === undefined) {
+        socket.destroy();
+        return;
+      }
+      this.#assign(socket, what as 'words' | 'descriptors', Number(pid));
+    });
+  }
+
+  #assign(socket: Socket, what: 'words' | 'descriptors', pid: number): void {
+    const caller = this.#callers.get(pid) ?? {
+      words: undefined,
+      descriptors: undefined,
+      successor: undefined,
+    };
+    this.#callers.set(pid, caller);
+    caller[what] = socket;
+    const { words, descriptors } = caller;
+    socket.once('close', () => {
+      words?.destroy();
+      descriptors?.destroy();
+      if (this.#callers.get(pid) !== caller) return;
+      this.#callers.delete(pid);
+      this.#tell();
+    });
+    if (words === undefined || descriptors === undefined) return;
+    const successor: Successor = {
+      pid,
+      send: (client, state) => sendFd(socketFd(descriptors), socketFd(client), state),
+      announce: () => void words.write(Buffer.from([word.sent])),
+    };
+    caller.successor = successor;
+    words.on('data', (answers: Buffer) => {
+      for (const answer of answers) this.#handlers.onAnswer(answer === word.taken, successor);
+    });
+    this.#tell();
+  }
+
+  #tell(): void {
+    this.#handlers.onSuccessor([...this.#callers.values()].findLast(({ successor }) => successor)?.successor);
+  }
+}

@@ -1,0 +1,101 @@
+// Takes held connections over from a gateway that another one replaces (door.ts). Owns the link to it, and that each connection is
+// begun with only after the word that it was taken is out: whoever dies, one of both processes has it, and not both. What becomes
+// of it is the caller's.
+import { closeSync } from 'node:fs';
+import { connect, Socket } from 'node:net';
+import { receiveFd, socketFd } from '../../../sys/fd-passing.ts';
+import { firstLine, word } from './door.ts';
+import { readSnapshot, type Snapshot } from './snapshot.ts';
+
+export interface TakerHandlers {
+  /** @returns what begins with it; undefined when it can not be had */
+  readonly take: (snapshot: Snapshot, client: Socket, from: number) => (() => void) | undefined;
+  readonly onDefect: (error: unknown) => void;
+}
+
+/** Errors of one hand-over, after which the next can still be taken. */
+const lostOne: ReadonlySet<string> = new Set(['EBADMSG', 'EMFILE']);
+
+export class Taker {
+  readonly #pid: number;
+  readonly #handlers: TakerHandlers;
+  readonly #words: Socket;
+  /** Never read by Node, so it is paused before it is connected. */
+  readonly #descriptors: Socket;
+  #scheduled = false;
+
+  /** @param pid of the process that has them */
+  constructor(pid: number, path: string, handlers: TakerHandlers) {
+    this.#pid = pid;
+    this.#handlers = handlers;
+    this.#words = connect(path);
+    this.#descriptors = connect(path).pause();
+    this.#words.write(firstLine('words', process.pid));
+    this.#descriptors.write(firstLine('descriptors', process.pid));
+    this.#words.on('data', this.#announced);
+    // One that has ended, or is of a version that gives none, has nothing to take.
+    this.#words.on('error', () => undefined);
+    this.#descriptors.on('error', () => undefined);
+    this.#words.once('close', () => {
+      // What was sent before it died is here.
+      this.sweep();
+      this.close();
+    });
+  }
+
+  /** Takes what was sent by now. */
+  sweep(): void {
+    if (this.#descriptors.destroyed || this.#descriptors.connecting) return;
+    for (;;) {
+      try {
+        const received = receiveFd(socketFd(this.#descriptors));
+        if (received === 'again' || received === 'closed') return;
+        this.#take(received.fd, received.bytes);
+      } catch (error) {
+        this.#handlers.onDefect(error);
+        this.#answer(word.notTaken);
+        if (!lostOne.has((error as NodeJS.ErrnoException).code ?? '')) return;
+      }
+    }
+  }
+
+  /** What it has not said that it has goes back. */
+  close(): void {
+    this.#words.destroy();
+    this.#descriptors.destroy();
+  }
+
+  readonly #announced = (): void => {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.sweep();
+    });
+  };
+
+  #take(fd: number, payload: Buffer): void {
+    let client: Socket | undefined;
+    let begin: (() => void) | undefined;
+    try {
+      const snapshot = readSnapshot(payload);
+      client = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+      begin = this.#handlers.take(snapshot, client, this.#pid);
+    } catch (error) {
+      this.#handlers.onDefect(error);
+    }
+    if (begin === undefined) {
+      if (client === undefined) closeSync(fd);
+      else client.destroy();
+      this.#answer(word.notTaken);
+      return;
+    }
+    this.#answer(word.taken);
+    begin();
+  }
+
+  /** A byte is written at once: into a socket of this machine that has room for many thousands of them. */
+  #answer(what: number): void {
+    if (!this.#words.destroyed) this.#words.write(Buffer.from([what]));
+  }
+}
