@@ -159,6 +159,8 @@ export class Together {
   #greet(peer: BesidePeer): void {
     // What nobody was there to be told is not owed.
     if (this.#beside.peers.length === 1) this.#takeSpent();
+    // What it is told now is not what the others were told last.
+    this.#told = '';
     peer.emit('carries', this.#carries());
   }
 
