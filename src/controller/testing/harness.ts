@@ -3,7 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { vi } from 'vitest';
+import { expect, vi } from 'vitest';
 import { systemClock, type Clock } from '../../base/clock.ts';
 import {
   hostUnitId,
@@ -123,7 +123,10 @@ export class Harness {
     const driver = new SizedDriver(size);
     const all = { ...fastTuning, ...tuning };
     const harness = new Harness(directory, driver, all, clock, await begin(directory, driver, all, clock));
-    await harness.control.putTenant(acme, {});
+    const put = harness.control.putTenant(acme, {});
+    // Answered when a gateway knows of it: a test that has one come later does not wait for that.
+    if (all.gatewayArrivalMs === 0) await put;
+    else await eventually(() => expect(harness.control.listTenants().map(({ id }) => id)).toContain(acme));
     return harness;
   }
 
