@@ -75,7 +75,7 @@ export async function acceptHeld(exchange: HeldExchange): Promise<void> {
     userAgent: request.headers['user-agent'] ?? '',
   });
   held.add(connection);
-  const verdict = held.hasRoute('$connect')
+  const verdict = held.routes.has('$connect')
     ? await askFunction(exchange, connection, client)
     : ({ is: 'accepted', protocol: offeredProtocols(request)[0] } as const);
   // The function may have been deleted while it was asked.

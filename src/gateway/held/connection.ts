@@ -1,6 +1,6 @@
 // One client's WebSocket that the gateway holds: what is known of it, what it has sent and waits, and what it is told.
 // All but its socket is plain data. Owns its state, its queue and its back-pressure. Does not own its socket (sockets.ts), nor
-// when the function gets what waits (held-function.ts).
+// when the function gets what waits (turns.ts).
 //
 //   connecting ──$connect accepts──▶ open ──we close──▶ closing
 //       │                             │                    │

@@ -1,78 +1,47 @@
-// The held connections of one function, and the line in which those stand that have something for it. Each connection's
-// messages are handed over one after another, and of all connections in turn, so many at once. What the function's
-// instances do not take now, since there are none or too few, waits at the head of the line; what an instance began and
-// broke is told to the client. Owns the line. Does not own instances (invoke/), nor a connection's own state.
-import { randomUUID } from 'node:crypto';
+// The held connections of one function: which there are, when they are over, and how they come from other processes and go
+// there. Owns the map. Does not own when the function gets what they have (turns.ts), nor a connection's own state.
 import type { Socket } from 'node:net';
-import type { Clock } from '../../base/clock.ts';
-import { routeSelectionPath } from '../../model/websocket.ts';
-import { outcome, type Result } from '../../protocol/instance.ts';
 import type { WorkloadRoute } from '../../protocol/routes.ts';
 import type { TenantId } from '../../base/ids.ts';
-import type { Line } from '../bandwidth/line.ts';
-import type { FunctionPool } from '../invoke/function-pool.ts';
-import { Invocation, type Failure, type Sink } from '../invoke/invocation.ts';
 import type { TenantConnections } from '../limits/tenant-connections.ts';
-import type { Counter } from '../meter.ts';
 import { deflateWith } from '../websocket/deflate.ts';
-import { readAnswer, type RouteAnswer } from './answer.ts';
-import { heldBounds } from './bounds.ts';
-import { type ConnectionOwner, HeldConnection, type WaitingMessage } from './connection.ts';
-import { disconnectEvent, messageEvent, type EventContext } from './event.ts';
+import { type ConnectionOwner, HeldConnection } from './connection.ts';
+import type { EventContext } from './event.ts';
 import type { Giver, Origin } from './move/giver.ts';
 import type { Snapshot } from './move/snapshot.ts';
-import { routeKeyOf } from './route-key.ts';
+import { HeldRoutes, type WebSocketRoute } from './routes.ts';
 import { HeldSocket } from './sockets.ts';
+import { Turns, type TurnsOwner, type TurnsServices } from './turns.ts';
 
-export type WebSocketRoute = NonNullable<WorkloadRoute['websocket']>;
-
-export interface HeldFunctionServices {
+export interface HeldFunctionServices extends TurnsServices {
   readonly tenant: TenantId;
   readonly giver: Giver;
-  readonly clock: Clock;
   /** The gateway's own: address and port. */
   authority(): string;
-  /** Undefined when the function is gone. */
-  pool(): FunctionPool | undefined;
-  /** What the function's traffic goes over. */
-  line(): Line | undefined;
-  counter(): Counter;
   /** Its tenant's. */
   connections(): TenantConnections;
-  /** Whether its tenant may make one more request now; it is counted then. */
-  mayRequest(): boolean;
 }
 
-export class HeldFunction implements ConnectionOwner, Origin {
+export class HeldFunction implements ConnectionOwner, Origin, TurnsOwner {
   readonly key: WorkloadRoute['key'];
   readonly #services: HeldFunctionServices;
   readonly #connections = new Map<string, HeldConnection>();
-  #line: HeldConnection[] = [];
-  #settings: WebSocketRoute;
-  #routes: ReadonlySet<string> = new Set();
-  #selection: readonly string[] = [];
-  /** Undefined: all. */
-  #answering: ReadonlySet<string> | undefined;
-  #running = 0;
-  /** Monotonic: since when nothing was taken; undefined when the last was. */
-  #refusedSinceMs: number | undefined;
-  #retry: NodeJS.Timeout | undefined;
-  #pumping = false;
-  #closed = false;
+  readonly #turns: Turns;
+  #routes: HeldRoutes;
 
   constructor(key: WorkloadRoute['key'], settings: WebSocketRoute, services: HeldFunctionServices) {
     this.key = key;
     this.#services = services;
-    this.#settings = settings;
-    this.setRoute(settings);
+    this.#routes = new HeldRoutes(settings);
+    this.#turns = new Turns(services, this);
+  }
+
+  get routes(): HeldRoutes {
+    return this.#routes;
   }
 
   setRoute(settings: WebSocketRoute): void {
-    this.#settings = settings;
-    this.#routes = new Set(settings.routes);
-    const { routeResponses } = settings;
-    this.#answering = routeResponses && new Set(routeResponses);
-    this.#selection = routeSelectionPath(settings.routeSelectionExpression);
+    this.#routes = new HeldRoutes(settings);
   }
 
   /** How many clients are connected. */
@@ -85,10 +54,6 @@ export class HeldFunction implements ConnectionOwner, Origin {
     let count = 0;
     for (const { socket } of this.#connections.values()) if (socket !== undefined) count += 1;
     return count;
-  }
-
-  hasRoute(name: '$connect' | '$disconnect'): boolean {
-    return this.#routes.has(name);
   }
 
   connection(id: string): HeldConnection | undefined {
@@ -107,7 +72,7 @@ export class HeldFunction implements ConnectionOwner, Origin {
 
   /** Closes what idles or lasts too long; to be called every so often. */
   sweep(): void {
-    const { idleTimeoutMs, maxDurationMs } = this.#settings;
+    const { idleTimeoutMs, maxDurationMs } = this.#routes;
     if (idleTimeoutMs === null && maxDurationMs === null) return;
     const nowMs = this.nowMs();
     for (const connection of this.#connections.values()) {
@@ -127,11 +92,9 @@ export class HeldFunction implements ConnectionOwner, Origin {
 
   /** There is no function to hand anything to. */
   end(reason: string): void {
-    this.#closed = true;
-    clearTimeout(this.#retry);
+    this.#turns.close();
     for (const connection of this.#connections.values()) connection.forget(1001, reason);
     this.#connections.clear();
-    this.#line.length = 0;
   }
 
   /** Ends the sockets that are left, whatever their clients say. */
@@ -161,11 +124,8 @@ export class HeldFunction implements ConnectionOwner, Origin {
   }
 
   changed(connection: HeldConnection): void {
-    if (this.#closed || connection.turn !== 'none' || this.#offered(connection) || !connection.hasWork)
-      return;
-    connection.turn = 'inLine';
-    this.#line.push(connection);
-    this.#pump();
+    if (this.#turns.closed || connection.turn !== 'none' || this.#offered(connection)) return;
+    if (connection.hasWork) this.#turns.join(connection);
   }
 
   // ---- those that move between processes
@@ -178,7 +138,7 @@ export class HeldFunction implements ConnectionOwner, Origin {
   offerAll(): void {
     for (const connection of this.#connections.values())
       if (connection.turn === 'none' || connection.turn === 'inLine') this.#offered(connection);
-    this.#line = this.#line.filter(({ turn }) => turn === 'inLine');
+    this.#turns.tidy();
   }
 
   #offered(connection: HeldConnection): boolean {
@@ -196,7 +156,7 @@ export class HeldFunction implements ConnectionOwner, Origin {
   /** It was not taken there. */
   takeBack(connection: HeldConnection): void {
     this.#services.connections().takeBack();
-    if (this.#closed) {
+    if (this.#turns.closed) {
       connection.forget(1001, 'The function was deleted.');
       return;
     }
@@ -207,10 +167,7 @@ export class HeldFunction implements ConnectionOwner, Origin {
   /** It was offered, and is not sent for now. */
   keep(connection: HeldConnection): void {
     connection.turn = 'none';
-    if (this.#closed || !connection.hasWork) return;
-    connection.turn = 'inLine';
-    this.#line.push(connection);
-    this.#pump();
+    if (!this.#turns.closed && connection.hasWork) this.#turns.join(connection);
   }
 
   /** One of another process. @returns what begins with it */
@@ -227,156 +184,5 @@ export class HeldFunction implements ConnectionOwner, Origin {
       if (!connection.isFull) socket.resume();
       this.changed(connection);
     };
-  }
-
-  // ---- the line
-
-  #pump(): void {
-    if (this.#pumping) return;
-    this.#pumping = true;
-    while (this.#retry === undefined && this.#running < heldBounds.atOnce) {
-      const connection = this.#line.shift();
-      if (connection === undefined) break;
-      this.#handOver(connection);
-    }
-    this.#pumping = false;
-  }
-
-  #handOver(connection: HeldConnection): void {
-    const requestId = randomUUID();
-    const [message] = connection.waiting;
-    connection.turn = 'running';
-    this.#running += 1;
-    if (message !== undefined) this.#handOverMessage(connection, message, requestId);
-    else if (connection.state.is === 'left' && this.hasRoute('$disconnect')) {
-      const event = disconnectEvent(connection, this.context(requestId), connection.state);
-      this.#submit(connection, requestId, event, 0, false);
-    } else this.#done(connection);
-  }
-
-  #handOverMessage(connection: HeldConnection, message: WaitingMessage, requestId: string): void {
-    connection.isCounted ||= this.#services.mayRequest();
-    if (!connection.isCounted) {
-      this.refused(connection, requestId);
-      return;
-    }
-    const text = message.isBase64Encoded ? undefined : message.body;
-    const routeKey = routeKeyOf(text, this.#selection, this.#routes);
-    if (routeKey === undefined) {
-      tell(connection, 'Forbidden', requestId);
-      this.#done(connection);
-      return;
-    }
-    const event = messageEvent(connection, this.context(requestId), routeKey, message);
-    this.#submit(connection, requestId, event, message.body.length, this.#answers(routeKey));
-  }
-
-  /** Whether its client gets what it answers. */
-  #answers(routeKey: string): boolean {
-    return this.#answering === undefined || this.#answering.has(routeKey);
-  }
-
-  #submit(
-    connection: HeldConnection,
-    requestId: string,
-    event: string,
-    bytes: number,
-    answers: boolean,
-  ): void {
-    const sink = new HandOverSink(this, connection, requestId, answers);
-    const invocation = new Invocation(event, sink, { requestId });
-    const submit = (): void => void this.#services.pool()?.submit(invocation);
-    const line = this.#services.line();
-    if (line === undefined) submit();
-    // Answers go out as they come: who has taken more than its share is heard later.
-    else line.whenFree('out', () => line.send('in', bytes, submit));
-  }
-
-  /** The function answered, or failed to. @param answer undefined: it failed */
-  answered(connection: HeldConnection, requestId: string, answer: RouteAnswer | undefined): void {
-    this.#refusedSinceMs = undefined;
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
-    this.#settle(connection, requestId, answer);
-  }
-
-  /** No instance took it, or its tenant's rate did not let it: it is as if it had not been handed over, and first next time. */
-  refused(connection: HeldConnection, requestId: string): void {
-    const nowMs = this.#services.clock.monotonicMs();
-    this.#refusedSinceMs ??= nowMs;
-    if (nowMs - this.#refusedSinceMs >= heldBounds.patienceMs) {
-      this.#settle(connection, requestId, undefined);
-      return;
-    }
-    this.#running -= 1;
-    if (this.#closed) return;
-    connection.turn = 'inLine';
-    this.#line.unshift(connection);
-    this.#retry ??= setTimeout(() => {
-      this.#retry = undefined;
-      this.#pump();
-    }, heldBounds.retryMs);
-  }
-
-  #settle(connection: HeldConnection, requestId: string, answer: RouteAnswer | undefined): void {
-    if (answer === undefined) this.#services.counter().errors += 1;
-    // Else it is its end that was handed over, whose answer nobody hears.
-    if (connection.waiting.length > 0) {
-      this.#services.counter().requests += 1;
-      if (answer === undefined) tell(connection, 'Internal server error', requestId);
-      else if (answer.body !== undefined) connection.send(answer.body);
-    }
-    this.#done(connection);
-  }
-
-  /** What was handed over is done with: its next message's turn comes after the other connections'. */
-  #done(connection: HeldConnection): void {
-    this.#running -= 1;
-    if (this.#closed) return;
-    connection.turn = 'none';
-    if (connection.waiting.length > 0) connection.dropFirst();
-    else if (connection.state.is === 'left') this.remove(connection);
-    this.changed(connection);
-    this.#pump();
-  }
-}
-
-/** API Gateway's words for a message that came to nothing. */
-function tell(connection: HeldConnection, message: string, requestId: string): void {
-  connection.send(JSON.stringify({ message, connectionId: connection.id, requestId }));
-}
-
-class HandOverSink implements Sink {
-  readonly #owner: HeldFunction;
-  readonly #connection: HeldConnection;
-  readonly #requestId: string;
-  readonly #answers: boolean;
-
-  /** @param answers whether what is answered is for the client; that it failed always is */
-  constructor(owner: HeldFunction, connection: HeldConnection, requestId: string, answers: boolean) {
-    this.#owner = owner;
-    this.#connection = connection;
-    this.#requestId = requestId;
-    this.#answers = answers;
-  }
-
-  onResult({ outcome: how, body }: Result): void {
-    const answer = how === outcome.ok ? readAnswer(body) : undefined;
-    const told = this.#answers || answer === undefined ? answer : { ...answer, body: undefined };
-    this.#owner.answered(this.#connection, this.#requestId, told);
-  }
-
-  onFailure(failure: Failure): void {
-    switch (failure.kind) {
-      case 'functionError':
-        this.#owner.answered(this.#connection, this.#requestId, undefined);
-        return;
-      case 'throttled':
-      case 'unavailable':
-        this.#owner.refused(this.#connection, this.#requestId);
-        return;
-      // Its connections end with it.
-      case 'gone':
-    }
   }
 }

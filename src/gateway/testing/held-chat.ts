@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { expect } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';
-import type { WebSocketRoute } from '../held/held-function.ts';
+import type { WebSocketRoute } from '../held/routes.ts';
 import { Harness, workloadOf } from './harness.ts';
 
 const every: WebSocketRoute = {

@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../../base/clock.ts';
 import type { TenantId, WorkloadKey } from '../../../base/ids.ts';
+import { outcome } from '../../../protocol/instance.ts';
+import type { Invocation } from '../../invoke/invocation.ts';
 import { TenantConnections } from '../../limits/tenant-connections.ts';
 import { soon } from '../../testing/held-chat.ts';
 import { deflateWith } from '../../websocket/deflate.ts';
@@ -28,11 +30,12 @@ let told: Buffer[];
 let before: Side;
 let closers: (() => void)[];
 
-/** What one process has of a function. Its instances take nothing: what is with them stays until the test answers. */
+/** What one process has of a function. What is with its instances stays there until the test answers. */
 class Side {
   readonly giver = new Giver();
   readonly connections = new TenantConnections(tenant);
   readonly held: HeldFunction;
+  readonly #running: Invocation[] = [];
 
   constructor() {
     const settings = {
@@ -46,7 +49,12 @@ class Side {
       giver: this.giver,
       clock: systemClock,
       authority: () => '',
-      pool: () => undefined,
+      pool: () => ({
+        submit: (invocation) => {
+          this.#running.push(invocation);
+          return 'sent';
+        },
+      }),
       line: () => undefined,
       counter: () => ({ requests: 0, errors: 0, throttles: 0, bytesIn: 0, bytesOut: 0 }),
       connections: () => this.connections,
@@ -66,7 +74,14 @@ class Side {
       const { connection } = this;
       if (connection === undefined) break;
       bodies.push(connection.waiting[0]?.body ?? '');
-      this.held.answered(connection, 'request', { status: 200, body: answer, protocol: undefined });
+      const value = JSON.stringify({ statusCode: 200, body: answer });
+      this.#running.shift()?.sink.onResult({
+        outcome: outcome.ok,
+        durationMicros: 1,
+        peakKib: 0,
+        logTail: Buffer.alloc(0),
+        body: Buffer.from(value),
+      });
     }
     return bodies;
   }
