@@ -36,6 +36,8 @@ installSystemPackages([
   'xz-utils',
   'e2fsprogs',
   'iproute2',
+  // What guests unpack code with: its tests run on the host, too.
+  'busybox',
 ]);
 
 const checks = [

@@ -26,6 +26,19 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
   const busyMs = 1500;
 
   describe('M-D1: the life of a function', () => {
+    test('code reaches the Bellows that runs it, where the SDK looks for it', async () => {
+      await functions.create(
+        'caller',
+        `export const handler = async () => {
+          const answer = await fetch(process.env.AWS_ENDPOINT_URL_LAMBDA + '/healthz');
+          return [answer.status, await answer.json()];
+        };`,
+        { Timeout: 30 },
+      );
+      const { payload } = await functions.invoke('caller');
+      expect(payload).toEqual([200, expect.objectContaining({ status: 'ok' })]);
+    });
+
     test('create, get, list in pages, update, delete', async () => {
       const created = await functions.create(
         'life',
