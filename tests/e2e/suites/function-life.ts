@@ -37,6 +37,7 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
       );
       const { payload } = await functions.invoke('caller');
       expect(payload).toEqual([200, expect.objectContaining({ status: 'ok' })]);
+      await functions.sdk.send(new DeleteFunctionCommand({ FunctionName: 'caller' }));
     });
 
     test('create, get, list in pages, update, delete', async () => {
