@@ -107,7 +107,14 @@ export class Bellows {
       { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
     );
     const bellows = new Bellows(port, dataDirectory, child);
-    await bellows.#ready(options.readyMs ?? 60_000);
+    try {
+      await bellows.#ready(options.readyMs ?? 60_000);
+    } catch (thrown) {
+      // Nobody gets it to stop it.
+      if (bellows.#ended && options.dataDirectory === undefined)
+        rmSync(dataDirectory, { recursive: true, force: true });
+      throw thrown;
+    }
     return bellows;
   }
 
