@@ -5,6 +5,20 @@ import { BellowsError } from '../../base/errors.ts';
 import { layoutOf } from '../../sys/layout.ts';
 import { acme, eventually, fn, Harness } from '../testing/harness.ts';
 
+/** A controller that came back before any gateway found it, and new code for what an instance of before still runs. */
+async function redeployedAfterRestart() {
+  const harness = await Harness.start({ gatewayArrivalMs: 5_000 });
+  onTestFinished(() => harness.close());
+  const before = await harness.gateway();
+  const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
+  const id = await before.acquire(hello);
+  before.client.close();
+  await harness.restart();
+  const deploy = harness.control.deploy(acme, fn('hello', { env: { NEW: '1' } }), { mustCreate: false });
+  await eventually(() => expect(harness.control.listWorkloads()[0]?.env).toEqual({ NEW: '1' }));
+  return { harness, id, deploy };
+}
+
 test('a controller that stops does not wait for one who connected and said nothing', async () => {
   const harness = await Harness.start();
   const silent = connect(layoutOf(harness.directory).controllerSocket);
@@ -36,15 +50,7 @@ test('a deploy while no gateway is connected is answered when one has come and k
 });
 
 test('M-E6: what a deployment ends right after a restart is not ended before a gateway has come and has nothing in flight there', async () => {
-  const harness = await Harness.start({ gatewayArrivalMs: 5_000 });
-  onTestFinished(() => harness.close());
-  const before = await harness.gateway();
-  const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
-  const id = await before.acquire(hello);
-  before.client.close();
-  await harness.restart();
-  const deploy = harness.control.deploy(acme, fn('hello', { env: { NEW: '1' } }), { mustCreate: false });
-  await eventually(() => expect(harness.control.listWorkloads()[0]?.env).toEqual({ NEW: '1' }));
+  const { harness, id, deploy } = await redeployedAfterRestart();
   const ended = Promise.withResolvers<void>();
   const after = await harness.gateway({
     retire: async ({ ids }) => {
@@ -62,15 +68,7 @@ test('M-E6: what a deployment ends right after a restart is not ended before a g
 });
 
 test('M-E6: what a controller that just came back ends is asked also of the gateway that comes second', async () => {
-  const harness = await Harness.start({ gatewayArrivalMs: 5_000 });
-  onTestFinished(() => harness.close());
-  const before = await harness.gateway();
-  const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
-  const id = await before.acquire(hello);
-  before.client.close();
-  await harness.restart();
-  const deploy = harness.control.deploy(acme, fn('hello', { env: { NEW: '1' } }), { mustCreate: false });
-  await eventually(() => expect(harness.control.listWorkloads()[0]?.env).toEqual({ NEW: '1' }));
+  const { harness, id, deploy } = await redeployedAfterRestart();
   const first = await harness.gateway({}, { pid: 1, beside: [2] });
   onTestFinished(() => first.client.close());
   // It would have been asked by now, and the instance ended.
