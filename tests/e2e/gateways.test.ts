@@ -16,11 +16,12 @@ import { CreateFunctionCommand, CreateFunctionUrlConfigCommand, InvokeCommand } 
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { deployStatefulApp } from '../support/apps.ts';
-import { tarGzOf, zipOf } from '../support/archives.ts';
+import { zipOf } from '../support/archives.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
 import { isProcess, ownerOfConnection } from '../support/kernel.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
 import { SteadyCallers } from '../support/steady-callers.ts';
+import { talkingFunction } from '../support/talking-function.ts';
 
 interface Processes {
   readonly children: { readonly gateway: { readonly pid: number } };
@@ -224,16 +225,7 @@ test('M-C2: requests that come to both count against one limit a second', async 
 });
 
 test('M-D2: @connections reaches a held connection, whichever gateway has it and whichever is asked', async () => {
-  const archive = await tarGzOf({
-    'index.mjs': `export const handler = async ({ body, requestContext: { routeKey, connectionId } }) =>
-      ({ statusCode: 200, body: routeKey === 'who-am-i' ? connectionId : body });`,
-    'bellows.json': JSON.stringify({
-      kind: 'function',
-      handler: 'index.handler',
-      websocket: { routes: ['$default', 'who-am-i'] },
-    }),
-  });
-  expect((await bellows.v1('PUT', '/workloads/default/talk', archive)).status).toBe(201);
+  expect((await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction())).status).toBe(201);
   const held = await Promise.all(
     Array.from({ length: 8 }, async () => {
       const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/talk/`);

@@ -15,7 +15,7 @@ import { CreateFunctionCommand, CreateFunctionUrlConfigCommand, InvokeCommand } 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { serverLimits } from '../../src/gateway/config.ts';
-import { tarGzOf, zipOf } from '../support/archives.ts';
+import { zipOf } from '../support/archives.ts';
 import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually, freePort } from '../support/bellows.ts';
 import { Checkout } from '../support/checkout.ts';
@@ -23,6 +23,7 @@ import { authorityOf, Http2Caller, secureGet } from '../support/https-clients.ts
 import { isProcess } from '../support/kernel.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
 import { SteadyCallers } from '../support/steady-callers.ts';
+import { talkingFunction } from '../support/talking-function.ts';
 
 let checkout: Checkout;
 let bellows: Bellows;
@@ -232,16 +233,7 @@ test('M-E6: an upgrade survives a controller that dies, and what the one before 
 });
 
 test('M-E6: connections that are held for a function go to the next gateway, twice, the one before ends, and nothing is lost', async () => {
-  const archive = await tarGzOf({
-    'index.mjs': `export const handler = async ({ body, requestContext: { routeKey, connectionId } }) =>
-      ({ statusCode: 200, body: routeKey === 'who-am-i' ? connectionId : body });`,
-    'bellows.json': JSON.stringify({
-      kind: 'function',
-      handler: 'index.handler',
-      websocket: { routes: ['$default', 'who-am-i'] },
-    }),
-  });
-  expect((await bellows.v1('PUT', '/workloads/default/talk', archive)).status).toBe(201);
+  expect((await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction())).status).toBe(201);
   const address = `ws://127.0.0.1:${bellows.port}/w/default/talk/`;
   const talking = await NumberedSockets.open(address, 5);
   const known = new WebSocket(address);
