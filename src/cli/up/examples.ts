@@ -6,18 +6,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { defaultTenantId, parseWorkloadName } from '../base/ids.ts';
-import { messageOf } from '../base/errors.ts';
-import { writeFileAtomic } from '../sys/atomic-file.ts';
-import type { Client } from './client.ts';
-import { deployDirectory } from './deployment.ts';
-import { CommandError } from './failure.ts';
-import { exitCode } from './exit-code.ts';
+import { defaultTenantId, parseWorkloadName } from '../../base/ids.ts';
+import { messageOf } from '../../base/errors.ts';
+import { writeFileAtomic } from '../../sys/atomic-file.ts';
+import type { Client } from '../client.ts';
+import { deployDirectory } from '../deployment.ts';
+import { CommandError } from '../failure.ts';
+import { exitCode } from '../exit-code.ts';
 
 /** Those without anything to install first. */
 const exampleNames = ['hello', 'chat', 'thumbnails'] as const;
 type ExampleName = (typeof exampleNames)[number];
-const source = fileURLToPath(new URL('../../examples/', import.meta.url));
+const source = fileURLToPath(new URL('../../../examples/', import.meta.url));
 /** Installing takes seconds; without a network npm would try for minutes. */
 const installMs = 120_000;
 
