@@ -3,14 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import type { z } from 'zod';
-import type {
-  agentHello,
-  AgentProtocol,
-  Endpoint,
-  Shortage,
-  TenantSpec,
-  UnitEvent,
-} from '../protocol/agent.ts';
+import type { agentHello, AgentProtocol, Endpoint, Shortage, TenantSpec } from '../protocol/agent.ts';
+import type { UnitEvent } from '../protocol/unit.ts';
 import type { Caller, EventOf, ResultOf } from '../protocol/rpc.ts';
 import type { InstanceInfo } from '../model/instance.ts';
 import type { Tenant } from '../model/tenant.ts';

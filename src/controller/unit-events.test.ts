@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { InstanceId, UnitId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
-import type { UnitEvent } from '../protocol/agent.ts';
+import type { UnitEvent } from '../protocol/unit.ts';
 import { acme, eventually, Harness } from './testing/harness.ts';
 
 let harness: Harness;

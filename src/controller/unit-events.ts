@@ -1,6 +1,6 @@
 // What the audit log says of virtual machines. Pure: words only; what happens to them is the fleet's matter.
 import { humanBytes } from '../base/quantity.ts';
-import type { UnitEvent } from '../protocol/agent.ts';
+import type { UnitEvent } from '../protocol/unit.ts';
 import type { AuditInput } from './audit.ts';
 
 export function unitAudit({ unit, tenant, happened }: UnitEvent): AuditInput {

@@ -1,6 +1,6 @@
 // What APIs show of units: this machine as one, or its virtual machines. Pure.
 import type { Resources } from '../model/resources.ts';
-import type { UnitMeasure } from '../protocol/agent.ts';
+import type { UnitMeasure } from '../protocol/unit.ts';
 import type { Unit } from '../units/port.ts';
 import type { AgentHello } from './agent-link.ts';
 import type { InstanceView, UnitView } from './control-plane.ts';

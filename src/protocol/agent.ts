@@ -1,13 +1,15 @@
 // What an agent can be asked and what it tells: the same protocol on the host and in a guest.
+// Owns the methods and events, and what a start and a resize are told. Does not own what is measured (measurement.ts) and what is
+// told of virtual machines (unit.ts).
 // Callers: the controller (everything) and the gateway (freeze, thaw, stop: it alone knows what is idle).
 import { z } from 'zod';
+import { measurement } from './measurement.ts';
 import { method, nothing, type Protocol } from './rpc.ts';
 import {
   connectionCounts,
   instanceChange,
   instanceId,
   instanceInfo,
-  instanceUsage,
   promisedResources,
   resources,
   runtimeName,
@@ -16,6 +18,7 @@ import {
   unitId,
   workloadKey,
 } from './schemas.ts';
+import { hibernated, moved, unitEvent } from './unit.ts';
 
 export const agentProtocolVersion = 1;
 
@@ -155,79 +158,6 @@ export const brokenInvocation = z.object({
 });
 export type BrokenInvocation = z.infer<typeof brokenInvocation>;
 
-/** A virtual machine, by its owner's word and by the host's own accounting of its process. */
-export const unitMeasure = z.object({
-  id: unitId,
-  driver: z.string(),
-  state: z.enum(['starting', 'warm', 'bound', 'hibernated', 'disconnected', 'stopping']),
-  /** QEMU's number on the host; null while it is hibernated. */
-  pid: z.number().int().nullable(),
-  /** Null while it is warm, and in a unit that several tenants share. */
-  tenant: tenantId.nullable(),
-  provisioned: resources,
-  claimed: resources,
-  /** Memory of the process that no other shares, by the kernel (smaps). */
-  hostPrivateBytes: z.number().nonnegative(),
-  /** Memory charged to its group, by the kernel; null where there are no groups. */
-  hostGroupBytes: z.number().nonnegative().nullable(),
-  /** Connections into it would outlive its process: it can be put on disk. */
-  mayHibernate: z.boolean(),
-  /** Blocks that the host holds for its scratch file, and while it is hibernated for its state. */
-  hostStorageBytes: z.number().nonnegative(),
-});
-export type UnitMeasure = z.infer<typeof unitMeasure>;
-
-/** Memory of the unit's process that no other shares, by the kernel, and what of the disk is taken instead. */
-export const hibernated = z.object({
-  beforeBytes: z.number().nonnegative(),
-  afterBytes: z.number().nonnegative(),
-  storedBytes: z.number().nonnegative(),
-  durationMs: z.number().nonnegative(),
-});
-
-/** Which process the unit is now, how long none was, and how much memory was copied from the one to the other. */
-export const moved = z.object({
-  pid: z.number().int(),
-  pauseMs: z.number().nonnegative(),
-  copiedBytes: z.number().nonnegative(),
-  durationMs: z.number().nonnegative(),
-});
-
-/** What happened to a virtual machine, for the audit log: not each move of its balloon, but where a claim came to. */
-export const unitEvent = z.object({
-  unit: unitId,
-  /** Null while it is nobody's, or several tenants'. */
-  tenant: tenantId.nullable(),
-  happened: z.discriminatedUnion('what', [
-    z.object({
-      what: z.literal('provisioned'),
-      pid: z.number().int(),
-      from: z.enum(['boot', 'template', 'snapshot']).nullable(),
-      durationMs: z.number(),
-    }),
-    /** Memory, as a whole before and after; `why` is empty for what follows from grants. */
-    z.object({
-      what: z.enum(['claimed', 'released']),
-      beforeBytes: z.number(),
-      afterBytes: z.number(),
-      why: z.string(),
-    }),
-    z.object({
-      what: z.literal('lost'),
-      instances: z.array(instanceId),
-      code: z.string(),
-      reason: z.string(),
-    }),
-    /** Its process is gone, and what it held is on disk; connections into it stay. */
-    z.object({ what: z.literal('hibernated'), ...hibernated.shape }),
-    z.object({ what: z.literal('woken'), why: z.string(), durationMs: z.number() }),
-    /** It goes on in another process; connections into it stay. */
-    z.object({ what: z.literal('moved'), ...moved.shape }),
-    z.object({ what: z.literal('stopped'), reason: z.string() }),
-  ]),
-});
-export type UnitEvent = z.infer<typeof unitEvent>;
-
 /** By the kernel's pressure figures. */
 export const shortage = z.object({
   availableBytes: z.number().nonnegative(),
@@ -285,50 +215,7 @@ export const agentProtocol = {
         poolReady: z.number(),
       }),
     ),
-    measure: method(
-      nothing,
-      z.object({
-        atMs: z.number(),
-        instances: z.array(
-          z.object({
-            id: instanceId,
-            usage: instanceUsage,
-            /** What it stores in its scratch space; absent where nobody can tell. */
-            storageBytes: z.number().nonnegative().optional(),
-            /**
-             * What the kernel holds it to; null is "no limit of its own". Not in every measurement: they move when the agent
-             * writes them, and reading them is not free.
-             */
-            limits: z
-              .object({
-                memoryBytes: z.number().nullable(),
-                cpuMillicores: z.number().nullable(),
-                storageBytes: z.number().nullable(),
-              })
-              .optional(),
-          }),
-        ),
-        tenants: z.array(
-          z.object({
-            tenant: tenantId,
-            memoryBytes: z.number(),
-            memoryLimitBytes: z.number().nullable(),
-            /** Absent where nothing is enforced, or nobody can tell. */
-            cpuLimitMillicores: z.number().nullable().optional(),
-            cpuUsageMicros: z.number(),
-          }),
-        ),
-        pool: z.object({ ready: z.number(), memoryBytes: z.number() }),
-        host: z.object({
-          memoryAvailableBytes: z.number(),
-          memoryTotalBytes: z.number(),
-          /** Of the last ten seconds, in which some task waited for memory (PSI); null where the kernel does not say. */
-          memoryPressurePercent: z.number().nullable(),
-        }),
-        /** The virtual machines that this agent answers for; none where it is the unit's own. */
-        units: z.array(unitMeasure),
-      }),
-    ),
+    measure: method(nothing, measurement),
     /** Log lines of a workload after `cursor` (null: the last `limit`), waiting up to `waitMs` for one. */
     readLogs: method(
       z.object({

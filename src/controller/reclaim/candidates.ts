@@ -4,7 +4,7 @@ import { headroomOf } from '../../allocator/demand/demand.ts';
 import type { Candidate } from '../../allocator/reclaim/victims.ts';
 import type { InstanceId, UnitId } from '../../base/ids.ts';
 import { mib } from '../../base/quantity.ts';
-import type { UnitMeasure } from '../../protocol/agent.ts';
+import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { Sample } from '../measures.ts';
 import { seenOf, type Tracked } from '../state/actual.ts';
 import { expectedGain, worthwhileBytes, type Left } from './expected-gain.ts';

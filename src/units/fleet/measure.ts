@@ -4,7 +4,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
 import type { TenantId } from '../../base/ids.ts';
-import type { AgentProtocol, UnitMeasure } from '../../protocol/agent.ts';
+import type { AgentProtocol } from '../../protocol/agent.ts';
+import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { ResultOf } from '../../protocol/rpc.ts';
 import { hostMemory } from '../../sys/host-memory.ts';
 import type { VmDriver } from '../vm/port.ts';

@@ -3,7 +3,7 @@
 import { BellowsError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
-import type { UnitMeasure } from '../../protocol/agent.ts';
+import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { GroupPath } from '../../agent/cgroup/port.ts';
 import { defaultUnitCapabilities, type Unit, type UnitHandle } from '../port.ts';
 import { takeApart } from './construct.ts';

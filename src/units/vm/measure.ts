@@ -1,7 +1,7 @@
 // What a unit costs the host, by the kernel's own figures of QEMU's process and its group. Owns reading them.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { UnitMeasure } from '../../protocol/agent.ts';
+import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { VmHost } from './host.ts';
 import type { UnitView } from './view.ts';
 import { driverName } from './view.ts';

@@ -2,7 +2,8 @@
 // can. Owns types only; driver.ts keeps them. Whose a unit is, and how many there should be, is the fleet's matter.
 import type { UnitId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
-import type { Endpoint, UnitMeasure } from '../../protocol/agent.ts';
+import type { Endpoint } from '../../protocol/agent.ts';
+import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { GuestProtocol, TrimStep } from '../../protocol/guest.ts';
 import type { Caller, EventOf } from '../../protocol/rpc.ts';
 import type { Cgroup, GroupPath } from '../../agent/cgroup/port.ts';
