@@ -1,0 +1,30 @@
+// A command that has one thing done with one virtual machine: its id in, one line or the API's answer out.
+// Does not own what is said of it: each command does.
+import { z } from 'zod';
+import { command, type Command } from './command.ts';
+import { exitCode } from './exit-code.ts';
+
+interface UnitCommandParts<Report> {
+  /** Of the command, and of what is asked of the API: `/v1/units/ID/NAME`. */
+  readonly name: string;
+  readonly summary: string;
+  readonly answer: z.ZodType<Report>;
+  readonly told: (report: Report) => string;
+}
+
+export function unitCommand<Report>({ name, summary, answer, told }: UnitCommandParts<Report>): Command {
+  return command({
+    name,
+    summary,
+    arguments: [{ name: '<unit>', description: 'its id, of `bellows units`' }],
+    examples: [`bellows ${name} u-djq6r0ws48yb`],
+    args: z.object({ unit: z.string().min(1) }),
+    handler: async ({ unit }, { client, out, options }) => {
+      const path = `/v1/units/${encodeURIComponent(unit)}/${name}`;
+      const report = await client.call({ method: 'POST', path }, answer);
+      if (options.json) out.json(report);
+      else out.line(told(report));
+      return exitCode.ok;
+    },
+  });
+}
