@@ -107,6 +107,15 @@ export function cgroupContract(capabilities: CgroupCapabilities): ContractTest[]
     deepEqual(new Set(cgroup.processes(instance)), new Set(pids));
   });
 
+  test('moves are kept quick without moving anybody, in an empty group too', async ({ cgroup, start }) => {
+    cgroup.create(instance);
+    await cgroup.warmMoves(instance);
+    const holder = await start(instance);
+    await cgroup.warmMoves(instance);
+    await cgroup.warmMoves(instance);
+    deepEqual(cgroup.processes(instance), [holder.pid]);
+  });
+
   test('a new group has no limits of its own', async ({ cgroup }) => {
     cgroup.create(instance);
     deepEqual(cgroup.limits(instance), { memoryBytes: null, cpuMillicores: null, pids: null });

@@ -8,10 +8,12 @@ import {
   readFileSync,
   readSync,
   rmdirSync,
+  write,
   writeSync,
 } from 'node:fs';
 import { open, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 
 /** Whether what was thrown is a system error with one of these codes. */
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
@@ -153,5 +155,23 @@ export async function writePids(files: readonly string[], pids: readonly number[
       }
       first = false;
     }
+  }
+}
+
+const writeOnThread = promisify(write);
+
+/**
+ * Writes the first process of a cgroup.procs file into the same file: it stays where it is. On a thread, since the kernel may take
+ * milliseconds, and in one step there: who does this a hundred times a second pays for each. Nothing without a process.
+ */
+export async function writeFirstPidAgain(path: string): Promise<void> {
+  const descriptor = openSync(path, 'r+');
+  try {
+    const length = readSync(descriptor, buffer, 0, buffer.length, null);
+    const pid = Number.parseInt(buffer.toString('latin1', 0, length), 10);
+    // 0 stands for a process that this pid namespace can not see.
+    if (pid > 0) await writeOnThread(descriptor, String(pid));
+  } finally {
+    closeSync(descriptor);
   }
 }

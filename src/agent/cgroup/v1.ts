@@ -13,6 +13,7 @@ import {
   removeDirectory,
   subgroups,
   until,
+  writeFirstPidAgain,
   writePids,
   writeText,
   writeTextOnThread,
@@ -96,10 +97,8 @@ export class CgroupV1 implements Cgroup {
 
   async warmMoves(group: GroupPath): Promise<void> {
     const [directory] = this.#files.directories(group);
-    const pid = this.processes(group)[0];
     // One hierarchy is enough: what is slow is common to all.
-    if (directory !== undefined && pid !== undefined)
-      await writePids([join(directory, 'cgroup.procs')], [pid]);
+    if (directory !== undefined) await writeFirstPidAgain(join(directory, 'cgroup.procs'));
   }
 
   processes(group: GroupPath): number[] {

@@ -18,6 +18,7 @@ import {
   removeDirectory,
   subgroups,
   until,
+  writeFirstPidAgain,
   writePids,
   writeText,
 } from './files.ts';
@@ -109,7 +110,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   async warmMoves(group: GroupPath): Promise<void> {
-    await this.move(group, this.processes(group).slice(0, 1));
+    await writeFirstPidAgain(join(this.#files.directory(group), 'cgroup.procs'));
   }
 
   processes(group: GroupPath): number[] {
