@@ -2,30 +2,18 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { BellowsError } from '../../base/errors.ts';
-import { FrameBatch } from '../../base/frame-batch.ts';
-import { frameHeaderBytes } from '../../base/frame.ts';
-import type { InstanceId, TenantId, WorkloadKey, WorkloadName } from '../../base/ids.ts';
+import type { FrameBatch } from '../../base/frame-batch.ts';
+import type { InstanceId } from '../../base/ids.ts';
 import type { LendingWord } from '../../protocol/beside.ts';
-import { decodeInvoke, encodeElsewhere, encodeResult, frameType, outcome } from '../../protocol/instance.ts';
-import type { WorkloadRoute } from '../../protocol/routes.ts';
+import { encodeElsewhere, encodeResult, frameType, outcome } from '../../protocol/instance.ts';
 import { homeOf } from '../beside/home.ts';
 import { defaultInvokeTuning } from '../config.ts';
 import { FunctionConcurrency, TenantConcurrency } from './concurrency.ts';
 import { FunctionPool } from './function-pool.ts';
 import { Invocation } from './invocation.ts';
+import { route as anyRoute, sentBy } from './testing/bench.ts';
 
-const route: WorkloadRoute = {
-  key: 'acme/fn' as WorkloadKey,
-  tenant: 'acme' as TenantId,
-  name: 'fn' as WorkloadName,
-  kind: 'function',
-  generation: 'g1',
-  timeoutMs: 60_000,
-  memoryBytes: 1,
-  url: true,
-  websocket: null,
-  reservedConcurrency: null,
-};
+const route = { ...anyRoute, timeoutMs: 60_000 };
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -144,14 +132,8 @@ class Bench {
     this.instances.set(id, instance);
     for (const [place, pool] of this.pools.entries()) {
       const sendWritten = (write: (batch: FrameBatch) => void): boolean => {
-        const batch = new FrameBatch();
-        write(batch);
-        const frame = batch.take();
-        instance.receive(
-          place,
-          frame.readUInt32LE(5),
-          decodeInvoke(frame.subarray(frameHeaderBytes)).event.toString(),
-        );
+        const { id: frameId, name } = sentBy(write);
+        instance.receive(place, frameId, name);
         return true;
       };
       pool.addInstance(
