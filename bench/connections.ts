@@ -17,6 +17,7 @@ import { residentKib } from './connections/memory.ts';
 import { Moments } from './connections/moments.ts';
 import { changes, type Change } from './connections/protocol.ts';
 import { startsIn } from './connections/starts.ts';
+import { Work } from './connections/work.ts';
 import type { Bench, Figure } from './figure.ts';
 import { untilInterrupted } from './interrupted.ts';
 
@@ -65,12 +66,14 @@ class Run {
   readonly #moves: MovesBehind;
   readonly #clients: Readonly<Record<'held' | 'direct', ClientProcess>>;
   readonly #moments: Moments;
+  readonly #work: Work;
 
   constructor(bellows: Bellows, clients: Readonly<Record<'held' | 'direct', ClientProcess>>) {
     this.#bellows = bellows;
     this.#clients = clients;
     this.#moves = new MovesBehind(bellows, seed);
     this.#moments = new Moments([clients.held, clients.direct]);
+    this.#work = new Work(bellows);
   }
 
   async figures(): Promise<Figure[]> {
@@ -80,9 +83,9 @@ class Run {
     await sleep(warmUpMs);
     for (let round = 0; round < rounds; round += 1) {
       await this.#moments.enter('quiet', round);
-      await this.#stayQuiet();
+      await this.#work.during('quiet', () => this.#stayQuiet());
       await this.#moments.enter('limits', round);
-      await Promise.all([this.#changeLimits(), this.#move(round)]);
+      await this.#work.during('changing', () => Promise.all([this.#changeLimits(), this.#move(round)]));
     }
     await this.#moments.enter('apart');
     await this.#speak(0, 0);
@@ -93,6 +96,7 @@ class Run {
       ...openingFigures(connections, opening),
       ...accountFigures(connections, accounts),
       ...this.#changeFigures(accounts),
+      ...this.#work.figures(),
       ...speedFigures(accounts),
     ];
   }

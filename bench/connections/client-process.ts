@@ -21,6 +21,8 @@ export class ClientProcess {
 
   constructor() {
     this.#process = fork(program, {
+      // A session of its own, which the kernel may weigh instead of the process: see ./client.ts.
+      detached: true,
       execArgv: ['--disable-warning=ExperimentalWarning'],
       // Samples are arrays of numbers, which JSON would take long for.
       serialization: 'advanced',

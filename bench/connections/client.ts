@@ -1,5 +1,9 @@
 // A process of clients, for benches: it holds thousands of WebSockets, speaks at a rate that it keeps whatever comes back, and gives
 // the account. Owns the schedule. It ends with its parent.
+//
+// It stands for other machines, whose processors nothing behind the gateway takes. So it runs before what Bellows starts, as the
+// gateway does, all the time, quiet or not; and what it is late by itself is told beside what answers took, which it is part of.
+import { raiseOwnPriority } from '../../src/sys/priority.ts';
 import type { Account, Command, Moment, Reply, Request } from './protocol.ts';
 import { Talker, type Due, type Hearing } from './talker.ts';
 import { LeanWebSocket, type Target } from './websocket.ts';
@@ -16,9 +20,15 @@ interface Client {
   readonly socket: LeanWebSocket;
 }
 
+interface Gathered {
+  readonly latenciesMs: number[];
+  readonly gapsMs: number[];
+  readonly lateMs: number[];
+}
+
 class Clients implements Hearing {
   readonly #clients: Client[] = [];
-  readonly #samples = new Map<Moment, { readonly latenciesMs: number[]; readonly gapsMs: number[] }>();
+  readonly #samples = new Map<Moment, Gathered>();
   readonly #versions = new Set<string>();
   readonly #strange: string[] = [];
   #strangeCount = 0;
@@ -56,8 +66,7 @@ class Clients implements Hearing {
 
   heard({ atMs, moment }: Due, version: string): void {
     const nowMs = performance.now();
-    const samples = this.#samples.get(moment) ?? { latenciesMs: [], gapsMs: [] };
-    this.#samples.set(moment, samples);
+    const samples = this.#samplesOf(moment);
     samples.latenciesMs.push(nowMs - atMs);
     samples.gapsMs.push(nowMs - this.#silentSinceMs);
     this.#silentSinceMs = nowMs;
@@ -110,7 +119,14 @@ class Clients implements Hearing {
     if (this.#outstanding === 0) this.#silentSinceMs = atMs;
     this.#outstanding += 1;
     this.#sent += 1;
+    this.#samplesOf(this.#moment).lateMs.push(performance.now() - atMs);
     socket.send(talker.say({ atMs, moment: this.#moment }));
+  }
+
+  #samplesOf(moment: Moment): Gathered {
+    const samples = this.#samples.get(moment) ?? { latenciesMs: [], gapsMs: [], lateMs: [] };
+    this.#samples.set(moment, samples);
+    return samples;
   }
 
   async #settle(withinMs: number): Promise<number> {
@@ -142,15 +158,17 @@ class Clients implements Hearing {
       strange: this.#strange,
       strangeCount: this.#strangeCount,
       versions: [...this.#versions],
-      samples: [...this.#samples].map(([moment, { latenciesMs, gapsMs }]) => ({
+      samples: [...this.#samples].map(([moment, { latenciesMs, gapsMs, lateMs }]) => ({
         moment,
         latenciesMs: Float64Array.from(latenciesMs),
         gapsMs: Float64Array.from(gapsMs),
+        lateMs: Float64Array.from(lateMs),
       })),
     };
   }
 }
 
+raiseOwnPriority();
 const clients = new Clients();
 process.on('message', (request: Request) => {
   const reply = (said: Reply): void => void process.send?.(said);

@@ -88,6 +88,10 @@ export function speedFigures(accounts: Accounts): Figure[] {
         value: rowOf(gapsOf(held, which)),
       },
       { name: '  direct', value: rowOf(gapsOf(direct, which)) },
+      {
+        name: '  of all this, clients late by themselves, p50 p99 p99.9 max',
+        value: rowOf(latenessOf(all, which)),
+      },
     ]),
     ...changes.flatMap((change) => {
       const which: Which = ({ phase }) => phase === change;
@@ -127,6 +131,12 @@ function latenciesOf(accounts: readonly Account[], which: Which): number[] {
 
 function gapsOf({ samples }: Account, which: Which): number[] {
   return samples.filter(({ moment }) => which(moment)).flatMap(({ gapsMs }) => [...gapsMs]);
+}
+
+function latenessOf(accounts: readonly Account[], which: Which): number[] {
+  return accounts.flatMap(({ samples }) =>
+    samples.filter(({ moment }) => which(moment)).flatMap(({ lateMs }) => [...lateMs]),
+  );
 }
 
 /** In their order. */

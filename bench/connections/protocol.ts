@@ -34,6 +34,8 @@ export interface Samples {
   readonly latenciesMs: Float64Array;
   /** Silences: how long nothing at all came while something was waited for. */
   readonly gapsMs: Float64Array;
+  /** How long after it was due each message was sent: a timer's grain, and what kept the clients themselves. */
+  readonly lateMs: Float64Array;
 }
 
 export interface Account {
