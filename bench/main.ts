@@ -14,6 +14,7 @@ import { replayed } from './replay.ts';
 import { resize } from './resize.ts';
 import { start } from './start.ts';
 import { trace } from './trace.ts';
+import { upgrade } from './upgrade.ts';
 import { vm } from './vm.ts';
 
 const benches: Readonly<Record<string, Bench>> = {
@@ -22,6 +23,7 @@ const benches: Readonly<Record<string, Bench>> = {
   invoke,
   gateway,
   connections: connectionsBench,
+  upgrade,
   hibernate,
   vm,
   allocator,

@@ -4,8 +4,8 @@ import type { Target } from './websocket.ts';
 /** What is done behind the connections: limits all the time, and besides one of the others at a time. */
 export const changes = ['limits', 'deployment', 'wake', 'controller', 'upgrade'] as const;
 export type Change = (typeof changes)[number];
-/** Messages that are due while clients connect or the end is waited for are `apart`, and count in neither. */
-export type Phase = 'quiet' | Change | 'apart';
+/** Messages that are due while clients connect or the end is waited for are `apart`, and count in neither; `starting` is bench/upgrade.ts's. */
+export type Phase = 'quiet' | Change | 'starting' | 'apart';
 
 /** When a message is due, as far as figures ask: it is counted there, however late its answer comes. */
 export interface Moment {

@@ -7,7 +7,7 @@ import type { TenantConnections } from '../limits/tenant-connections.ts';
 import { deflateWith } from '../websocket/deflate.ts';
 import { type ConnectionOwner, HeldConnection } from './connection.ts';
 import type { EventContext } from './event.ts';
-import type { Giver, Origin } from './move/giver.ts';
+import type { Candidate, Giver, Origin } from './move/giver.ts';
 import type { Snapshot } from './move/snapshot.ts';
 import { HeldRoutes, type WebSocketRoute } from './routes.ts';
 import { HeldSocket } from './sockets.ts';
@@ -124,7 +124,8 @@ export class HeldFunction implements ConnectionOwner, Origin, TurnsOwner {
   }
 
   changed(connection: HeldConnection): void {
-    if (this.#turns.closed || connection.turn !== 'none' || this.#offered(connection)) return;
+    if (this.#turns.closed || connection.turn !== 'none') return;
+    if (this.#services.giver.giveNow(connection, this)) return;
     if (connection.hasWork) this.#turns.join(connection);
   }
 
@@ -134,21 +135,14 @@ export class HeldFunction implements ConnectionOwner, Origin, TurnsOwner {
     return this.#services.tenant;
   }
 
-  /** Offers all that nothing is under way of to the process that serves now. */
-  offerAll(): void {
-    for (const connection of this.#connections.values())
-      if (connection.turn === 'none' || connection.turn === 'inLine') this.#offered(connection);
-    this.#turns.tidy();
-  }
-
-  #offered(connection: HeldConnection): boolean {
-    if (!this.#services.giver.offer(connection, this)) return false;
-    connection.turn = 'moving';
-    return true;
+  /** All of them: some can not go now. */
+  candidates(): Candidate[] {
+    return [...this.#connections.values()].map((connection) => ({ connection, held: this }));
   }
 
   /** It was sent to another process. */
   release(connection: HeldConnection): void {
+    connection.turn = 'moving';
     this.#connections.delete(connection.id);
     this.#services.connections().leave();
   }
@@ -161,13 +155,8 @@ export class HeldFunction implements ConnectionOwner, Origin, TurnsOwner {
       return;
     }
     this.#connections.set(connection.id, connection);
-    this.keep(connection);
-  }
-
-  /** It was offered, and is not sent for now. */
-  keep(connection: HeldConnection): void {
     connection.turn = 'none';
-    if (!this.#turns.closed && connection.hasWork) this.#turns.join(connection);
+    if (connection.hasWork) this.#turns.join(connection);
   }
 
   /** One of another process. @returns what begins with it */

@@ -43,9 +43,7 @@ export class Held {
         const held = this.#functions.get(snapshot.workload);
         return held && { tenant: held.tenant, begin: held.takeOver(snapshot, client) };
       },
-      offerAll: () => {
-        for (const each of this.#functions.values()) each.offerAll();
-      },
+      all: () => [...this.#functions.values()].flatMap((held) => held.candidates()),
     });
   }
 

@@ -39,7 +39,7 @@ export interface TurnsOwner {
 export class Turns {
   readonly #services: TurnsServices;
   readonly #owner: TurnsOwner;
-  #line: HeldConnection[] = [];
+  readonly #line: HeldConnection[] = [];
   #running = 0;
   /** Monotonic: since when nothing was taken; undefined when the last was. */
   #refusedSinceMs: number | undefined;
@@ -70,18 +70,14 @@ export class Turns {
     this.#pump();
   }
 
-  /** Lets go of those that wait for no turn any more. */
-  tidy(): void {
-    this.#line = this.#line.filter(({ turn }) => turn === 'inLine');
-  }
-
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
     while (this.#retry === undefined && this.#running < heldBounds.atOnce) {
       const connection = this.#line.shift();
       if (connection === undefined) break;
-      this.#handOver(connection);
+      // Else it has gone to another process, or came back from there and was here before.
+      if (connection.turn === 'inLine') this.#handOver(connection);
     }
     this.#pumping = false;
   }

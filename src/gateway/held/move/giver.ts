@@ -1,10 +1,11 @@
-// Gives held connections to the process that serves from now on, one after the other, each at a moment when nothing of it is with
-// an instance and nothing waits to be sent to its client. Owns which are on their way. Until one is taken our descriptor stays open,
-// unread, so that a successor that dies takes nothing with it but what it had said that it has.
+// Gives held connections to the process that serves from now on, a few at a time, each at a moment when nothing of it is with an
+// instance and nothing waits to be sent to its client. Until its own turn comes each is served on here, so a client waits for no
+// other's. Owns which are on their way. Until one is taken our descriptor stays open, unread, so that a successor that dies takes
+// nothing with it but what it had said that it has.
 //
-//   offered ──▶ next ──descriptor and state are sent──▶ sent ──"taken"──▶ theirs: our descriptor is closed
-//                │                                       └──"not taken", or it died──▶ ours again, and read on
-//                └──it ends, or the client does not read: ours
+//   ours ──descriptor and state are sent──▶ sent ──"taken"──▶ theirs: our descriptor is closed
+//    ▲                                       └──"not taken", or it died──▶ ours again, and read on
+//    └──its message is with an instance, or its client does not read: later
 import type { TenantId, WorkloadKey } from '../../../base/ids.ts';
 import type { Socket } from 'node:net';
 import { MAX_PAYLOAD_BYTES } from '../../../sys/fd-passing.ts';
@@ -15,9 +16,7 @@ import { snapshotOf } from './snapshot.ts';
 export interface Origin {
   readonly key: WorkloadKey;
   readonly tenant: TenantId;
-  /** It was offered, and is not sent for now. */
-  keep(connection: HeldConnection): void;
-  /** It was sent. */
+  /** It was sent: nothing of it may be handed over to an instance. */
   release(connection: HeldConnection): void;
   /** It was sent and not taken. */
   takeBack(connection: HeldConnection): void;
@@ -32,26 +31,32 @@ export interface Successor {
   announce(): void;
 }
 
-/** Under way at once: a few milliseconds' work for either process, and fewer descriptors than a user may have on their way. */
-const atOnce = 64;
+/** Under way at once: what a message may have to wait for, about a millisecond's work of either process. */
+export const atOnce = 16;
 /** How soon it is tried again where the kernel has no room for one more descriptor. */
 const againMs = 2;
 
-interface Moving {
+export interface Candidate {
   readonly connection: HeldConnection;
   readonly held: Origin;
+}
+
+interface Moving extends Candidate {
   readonly wasPaused: boolean;
 }
 
 export class Giver {
   #successor: Successor | undefined;
-  #next: Pick<Moving, 'connection' | 'held'>[] = [];
+  /** Those whose turn comes, from `#nextAt` on. */
+  #next: readonly Candidate[] = [];
   #nextAt = 0;
   /** In the order in which they were sent, which is that of the answers. */
   readonly #sent: Moving[] = [];
   /** So many of each tenant has the successor been sent. */
   readonly given = new Map<TenantId, number>();
-  #timer: NodeJS.Timeout | undefined;
+  #isUnannounced = false;
+  #soon: NodeJS.Immediate | undefined;
+  #again: NodeJS.Timeout | undefined;
 
   get successorPid(): number | undefined {
     return this.#successor?.pid;
@@ -62,28 +67,41 @@ export class Giver {
     return this.#sent.length;
   }
 
+  /** Whether it waits for connections to be offered. */
+  get isIdle(): boolean {
+    return this.#nextAt >= this.#next.length;
+  }
+
   /** @param successor undefined: there is none any more, and what it has not taken is ours again */
   giveTo(successor: Successor | undefined): void {
     if (successor === this.#successor) return;
     this.#successor = undefined;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const back = this.#sent.splice(0);
-    const next = this.#next.slice(this.#nextAt);
+    clearImmediate(this.#soon);
+    clearTimeout(this.#again);
+    this.#soon = undefined;
+    this.#again = undefined;
+    this.#isUnannounced = false;
     this.#next = [];
     this.#nextAt = 0;
-    for (const moving of back) this.#takeBack(moving);
-    for (const { connection, held } of next) held.keep(connection);
+    for (const moving of this.#sent.splice(0)) this.#takeBack(moving);
     this.given.clear();
     this.#successor = successor;
   }
 
-  /** @returns false when it stays where it is for now; otherwise nothing of it may be handed over to an instance */
-  offer(connection: HeldConnection, held: Origin): boolean {
-    if (this.#successor === undefined || connection.state.is !== 'open') return false;
-    if (connection.socket?.movable === undefined) return false;
-    this.#next.push({ connection, held });
-    this.#timer ??= setTimeout(this.#go, 0);
+  /** They go in their turn, those that can then. */
+  offer(candidates: readonly Candidate[]): void {
+    if (this.#successor === undefined) return;
+    this.#next = candidates;
+    this.#nextAt = 0;
+    this.#goSoon();
+  }
+
+  /** One whose turn with an instance is over. @returns whether it was sent; otherwise it goes on here for now */
+  giveNow(connection: HeldConnection, held: Origin): boolean {
+    if (this.#successor === undefined || this.#again !== undefined || this.#sent.length >= atOnce)
+      return false;
+    if (this.#tryToGive(this.#successor, { connection, held }) !== 'sent') return false;
+    this.#goSoon();
     return true;
   }
 
@@ -97,55 +115,59 @@ export class Giver {
       this.#count(tenant, -1);
       this.#takeBack(moving);
     }
-    this.#timer ??= setTimeout(this.#go, 0);
+    this.#goSoon();
+  }
+
+  /** In the next round of the event loop: whatever else has come is served before. */
+  #goSoon(): void {
+    if (this.#again === undefined) this.#soon ??= setImmediate(this.#go);
   }
 
   readonly #go = (): void => {
-    this.#timer = undefined;
+    this.#soon = undefined;
+    this.#again = undefined;
     const successor = this.#successor;
     if (successor === undefined) return;
-    let hasSent = false;
-    while (this.#sent.length < atOnce && this.#nextAt < this.#next.length) {
+    while (this.#sent.length < atOnce) {
       const next = this.#next[this.#nextAt];
       if (next === undefined) break;
-      let gave: 'sent' | 'again' | 'stays';
-      try {
-        gave = this.#give(successor, next);
-      } catch {
-        // Who is told of its end says so, and gives them another.
-        gave = 'again';
-      }
-      if (gave === 'again') {
-        this.#timer = setTimeout(this.#go, againMs);
+      if (this.#tryToGive(successor, next) === 'again') {
+        this.#again = setTimeout(this.#go, againMs);
         break;
       }
       this.#nextAt += 1;
-      if (gave === 'stays') next.held.keep(next.connection);
-      else hasSent = true;
     }
-    if (this.#nextAt === this.#next.length) {
-      this.#next = [];
-      this.#nextAt = 0;
-    }
-    if (hasSent) successor.announce();
+    if (this.isIdle) this.#next = [];
+    if (!this.#isUnannounced) return;
+    this.#isUnannounced = false;
+    successor.announce();
   };
 
-  #give(
-    successor: Successor,
-    { connection, held }: Pick<Moving, 'connection' | 'held'>,
-  ): 'sent' | 'again' | 'stays' {
-    const { socket } = connection;
-    const movable = socket?.movable;
-    if (socket === undefined || movable === undefined || connection.state.is !== 'open') return 'stays';
-    const state = snapshotOf(held.key, connection, movable);
-    if (state.length > MAX_PAYLOAD_BYTES) return 'stays';
+  #tryToGive(successor: Successor, candidate: Candidate): 'sent' | 'again' | 'stays' {
+    try {
+      return this.#give(successor, candidate);
+    } catch {
+      // Who is told of its end says so, and gives them another.
+      return 'again';
+    }
+  }
+
+  #give(successor: Successor, { connection, held }: Candidate): 'sent' | 'again' | 'stays' {
+    const { socket, state, turn } = connection;
+    if (socket === undefined || state.is !== 'open' || turn === 'running' || turn === 'moving')
+      return 'stays';
+    const { movable } = socket;
+    if (movable === undefined) return 'stays';
+    const snapshot = snapshotOf(held.key, connection, movable);
+    if (snapshot.length > MAX_PAYLOAD_BYTES) return 'stays';
     // Nothing is awaited between the last read and this: not a byte can have come to us meanwhile.
-    if (successor.send(movable.socket, state) === 'again') return 'again';
+    if (successor.send(movable.socket, snapshot) === 'again') return 'again';
     const wasPaused = socket.isPaused;
     socket.pause();
     held.release(connection);
     this.#sent.push({ connection, held, wasPaused });
     this.#count(held.tenant, 1);
+    this.#isUnannounced = true;
     return 'sent';
   }
 

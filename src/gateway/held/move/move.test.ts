@@ -18,7 +18,8 @@ import { HeldConnection } from '../connection.ts';
 import { HeldFunction } from '../held-function.ts';
 import { HeldSocket } from '../sockets.ts';
 import { Door, firstLine } from './door.ts';
-import { Giver } from './giver.ts';
+import { atOnce, Giver, type Successor } from './giver.ts';
+import { snapshotOf } from './snapshot.ts';
 import { Taker } from './taker.ts';
 
 const tenant = 'acme' as TenantId;
@@ -93,32 +94,38 @@ beforeEach(async () => {
   closers = [];
   server = createServer({ allowHalfOpen: true });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const arrives = once(server, 'connection') as Promise<[Socket]>;
-  client = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
-  const [accepted] = await arrives;
   told = [];
-  client.on('data', (bytes: Buffer) => told.push(bytes));
   before = new Side();
-  before.connections.enter();
-  const connection = new HeldConnection(before.held, 'one', { sourceIp: '192.0.2.1', userAgent: 'test' });
-  before.held.add(connection);
-  connection.opened(new HeldSocket(accepted, connection, deflateWith(null)));
+  client = await connected('one');
+  client.on('data', (bytes: Buffer) => told.push(bytes));
   const door = new Door({
     onSuccessor: (successor) => {
       before.giver.giveTo(successor);
-      before.held.offerAll();
+      before.giver.offer(before.held.candidates());
     },
     onAnswer: (isTaken) => before.giver.answered(isTaken),
   });
   await door.listen(path);
-  closers.push(() => door.close());
+  closers.unshift(() => door.close());
 });
 afterEach(() => {
   for (const close of closers) close();
-  client.destroy();
   server.close();
   rmSync(root, { recursive: true });
 });
+
+/** A client whose connection the one before holds. */
+async function connected(id: string): Promise<Socket> {
+  const arrives = once(server, 'connection') as Promise<[Socket]>;
+  const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
+  closers.push(() => socket.destroy());
+  const [accepted] = await arrives;
+  before.connections.enter();
+  const connection = new HeldConnection(before.held, id, { sourceIp: '192.0.2.1', userAgent: 'test' });
+  before.held.add(connection);
+  connection.opened(new HeldSocket(accepted, connection, deflateWith(null)));
+  return socket;
+}
 
 /** Comes for what the one before has. */
 function successor(): Side {
@@ -187,7 +194,7 @@ test('frames and messages of which a part was read are put together by the next 
     const another = new Door({
       onSuccessor: (to) => {
         next.giver.giveTo(to);
-        next.held.offerAll();
+        next.giver.offer(next.held.candidates());
       },
       onAnswer: (isTaken) => next.giver.answered(isTaken),
     });
@@ -220,13 +227,13 @@ test('one that is closing stays, and one whose client does not read goes when it
   while (socket!.bufferedAmount === 0) before.connection!.send(random());
   const next = successor();
   await soon(() => before.giver.successorPid).toBe(process.pid);
-  before.held.offerAll();
+  before.giver.offer(before.held.candidates());
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect([before.held.size, next.held.size]).toEqual([1, 0]);
   client.resume();
   await soon(() => socket!.bufferedAmount).toBe(0);
   before.connection!.close(1001, '');
-  before.held.offerAll();
+  before.giver.offer(before.held.candidates());
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect([before.held.size, next.held.size]).toEqual([1, 0]);
 });
@@ -247,6 +254,56 @@ test('a next one that dies before it said that it has it leaves it where it was,
   expect(before.connections.carried).toBe(1);
   const next = successor();
   await soon(() => next.connection?.state.is).toBe('open');
+});
+
+test('one whose turn to go has not come is served here, however long the next one takes for others', async () => {
+  const clients: Socket[] = [];
+  for (let count = 0; count < atOnce; count += 1) clients.push(await connected(`more ${count}`));
+  const words = connect(path);
+  const descriptors = connect(path).pause();
+  closers.push(
+    () => words.destroy(),
+    () => descriptors.destroy(),
+  );
+  words.write(firstLine('words', 1));
+  descriptors.write(firstLine('descriptors', 1));
+  await soon(() => before.giver.sent).toBe(atOnce);
+  const last = before.held.connection(`more ${atOnce - 1}`);
+  clients.at(-1)!.write(text('served here'));
+  await soon(() => last?.turn).toBe('running');
+  expect(last?.waiting.map(({ body }) => body)).toEqual(['served here']);
+});
+
+test('who takes many serves others between a few of them', async () => {
+  const count = 4 * atOnce;
+  const passed = Promise.withResolvers<Successor>();
+  const door = new Door({
+    onSuccessor: (to) => to && passed.resolve(to),
+    onAnswer: () => undefined,
+  });
+  await door.listen(`${path}.many`);
+  closers.push(() => door.close());
+  let taken = 0;
+  const taker = new Taker(process.pid, `${path}.many`, {
+    take: (_snapshot, socket) => {
+      taken += 1;
+      return () => socket.destroy();
+    },
+    onDefect: (error) => expect(error).toBeUndefined(),
+  });
+  closers.push(() => taker.close());
+  const to = await passed.promise;
+  const { socket } = before.connection!;
+  const state = snapshotOf(before.held.key, before.connection!, socket!.movable!);
+  for (let sent = 0; sent < count; sent += 1) to.send(socket!.movable!.socket, state);
+  to.announce();
+  let most = 0;
+  while (taken < count) {
+    const soFar = taken;
+    await new Promise((resolve) => setImmediate(resolve));
+    most = Math.max(most, taken - soFar);
+  }
+  expect(most).toBeLessThanOrEqual(atOnce);
 });
 
 test('one that nobody takes there stays', async () => {

@@ -5,7 +5,7 @@ import type { TenantId } from '../../../base/ids.ts';
 import type { Layout } from '../../../sys/layout.ts';
 import type { Logger } from '../../../sys/log.ts';
 import { Door } from './door.ts';
-import { Giver, type Successor } from './giver.ts';
+import { Giver, type Candidate, type Successor } from './giver.ts';
 import type { Snapshot } from './snapshot.ts';
 import { Taker } from './taker.ts';
 
@@ -19,8 +19,8 @@ export interface MovesParts {
 export interface MovesHandlers {
   /** @returns whose it is and what begins with it; undefined when there is nobody to take it */
   take(snapshot: Snapshot, client: Socket): { readonly tenant: TenantId; begin(): void } | undefined;
-  /** Offers all connections to the giver, again and again. */
-  offerAll(): void;
+  /** All connections that are here. */
+  all(): readonly Candidate[];
 }
 
 /** How soon one is offered again that could not go: its client does not read, or very much of it waits. */
@@ -79,7 +79,7 @@ export class Moves {
     if (this.#timer !== undefined) return;
     // Others give theirs to that one, too.
     for (const taker of this.#takers) taker.close();
-    this.#timer = setInterval(() => this.#handlers.offerAll(), offerEveryMs);
+    this.#timer = setInterval(() => this.#offerAll(), offerEveryMs);
     this.#give();
   }
 
@@ -97,7 +97,11 @@ export class Moves {
 
   #give(): void {
     this.giver.giveTo(this.#successor);
-    this.#handlers.offerAll();
+    this.#offerAll();
+  }
+
+  #offerAll(): void {
+    if (this.giver.isIdle) this.giver.offer(this.#handlers.all());
   }
 
   #count(pid: number, tenant: TenantId): void {

@@ -5,6 +5,7 @@ import { closeSync } from 'node:fs';
 import { connect, Socket } from 'node:net';
 import { receiveFd, socketFd } from '../../../sys/fd-passing.ts';
 import { firstLine, word } from './door.ts';
+import { atOnce } from './giver.ts';
 import { readSnapshot, type Snapshot } from './snapshot.ts';
 
 export interface TakerHandlers {
@@ -12,6 +13,9 @@ export interface TakerHandlers {
   readonly take: (snapshot: Snapshot, client: Socket, from: number) => (() => void) | undefined;
   readonly onDefect: (error: unknown) => void;
 }
+
+/** Half of what is under way: while these are begun with, the other process sends more. */
+const perRound = atOnce / 2;
 
 /** Errors of one hand-over, after which the next can still be taken. */
 const lostOne: ReadonlySet<string> = new Set(['EBADMSG', 'EMFILE']);
@@ -38,25 +42,42 @@ export class Taker {
     this.#descriptors.on('error', () => undefined);
     this.#words.once('close', () => {
       // What was sent before it died is here.
-      this.sweep();
+      this.#takeUpTo(Infinity);
       this.close();
     });
   }
 
-  /** Takes what was sent by now. */
+  /** Takes what was sent by now: more than are under way at once it can not be. */
   sweep(): void {
-    if (this.#descriptors.destroyed || this.#descriptors.connecting) return;
-    for (;;) {
+    this.#takeUpTo(atOnce);
+  }
+
+  /** @returns whether there may be more */
+  #takeUpTo(most: number): boolean {
+    if (this.#descriptors.destroyed || this.#descriptors.connecting) return false;
+    const answers: number[] = [];
+    const begins: (() => void)[] = [];
+    let mayBeMore = true;
+    while (mayBeMore && answers.length < most) {
       try {
         const received = receiveFd(socketFd(this.#descriptors));
-        if (received === 'again' || received === 'closed') return;
-        this.#take(received.fd, received.bytes);
+        if (received === 'again' || received === 'closed') {
+          mayBeMore = false;
+          break;
+        }
+        const begin = this.#take(received.fd, received.bytes);
+        answers.push(begin === undefined ? word.notTaken : word.taken);
+        if (begin !== undefined) begins.push(begin);
       } catch (error) {
         this.#handlers.onDefect(error);
-        this.#answer(word.notTaken);
-        if (!lostOne.has((error as NodeJS.ErrnoException).code ?? '')) return;
+        answers.push(word.notTaken);
+        mayBeMore = lostOne.has((error as NodeJS.ErrnoException).code ?? '');
       }
     }
+    // Each answer by itself would wake the other process, which costs as much as all the rest.
+    if (answers.length > 0) this.#answer(answers);
+    for (const begin of begins) begin();
+    return mayBeMore;
   }
 
   /** What it has not said that it has goes back. */
@@ -68,13 +89,15 @@ export class Taker {
   readonly #announced = (): void => {
     if (this.#scheduled) return;
     this.#scheduled = true;
+    // In the next round of the event loop, and so again: what came of clients meanwhile is served before.
     setImmediate(() => {
       this.#scheduled = false;
-      this.sweep();
+      if (this.#takeUpTo(perRound)) this.#announced();
     });
   };
 
-  #take(fd: number, payload: Buffer): void {
+  /** @returns what begins with it; undefined when it was not taken */
+  #take(fd: number, payload: Buffer): (() => void) | undefined {
     let client: Socket | undefined;
     let begin: (() => void) | undefined;
     try {
@@ -84,18 +107,14 @@ export class Taker {
     } catch (error) {
       this.#handlers.onDefect(error);
     }
-    if (begin === undefined) {
-      if (client === undefined) closeSync(fd);
-      else client.destroy();
-      this.#answer(word.notTaken);
-      return;
-    }
-    this.#answer(word.taken);
-    begin();
+    if (begin !== undefined) return begin;
+    if (client === undefined) closeSync(fd);
+    else client.destroy();
+    return undefined;
   }
 
-  /** A byte is written at once: into a socket of this machine that has room for many thousands of them. */
-  #answer(what: number): void {
-    if (!this.#words.destroyed) this.#words.write(Buffer.from([what]));
+  /** Bytes are written at once: into a socket of this machine that has room for many thousands of them. */
+  #answer(words: readonly number[]): void {
+    if (!this.#words.destroyed) this.#words.write(Buffer.from(words));
   }
 }
