@@ -4,9 +4,11 @@ import { writeSync } from 'node:fs';
 import { BellowsError, messageOf } from '../base/errors.ts';
 import { createLogger } from '../sys/log.ts';
 import { raiseOwnPriority } from '../sys/priority.ts';
+import { keepTickShape } from '../sys/tick-shape.ts';
 import { gatewayConfig, stopGraceMs } from './config.ts';
 import { Gateway } from './gateway.ts';
 
+keepTickShape();
 process.title = 'bellows-gateway';
 const log = createLogger('gateway');
 if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');

@@ -18,6 +18,7 @@ import {
   type Invoke,
   type Proceed,
 } from '../../protocol/instance.ts';
+import { keepTickShape } from '../../sys/tick-shape.ts';
 import type { AppHost } from './app-host.ts';
 import { become } from './become.ts';
 import { trim } from './collector.ts';
@@ -50,6 +51,8 @@ type State =
   | { readonly is: 'binding' }
   | { readonly is: 'function'; readonly host: FunctionHost }
   | { readonly is: 'app'; readonly host: AppHost };
+
+keepTickShape();
 
 let state: State = { is: 'unbound' };
 /** Invocations that came before the process serves a function, in their order. */
