@@ -48,7 +48,10 @@ export class Gateway {
   readonly #log: Logger;
   readonly #table = new RouteTable();
   readonly #meter = new Meter();
-  readonly #connections = new Connections(() => this.#together.counted());
+  readonly #connections = new Connections(
+    () => this.#together.counted(),
+    () => this.#together.hear(),
+  );
   readonly #rates = new RequestRates(
     () => performance.now(),
     () => this.#together.counted(),
@@ -123,6 +126,7 @@ export class Gateway {
         idle: (id, sinceMs) => this.#controller.reportIdle(id, sinceMs),
         lending: (workload) => this.#together.lendingOf(workload),
         counted: () => this.#together.counted(),
+        hearOthers: () => this.#together.hear(),
       },
       tuning,
     );

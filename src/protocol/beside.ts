@@ -1,7 +1,7 @@
 // What gateways that run beside each other say, over `run/gateway-PID.sock`: several serve together, or one was replaced and
 // finishes what it carries.
 import { z } from 'zod';
-import { method, type Params, type Protocol, type ResultOf } from './rpc.ts';
+import { method, nothing, type Params, type Protocol, type ResultOf } from './rpc.ts';
 import { instanceId, tenantId, workloadKey } from './schemas.ts';
 
 /**
@@ -15,6 +15,8 @@ export type LendingWord = (typeof lendingWords)[number];
 /** Both ends are equal. */
 export const besideProtocol = {
   methods: {
+    /** Answers when all that was counted until now was told: who asks would refuse somebody for what was told before. */
+    sync: method(nothing, nothing),
     /** Does to a held connection what a caller of `@connections` asks for, who was allowed to. */
     manage: method(
       z.object({

@@ -169,6 +169,20 @@ test('M-C2: connections, direct, carried and held, count at both against one lim
   await eventually(async () => (await inUse()) === 0);
 });
 
+test('M-C2: who waits for each answer and asks through the other gateway is never one too many at a limit of one', async () => {
+  const clients = await clientOfEach();
+  await setLimits({ connections: 1, concurrency: 1 });
+  const refused: string[] = [];
+  for (const path of ['/w/default/carried/state', '/w/default/echo/one'])
+    for (let round = 0; round < 200; round += 1)
+      for (const client of clients) {
+        const { status, text } = await get(client, path);
+        if (status !== 200) refused.push(`${round} ${path}: ${status} ${text}`);
+      }
+  expect(refused).toEqual([]);
+  for (const client of clients) client.destroy();
+});
+
 test("M-D4: what runs for one gateway counts at the other against the tenant's concurrency", async () => {
   const [first, second] = await clientOfEach();
   const running = async (): Promise<number> =>

@@ -1,6 +1,7 @@
 // What gateways that run at once must keep in common: tenants' limits, who sends to which instance, held connections. Owns what they
 // tell each other of it, and what follows from that here. Does not own the links (beside.ts), nor the counts themselves.
 import type { TenantId, WorkloadKey } from '../../base/ids.ts';
+import { inRounds } from '../../base/in-rounds.ts';
 import type { Managed, ManageParams } from '../../protocol/beside.ts';
 import type { Lines } from '../bandwidth/lines.ts';
 import { besideTiming, type GatewayConfig } from '../config.ts';
@@ -51,7 +52,13 @@ export class Together {
       onNamed: (peer) => this.#tellHeld(peer),
       onEvent: (event, peer) => this.#heard(event, peer),
       onUnlinked: (peer) => this.#forget(peer),
-      handlers: { manage: async (params) => manage(params) },
+      handlers: {
+        manage: async (params) => manage(params),
+        sync: async () => {
+          this.#tell();
+          return {};
+        },
+      },
       onTime: () => this.#tell(),
     });
   }
@@ -91,6 +98,14 @@ export class Together {
       this.#tell();
     }, besideTiming.tellLimitedMs);
   }
+
+  /** Resolves when all others have told what they have counted until now. Who does not in time is not waited for. */
+  readonly hear = inRounds(async () => {
+    const told = this.#beside.peers.map((peer) =>
+      peer.call('sync', {}, { timeoutMs: besideTiming.patienceMs }).catch(() => undefined),
+    );
+    await Promise.all(told);
+  });
 
   /** Another gateway serves in this place from now on. */
   leave(): void {

@@ -28,13 +28,22 @@ export class TenantConcurrency {
     this.#onCounted = onCounted;
   }
 
-  counted(reserved: number | null): void {
+  tell(reserved: number | null): void {
     if (this.limit !== null || reserved !== null) this.#onCounted();
   }
 
   /** Whether all that the tenant may run runs; so it may be below what is reserved, after the limit was lowered. */
   get isFull(): boolean {
-    return this.active + this.waitingElsewhere >= (this.limit ?? defaultTenantConcurrency);
+    return this.counted >= (this.limit ?? defaultTenantConcurrency);
+  }
+
+  /** Whether it is full only by what waits in other gateways, or did when they told. */
+  get isFullByOthers(): boolean {
+    return this.isFull && this.active < (this.limit ?? defaultTenantConcurrency);
+  }
+
+  get counted(): number {
+    return this.active + this.waitingElsewhere;
   }
 
   add(part: FunctionConcurrency): void {
@@ -109,6 +118,11 @@ export class FunctionConcurrency {
     });
   }
 
+  /** Whether one more would be refused only for what other gateways said a moment ago: what waited there may be counted twice now. */
+  get isFullByOthers(): boolean {
+    return this.#tenant.isFullByOthers;
+  }
+
   /** Why one more would not be let in now. */
   get full(): ThrottleReason | undefined {
     if (this.#tenant.isFull) return 'ConcurrentInvocationLimitExceeded';
@@ -125,13 +139,13 @@ export class FunctionConcurrency {
     const reason = this.full;
     if (reason !== undefined) return reason;
     this.#change(1);
-    this.#tenant.counted(this.#reserved);
+    this.#tenant.tell(this.#reserved);
     return undefined;
   }
 
   leave(): void {
     this.#change(-1);
-    this.#tenant.counted(this.#reserved);
+    this.#tenant.tell(this.#reserved);
   }
 
   #change(more: number): void {
@@ -146,11 +160,11 @@ export class FunctionConcurrency {
   }
 
   #explain(reason: ThrottleReason): string {
-    const { tenant, active, limit, reservedTotal } = this.#tenant;
+    const { tenant, counted, limit, reservedTotal } = this.#tenant;
     switch (reason) {
       case 'ConcurrentInvocationLimitExceeded': {
         const reserved = reservedTotal === 0 ? '' : `, of which ${reservedTotal} are reserved`;
-        return `The tenant ${tenant} runs ${active} invocations, and its limit is ${limit ?? defaultTenantConcurrency}${reserved}.`;
+        return `The tenant ${tenant} runs ${counted} invocations, and its limit is ${limit ?? defaultTenantConcurrency}${reserved}.`;
       }
       case 'ReservedFunctionConcurrentInvocationLimitExceeded':
         return `The function runs ${this.#active} invocations, and its reserved concurrency is ${this.#reserved}.`;

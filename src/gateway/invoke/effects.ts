@@ -19,6 +19,8 @@ export interface PoolEffects {
   logBroken(id: InstanceId, invocation: BrokenInvocation): Promise<Buffer>;
   /** It has idled since `sinceMs`, wall-clock time; null: it is in use again. */
   idle(id: InstanceId, sinceMs: number | null): void;
+  /** Other gateways say what waits there now. */
+  hearOthers(): Promise<void>;
   /** Towards other gateways. */
   readonly lending: Omit<LendingEffects, 'clock'>;
 }

@@ -5,11 +5,12 @@
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { decodeElsewhere, decodeResult, frameType, outcome } from '../../protocol/instance.ts';
-import type { CallTrace, InstanceRoute, WorkloadRoute } from '../../protocol/routes.ts';
+import type { CallTrace, WorkloadRoute } from '../../protocol/routes.ts';
 import type { InvokeTuning } from '../config.ts';
 import { BusyTrace } from './busy-trace.ts';
 import type { FunctionConcurrency, Throttled } from './concurrency.ts';
 import { Deaths } from './deaths.ts';
+import { Doubtful } from './doubtful.ts';
 import type { PoolEffects } from './effects.ts';
 import type { Failure, Invocation } from './invocation.ts';
 import { Lending } from './lending.ts';
@@ -17,7 +18,7 @@ import type { Death } from './payloads.ts';
 import { WaitingQueue } from './queue.ts';
 import { Reserve } from './reserve.ts';
 import { ServiceTimes } from './service-times.ts';
-import { Slot, type SlotLink } from './slot.ts';
+import { Slot, type NewInstance, type SlotLink } from './slot.ts';
 import { Slots } from './slots.ts';
 
 export class FunctionPool {
@@ -27,6 +28,7 @@ export class FunctionPool {
   readonly #concurrency: FunctionConcurrency;
   readonly #slots: Slots;
   readonly #queue: WaitingQueue<Invocation>;
+  readonly #doubtful: Doubtful;
   readonly #times = new ServiceTimes();
   readonly #trace: BusyTrace;
   readonly #reserve: Reserve;
@@ -50,6 +52,7 @@ export class FunctionPool {
     this.#concurrency = concurrency;
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#queue = new WaitingQueue(tuning);
+    this.#doubtful = new Doubtful(effects.hearOthers);
     this.#deaths = new Deaths(effects, tuning, (invocation, failure) => this.#fail(invocation, failure));
     this.lending = new Lending({ clock: effects.clock, ...effects.lending }, this.#slots, {
       isWaiting: () => this.#queue.size > 0,
@@ -81,7 +84,7 @@ export class FunctionPool {
 
   /** Whether nothing of ours runs or waits. */
   get quiet(): boolean {
-    return this.#concurrency.own === 0;
+    return this.#concurrency.own === 0 && this.#doubtful.none;
   }
 
   /** A new limit, time-out or generation; instances of another generation get nothing new. */
@@ -105,6 +108,7 @@ export class FunctionPool {
   close(): void {
     clearTimeout(this.#recheckTimer);
     for (const slot of this.#slots.all()) if (slot.state === 'starting') this.#takeBack(slot);
+    for (const { sink } of this.#doubtful.takeAll()) sink.onFailure({ kind: 'gone' });
     for (const invocation of this.#queue.takeAll()) this.#fail(invocation, { kind: 'gone' });
     for (const id of this.#slots.ids()) this.instanceGone(id, { reason: 'signal: killed', oomKilled: false });
     this.#concurrency.close();
@@ -117,6 +121,12 @@ export class FunctionPool {
    * @returns whether it waits: only then `cancel` can take it back
    */
   submit(invocation: Invocation): 'sent' | 'waiting' | 'refused' {
+    if (!this.#concurrency.isFullByOthers) return this.#enter(invocation);
+    this.#doubtful.add(invocation, () => this.#enter(invocation));
+    return 'waiting';
+  }
+
+  #enter(invocation: Invocation): 'sent' | 'waiting' | 'refused' {
     const reason = this.#concurrency.enter();
     if (reason !== undefined) {
       invocation.sink.onFailure(this.#concurrency.throttled(reason));
@@ -141,7 +151,7 @@ export class FunctionPool {
   /** Why one whose payload has so many bytes would be refused, came it now. */
   refuses(eventBytes: number): Throttled | undefined {
     const reason =
-      this.#concurrency.full ??
+      (this.#concurrency.isFullByOthers ? undefined : this.#concurrency.full) ??
       // Of an empty queue none is refused: an instance may be free, and nothing is longer than what may wait.
       (this.#queue.size === 0 || this.#queue.hasRoomFor({ eventBytes })
         ? undefined
@@ -150,32 +160,21 @@ export class FunctionPool {
   }
 
   /** The client has left. What an instance has begun is finished all the same, as Lambda does. */
-  cancel(invocation: Invocation): void {
-    if (this.#queue.cancel(invocation)) this.#concurrency.leave();
+  cancel(invocation: Invocation): boolean {
+    if (this.#doubtful.cancel(invocation)) return true;
+    const waited = this.#queue.cancel(invocation);
+    if (waited) this.#concurrency.leave();
+    return waited;
   }
 
   /** The client of a stream has left: what waits is taken back, and who has begun is told that nobody reads it. */
   abandon(invocation: Invocation): void {
-    if (this.#queue.cancel(invocation)) {
-      this.#concurrency.leave();
-      return;
-    }
-    for (const { link, inflight } of this.#slots.all()) {
-      if (!inflight.includes(invocation)) continue;
-      link.sendWritten((batch) => {
-        batch.begin(0);
-        batch.end(frameType.abandon, invocation.frameId, 0);
-      });
-      return;
-    }
+    if (!this.cancel(invocation)) this.#slots.withInFlight(invocation)?.abandon(invocation);
   }
 
   // ---- instances
 
-  addInstance(
-    instance: Pick<InstanceRoute, 'id' | 'generation' | 'starting' | 'frozen'>,
-    link: SlotLink,
-  ): void {
+  addInstance(instance: NewInstance, link: SlotLink): void {
     const slot = new Slot(instance, link, this.#effects.clock.monotonicMs());
     this.#slots.add(slot);
     this.lending.added(slot);

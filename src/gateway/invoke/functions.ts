@@ -29,6 +29,7 @@ export interface FunctionsEffects {
   lending(workload: WorkloadKey): PoolEffects['lending'];
   /** Something was counted that has a limit. */
   counted(): void;
+  hearOthers: PoolEffects['hearOthers'];
 }
 
 export interface LendingEvent {

@@ -109,6 +109,7 @@ class Bench {
         thaw: async () => {},
         logBroken: async () => Buffer.alloc(0),
         idle: () => {},
+        hearOthers: async () => {},
         lending: {
           isHome: (id) => homeOf(id, 2) === place,
           homeOf: (id) => {

@@ -12,6 +12,7 @@
 // may freeze the instance, so that each use begins with a thaw.
 import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { InstanceId } from '../../base/ids.ts';
+import { frameType } from '../../protocol/instance.ts';
 import type { InstanceRoute } from '../../protocol/routes.ts';
 import type { Invocation } from './invocation.ts';
 import type { Death } from './payloads.ts';
@@ -26,6 +27,8 @@ export interface SlotLink {
   resume(): void;
   close(): void;
 }
+
+export type NewInstance = Pick<InstanceRoute, 'id' | 'generation' | 'starting' | 'frozen'>;
 
 export class Slot {
   readonly id: InstanceId;
@@ -71,11 +74,7 @@ export class Slot {
   yields = false;
   #lastFrameId = 0;
 
-  constructor(
-    { id, generation, starting, frozen }: Pick<InstanceRoute, 'id' | 'generation' | 'starting' | 'frozen'>,
-    link: SlotLink,
-    nowMs: number,
-  ) {
+  constructor({ id, generation, starting, frozen }: NewInstance, link: SlotLink, nowMs: number) {
     this.id = id;
     this.generation = generation;
     this.link = link;
@@ -83,6 +82,14 @@ export class Slot {
     this.serves = !starting;
     this.frozenBelow = frozen;
     this.idleSinceMs = nowMs;
+  }
+
+  /** Nobody reads any more of what it answers to one that it was sent. */
+  abandon({ frameId }: Invocation): void {
+    this.link.sendWritten((batch) => {
+      batch.begin(0);
+      batch.end(frameType.abandon, frameId, 0);
+    });
   }
 
   nextFrameId(): number {

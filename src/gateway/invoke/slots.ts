@@ -1,6 +1,7 @@
 // The instances of one function as a set: which of them takes the next invocation, who works, and who waits for one to
 // have finished. Owns that choice and nothing of what an instance runs (function-pool.ts).
 import type { InstanceId } from '../../base/ids.ts';
+import type { Invocation } from './invocation.ts';
 import type { Slot } from './slot.ts';
 
 export class Slots {
@@ -38,6 +39,11 @@ export class Slots {
   /** Those that may get something new, now or when they are ready. */
   *usable(): Iterable<Slot> {
     for (const slot of this.#slots.values()) if (this.#isUsable(slot)) yield slot;
+  }
+
+  /** The one that was sent it, and has not answered. */
+  withInFlight(invocation: Invocation): Slot | undefined {
+    return [...this.#slots.values()].find(({ inflight }) => inflight.includes(invocation));
   }
 
   /** Whether one that serves may get something new. */

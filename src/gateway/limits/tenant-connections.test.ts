@@ -139,3 +139,47 @@ test('one that comes from another gateway is counted once, and one that comes ba
   connections.takeBack();
   expect([connections.open, connections.carried]).toEqual([3, 1]);
 });
+
+describe('one for which there is room only if what another gateway carried has ended', () => {
+  function besideOne(elsewhere: number, hear: () => number) {
+    let asked = 0;
+    const all = new Connections(
+      () => {},
+      async () => {
+        asked += 1;
+        all.setElsewhere(new Map([[acme, hear()]]));
+      },
+    );
+    const connections = all.of(acme);
+    connections.limit = 2;
+    connections.enter();
+    all.setElsewhere(new Map([[acme, elsewhere]]));
+    return { connections, asked: () => asked };
+  }
+
+  test('enters when the other says that it has, and else is refused', async () => {
+    for (const [left, enters] of [
+      [0, true],
+      [1, false],
+    ] as const) {
+      const { connections, asked } = besideOne(1, () => left);
+      expect(connections.isKnown).toBe(false);
+      await connections.whenKnown();
+      expect([asked(), connections.enter()]).toEqual([1, enters]);
+    }
+  });
+
+  test('asks nobody where there is room anyway, none whatever the other says, or no limit', async () => {
+    for (const [elsewhere, limit] of [
+      [0, 2],
+      [5, 1],
+      [5, null],
+    ] as const) {
+      const { connections, asked } = besideOne(elsewhere, () => elsewhere);
+      connections.limit = limit;
+      expect(connections.isKnown).toBe(true);
+      await connections.whenKnown();
+      expect(asked()).toBe(0);
+    }
+  });
+});

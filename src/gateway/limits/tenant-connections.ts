@@ -5,6 +5,10 @@ import { BellowsError } from '../../base/errors.ts';
 import type { TenantId } from '../../base/ids.ts';
 import type { RouteChange } from '../../protocol/routes.ts';
 
+/** Of a gateway that is alone. */
+const noNews = (): void => {};
+const noOthers = (): Promise<void> => Promise.resolve();
+
 export class TenantConnections {
   readonly tenant: TenantId;
   /** Null: no limit. */
@@ -18,11 +22,16 @@ export class TenantConnections {
   #told = Promise.withResolvers<void>();
 
   readonly #onCounted: () => void;
+  readonly #hearOthers: () => Promise<void>;
 
-  /** @param onCounted one has entered or left, of a tenant that has a limit */
-  constructor(tenant: TenantId, onCounted: () => void = () => {}) {
+  /**
+   * @param onCounted one has entered or left, of a tenant that has a limit
+   * @param hearOthers has other gateways say what they carry now
+   */
+  constructor(tenant: TenantId, onCounted = noNews, hearOthers = noOthers) {
     this.tenant = tenant;
     this.#onCounted = onCounted;
+    this.#hearOthers = hearOthers;
   }
 
   get open(): number {
@@ -38,14 +47,23 @@ export class TenantConnections {
     this.#elsewhere = count;
   }
 
-  /** Whether nothing is to be waited for before `enter`: there is no limit, or every instance has told its count. */
+  /**
+   * Whether nothing is to be waited for before `enter`: there is no limit, or every instance has told its count, and nobody would be
+   * refused for what other gateways said a moment ago.
+   */
   get isKnown(): boolean {
-    return this.limit === null || this.#untold === 0;
+    return this.limit === null || (this.#untold === 0 && !this.#isFullByOthers);
   }
 
-  /** Resolves when every instance has told its count, or may be late no longer. */
-  whenKnown(): Promise<void> {
-    return this.#untold === 0 ? Promise.resolve() : this.#told.promise;
+  /** Resolves when every instance has told its count, or may be late no longer, and other gateways what they carry now, if it matters. */
+  async whenKnown(): Promise<void> {
+    if (this.#untold > 0) await this.#told.promise;
+    if (this.#isFullByOthers) await this.#hearOthers();
+  }
+
+  /** What others carry may have ended since they told. */
+  get #isFullByOthers(): boolean {
+    return this.limit !== null && this.open >= this.limit && this.open - this.#elsewhere < this.limit;
   }
 
   /** An instance with connections that are not known yet. @returns to be called once, when they are, or are not waited for */
@@ -103,15 +121,18 @@ export class TenantConnections {
 export class Connections {
   readonly #tenants = new Map<TenantId, TenantConnections>();
   readonly #onCounted: () => void;
+  readonly #hearOthers: () => Promise<void>;
 
-  constructor(onCounted: () => void = () => {}) {
+  /** As those of each tenant. */
+  constructor(onCounted = noNews, hearOthers = noOthers) {
     this.#onCounted = onCounted;
+    this.#hearOthers = hearOthers;
   }
 
   of(tenant: TenantId): TenantConnections {
     let connections = this.#tenants.get(tenant);
     if (connections !== undefined) return connections;
-    connections = new TenantConnections(tenant, this.#onCounted);
+    connections = new TenantConnections(tenant, this.#onCounted, this.#hearOthers);
     this.#tenants.set(tenant, connections);
     return connections;
   }

@@ -54,6 +54,7 @@ export class Bench {
   readonly tenant = new TenantConcurrency(route.tenant);
 
   freeze = async (): Promise<void> => {};
+  hearOthers = async (): Promise<void> => {};
 
   constructor(more: Partial<WorkloadRoute> = {}, tuning: Partial<typeof defaultInvokeTuning> = {}) {
     const clock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
@@ -77,6 +78,7 @@ export class Bench {
           return Buffer.from(`tail of ${id}`);
         },
         idle: (id, sinceMs) => void this.calls.push(`${sinceMs === null ? 'busy' : 'idle'} ${id}`),
+        hearOthers: () => this.hearOthers(),
         lending: { isHome: () => true, homeOf: () => undefined, say: () => {}, sayToHomes: () => {} },
       },
       { ...defaultInvokeTuning, ...tuning },
