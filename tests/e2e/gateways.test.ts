@@ -159,9 +159,8 @@ test('M-C2: connections, direct, carried and held, count at both against one lim
         'The tenant default has 8 connections open, and its limit is 8.',
       );
     await setLimits({ connections: 9 });
-    // There is room for one, in turn: who was just answered counts at the other for a moment longer (docs/guides/limits.md).
-    for (const client of clients)
-      await eventually(async () => (await get(client, '/w/default/carried/state')).status === 200);
+    // There is room for one, in turn.
+    for (const client of clients) expect((await get(client, '/w/default/carried/state')).status).toBe(200);
     for (const client of clients) client.destroy();
   } finally {
     for (const each of sockets) each.close();
@@ -192,26 +191,23 @@ test("M-D4: what runs for one gateway counts at the other against the tenant's c
     [first!, second!],
     [second!, first!],
   ] as const) {
-    // Longer than a busy machine takes to ask what is in use, and the other.
-    const slow = get(runs, '/w/default/echo/slow?ms=8000');
-    let ended: Told | undefined;
-    void slow.then((told) => (ended = told));
     let refused: Told = { status: 0, text: '' };
-    const what = (): string =>
-      `the other to know; the call: ${JSON.stringify(ended)}, the other: ${JSON.stringify(refused)}`;
-    await eventually(async () => (await running()) === 1, { what });
-    // The other has heard of it a moment later.
-    await eventually(
-      async () => {
-        refused = await get(waits, '/w/default/echo/quick');
-        return refused.status === 429;
-      },
-      { what },
-    );
-    expect(ended).toBeUndefined();
+    // Until the other has heard of it one may get in that waits behind it (docs/guides/limits.md): then there is another round.
+    for (let round = 0; refused.status !== 429; round += 1) {
+      expect(round, `a call for one gateway never counted at the other: ${refused.text}`).toBeLessThan(5);
+      // Longer than a busy machine takes to ask what is in use, and the other.
+      const slow = get(runs, '/w/default/echo/slow?ms=5000');
+      let ended = false;
+      void slow.then(() => (ended = true));
+      await eventually(async () => (await running()) === 1);
+      refused = await get(waits, '/w/default/echo/quick');
+      const hadEnded = ended;
+      expect(await slow).toMatchObject({ status: 200, text: '{"mark":"/slow","most":1}' });
+      if (refused.status === 429) expect(hadEnded).toBe(false);
+    }
     expect(JSON.parse(refused.text)).toMatchObject({ Reason: 'ConcurrentInvocationLimitExceeded' });
-    expect((await slow).status).toBe(200);
-    await eventually(async () => (await get(waits, '/w/default/echo/quick')).status === 200);
+    // Whoever asks now, with the answer in hand, is served.
+    expect((await get(waits, '/w/default/echo/quick')).status).toBe(200);
   }
   first!.destroy();
   second!.destroy();
