@@ -1,8 +1,10 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { getPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
-import { mayRaisePriority, raisedNiceness } from './priority.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { slicesMsOf } from '../../tests/support/kernel.ts';
+import { letRunSooner, mayRaisePriority, raisedNiceness } from './priority.ts';
 
 const fixture = fileURLToPath(new URL('fixtures/raised.ts', import.meta.url));
 
@@ -40,4 +42,32 @@ test('asking whether it is allowed changes nothing', () => {
   const before = getPriority();
   mayRaisePriority();
   expect(getPriority()).toBe(before);
+});
+
+test.runIf(slicesMsOf(process.pid).length > 0)(
+  'who is to run sooner does, with no more of the processor, and neither its child nor anybody else',
+  async () => {
+    const shell = spawn('sh', ['-c', 'read line; sleep 60 & echo $!; wait'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const pid = shell.pid ?? 0;
+    const ordinary = slicesMsOf(pid);
+    letRunSooner(pid);
+    shell.stdin.write('go\n');
+    const [said] = (await once(shell.stdout, 'data')) as [Buffer];
+    const child = Number(said);
+    onTestFinished(() => {
+      process.kill(child);
+      shell.kill();
+    });
+    expect([slicesMsOf(pid), getPriority(pid)]).toEqual([[0.1], 0]);
+    expect([slicesMsOf(child), slicesMsOf(process.pid)[0]]).toEqual([ordinary, ordinary[0]]);
+    expect(ordinary[0]).toBeGreaterThan(0.1);
+  },
+);
+
+test('a process that is gone can not be let run sooner, and that is no error', async () => {
+  const ended = spawn('true');
+  await once(ended, 'exit');
+  expect(() => letRunSooner(ended.pid ?? 0)).not.toThrow();
 });

@@ -1,6 +1,6 @@
 /**
- * Owns: how soon this process gets a processor beside others, and how much of it.
- * Does not own: who deserves it. Instances and tools that it starts get none of it.
+ * Owns: how soon this process gets a processor beside others, and how much of it; and how soon another does.
+ * Does not own: who deserves it. What a process starts gets none of it.
  *
  * - *Sooner*: the kernel's time slice is 1.4 ms with two processors, and until it is over, who runs is not interrupted. A
  *   request that passes through several processes waits that long at each. One that asks for a short slice is let in
@@ -36,13 +36,27 @@ export function raiseOwnPriority(): boolean {
   const present = getPriority();
   // Who was started with less than others is not to have more.
   if (present > 0) {
-    setAttributes(present);
+    setAttributes(ownThread, present);
     return false;
   }
-  const mayHaveMore = setAttributes(Math.min(present, raisedNiceness));
-  if (!mayHaveMore) setAttributes(present);
+  const mayHaveMore = setAttributes(ownThread, Math.min(present, raisedNiceness));
+  if (!mayHaveMore) setAttributes(ownThread, present);
   else if (leadsSession()) raiseSession();
   return mayHaveMore;
+}
+
+/**
+ * Lets the first thread of a process that is ours run sooner, and not a moment more: whoever waits for it waits no longer for a
+ * whole slice of somebody who computes, loads code, compiles or collects. Its other threads, and what it starts, stay as they
+ * are. Nothing where that is not possible, or the process is gone.
+ */
+export function letRunSooner(pid: number): void {
+  if (process.platform !== 'linux') return;
+  try {
+    setAttributes(pid, getPriority(pid));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_SYSTEM_ERROR') throw error;
+  }
 }
 
 /** Whether this process may have more than others. Tries it, and goes back. */
@@ -58,8 +72,11 @@ export function mayRaisePriority(): boolean {
   }
 }
 
+/** To the kernel, whoever asks. */
+const ownThread = 0;
+
 /** @returns false when the kernel does not allow it, or does not know the call */
-function setAttributes(niceness: number): boolean {
+function setAttributes(pid: number, niceness: number): boolean {
   const number = setAttributesCall[process.arch];
   if (number === undefined) return false;
   const { call, addressOf } = libc();
@@ -69,7 +86,7 @@ function setAttributes(niceness: number): boolean {
   attributes.writeBigUInt64LE(resetOnFork, 8);
   attributes.writeInt32LE(niceness, 16);
   attributes.writeBigUInt64LE(sliceNs, 24);
-  return call.syscall(number, 0n, addressOf(attributes), 0n) === 0n;
+  return call.syscall(number, BigInt(pid), addressOf(attributes), 0n) === 0n;
 }
 
 /** A kernel that does not group by session has no such file. */

@@ -13,6 +13,7 @@ import {
   memoryLimitOf,
   nicenessesOf,
   sessionNicenessOf,
+  slicesMsOf,
 } from '../support/kernel.ts';
 import { chat, get, isReady, linesOf } from './agent-workloads.ts';
 import { suiteNeeding } from '../support/needs.ts';
@@ -82,7 +83,7 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
   });
 
   test.each([true, false])(
-    'an instance has the processor as any process has it, though the agent runs before others (pooled: %j)',
+    'an instance has as much of the processor as any process has, sooner from when it serves (pooled: %j)',
     async (pooled) => {
       await unit.caller.call('setPool', { size: pooled ? 1 : 0 });
       await isReady(unit, pooled ? 1 : 0);
@@ -92,6 +93,12 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
       const { pid } = started.instance;
       expect(new Set(nicenessesOf(pid))).toEqual(new Set([0]));
       expect(sessionNicenessOf(pid)).toBe(0);
+      // Where the kernel knows slices of their own: the thread that serves, and not those that compile and collect beside it.
+      const [serves, ...helps] = slicesMsOf(pid);
+      if (serves !== undefined) {
+        expect(serves).toBe(0.1);
+        expect(Math.min(...helps)).toBeGreaterThan(serves);
+      }
       await stop(unit, started.instance.id);
       await unit.caller.call('setPool', { size: 0 });
     },

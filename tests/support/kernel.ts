@@ -1,5 +1,6 @@
 // What the kernel itself says of a process's groups, read without any of Bellows' code: the proof behind assertions.
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 
 /** The directory of a process's group in a v1 hierarchy, or in v2. */
@@ -44,6 +45,17 @@ export function nicenessesOf(pid: number): number[] {
     const text = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
     return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16]);
   });
+}
+
+/** The time slice of each thread of a process, the first thread's first; empty where threads are not given one of their own (before Linux 6.12). */
+export function slicesMsOf(pid: number): number[] {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  if (major < 6 || (major === 6 && minor < 12) || !existsSync(`/proc/${pid}/sched`)) return [];
+  return readdirSync(`/proc/${pid}/task`)
+    .map(Number)
+    .sort((a, b) => a - b)
+    .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/sched`, 'utf8'))
+    .map((text) => Number(/^se\.slice +: +(\d+)/m.exec(text)?.[1]) / 1e6);
 }
 
 /** The nice value of a process's whole session, where the kernel groups by session; else 0. */

@@ -10,6 +10,7 @@ import { hostUnitId, type InstanceId } from '../../base/ids.ts';
 import type { Bytes } from '../../base/quantity.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType } from '../../protocol/instance.ts';
+import { letRunSooner } from '../../sys/priority.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import type { GrantBook, GrantPhase } from '../grants.ts';
 import type { Cell } from './cells.ts';
@@ -162,6 +163,7 @@ export class Instance {
 
   becomeReady(): void {
     this.#phase = 'ready';
+    letRunSooner(this.cell.processes.main.pid);
     this.save();
     this.#changed();
   }
