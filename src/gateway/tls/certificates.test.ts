@@ -107,6 +107,13 @@ describe('a given certificate', () => {
 });
 
 describe('certificates for localhost', () => {
+  test('that several gateways make at their first start are of one authority, which is the one in the file', async () => {
+    const gateways = Array.from({ length: 4 }, () => new LocalCertificates(directory, () => true, clock));
+    const made = await Promise.all(gateways.map((gateway) => gateway.certificateFor(undefined)));
+    const authority = new X509Certificate(readFileSync(authorityFilesOf(directory).certificate));
+    for (const { cert } of made) expect(new X509Certificate(cert).verify(authority.publicKey)).toBe(true);
+  });
+
   const known = new Set(['acme']);
   const make = (): LocalCertificates =>
     new LocalCertificates(directory, (tenant) => known.has(tenant), clock);

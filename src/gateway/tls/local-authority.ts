@@ -9,9 +9,11 @@ import { execFile } from 'node:child_process';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import { writeFileAtomic } from '../../sys/atomic-file.ts';
+import { tryLockFile, type FileLock } from '../../sys/file-lock.ts';
 import { contextOf, type Certificate } from './certificate.ts';
 
 const dayMs = 86_400_000;
@@ -23,6 +25,9 @@ const authorityRenewDays = 365;
 const certificateDays = 90;
 /** An answer comes in some 10 ms; a machine that takes longer than this has other worries. */
 const opensslMs = 20_000;
+/** Who waits for another's authority waits longer than that may take. */
+const lockMs = opensslMs + 5_000;
+const lockPauseMs = 10;
 
 /** Every certificate has these. `*.localhost` is told apart by few programs: most take no wildcard right below the root. */
 const namesOfThisMachine = ['DNS:localhost', 'DNS:*.localhost', 'IP:127.0.0.1', 'IP:::1'];
@@ -52,16 +57,20 @@ export class LocalAuthority {
   /** The data directory's; made when there is none, or when it is about to expire. @throws BellowsError Unavailable */
   static async open(dataDirectory: string, nowMs: number): Promise<LocalAuthority> {
     const files = authorityFilesOf(dataDirectory);
-    const there = readAuthority(files, nowMs);
     const directory = directoryOf(dataDirectory);
+    const there = readAuthority(files, nowMs);
     if (there !== undefined) return new LocalAuthority(directory, there);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const key = newKey();
-    const certificate = await sign(directory, { config: authorityConfig, key, days: authorityDays });
-    // The key first: a certificate without its key would be taken for whole by nobody, and trusted in vain.
-    await writeFileAtomic(files.key, key, { mode: 0o600, durable: true });
-    await writeFileAtomic(files.certificate, certificate, { mode: 0o600, durable: true });
-    return new LocalAuthority(directory, { certificate, key });
+    // Of several gateways that start at once one makes it: another's would be trusted by nobody.
+    const lock = await lockFile(join(directory, 'lock'));
+    try {
+      return new LocalAuthority(
+        directory,
+        readAuthority(files, nowMs) ?? (await makeAuthority(directory, files)),
+      );
+    } finally {
+      lock.release();
+    }
   }
 
   /**
@@ -85,6 +94,31 @@ export class LocalAuthority {
 interface Signer {
   readonly certificate: string;
   readonly key: string;
+}
+
+async function makeAuthority(directory: string, files: AuthorityFiles): Promise<Signer> {
+  const key = newKey();
+  const certificate = await sign(directory, { config: authorityConfig, key, days: authorityDays });
+  // The key first: a certificate without its key would be taken for whole by nobody, and trusted in vain.
+  await writeFileAtomic(files.key, key, { mode: 0o600, durable: true });
+  await writeFileAtomic(files.certificate, certificate, { mode: 0o600, durable: true });
+  return { certificate, key };
+}
+
+/** @throws BellowsError Unavailable when another holds it for longer than making an authority may take */
+async function lockFile(path: string): Promise<FileLock> {
+  const deadline = AbortSignal.timeout(lockMs);
+  for (;;) {
+    const lock = tryLockFile(path);
+    if (lock !== undefined) return lock;
+    if (deadline.aborted)
+      throw new BellowsError(
+        'Unavailable',
+        `Another process makes the authority for localhost, and takes longer than ${lockMs / 1_000} s.`,
+        `Try again. The lock is ${path}; who holds it is told by \`fuser\`.`,
+      );
+    await sleep(lockPauseMs);
+  }
 }
 
 /** Undefined when there is none that can go on being used. */
