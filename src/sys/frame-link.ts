@@ -1,8 +1,10 @@
 // Frames over a connected Unix socket, or any other stream of bytes both ways: gathers writes of one turn of the event loop
 // into one system call, cuts what arrives into frames, and ends in one place. Owns the socket. Does not own what frames mean.
+import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { FrameBatch } from '../base/frame-batch.ts';
 import { encodeFrame, FrameDecoder, type Frame } from '../base/frame.ts';
+import { copiedReads } from './shared-reads.ts';
 
 export interface FrameLinkHandlers {
   readonly onFrame: (frame: Frame, link: FrameLink) => void;
@@ -18,18 +20,23 @@ export class FrameLink {
   #flushScheduled = false;
   #closed = false;
   #error: Error | undefined;
+  readonly #decoder: FrameDecoder;
+
+  /** To a Unix socket; `onOpen` is called once it is there, or `onClose`. Costs less to read than a socket that is given. */
+  static connect(
+    path: string,
+    handlers: FrameLinkHandlers & { readonly onOpen: (link: FrameLink) => void },
+  ): FrameLink {
+    const socket = connect({ path, onread: copiedReads((chunk) => link.#take(chunk)) });
+    const link = new FrameLink(socket, handlers);
+    socket.once('connect', () => handlers.onOpen(link));
+    return link;
+  }
 
   constructor(socket: Duplex, handlers: FrameLinkHandlers) {
     this.socket = socket;
-    const decoder = new FrameDecoder((frame) => handlers.onFrame(frame, this));
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        decoder.push(chunk);
-      } catch (thrown) {
-        // A peer that sends nonsense, or a handler that throws: either way the stream's state is unknown.
-        this.destroy(thrown instanceof Error ? thrown : new Error(String(thrown)));
-      }
-    });
+    this.#decoder = new FrameDecoder((frame) => handlers.onFrame(frame, this));
+    socket.on('data', (chunk: Buffer) => this.#take(chunk));
     socket.on('error', (error) => {
       this.#error ??= error;
     });
@@ -38,6 +45,15 @@ export class FrameLink {
       this.#gathered = [];
       handlers.onClose(this.#error, this);
     });
+  }
+
+  #take(chunk: Buffer): void {
+    try {
+      this.#decoder.push(chunk);
+    } catch (thrown) {
+      // A peer that sends nonsense, or a handler that throws: either way the stream's state is unknown.
+      this.destroy(thrown instanceof Error ? thrown : new Error(String(thrown)));
+    }
   }
 
   get closed(): boolean {

@@ -1,13 +1,12 @@
 // The kept-open frame link to one instance: connects when the instance appears, again when the link breaks, and
 // gives up when nothing answers any more. Owns the socket. Does not own what frames mean.
-import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { FrameBatch } from '../../base/frame-batch.ts';
 import type { Frame } from '../../base/frame.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import type { Endpoint } from '../../protocol/agent.ts';
 import { instanceSockets } from '../../protocol/instance.ts';
-import { FrameLink } from '../../sys/frame-link.ts';
+import { FrameLink, type FrameLinkHandlers } from '../../sys/frame-link.ts';
 import { connectThroughDoor } from './door.ts';
 
 export interface InstanceLinkHandlers {
@@ -34,6 +33,12 @@ export class InstanceLink {
   #openedAtMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
+  readonly #linkHandlers: FrameLinkHandlers = {
+    onFrame: (frame) => {
+      if (!this.#closed) this.#handlers.onFrame(frame);
+    },
+    onClose: (error, link) => this.#ended(link, error),
+  };
 
   constructor(id: InstanceId, endpoint: Endpoint, handlers: InstanceLinkHandlers) {
     this.#id = id;
@@ -73,29 +78,20 @@ export class InstanceLink {
   #connect(): void {
     const { runDirectory, door } = this.#endpoint;
     if (door === undefined) {
-      const socket = connect(join(runDirectory, instanceSockets.frames));
-      const link = this.#linkOver(socket);
-      socket.once('connect', () => this.#opened(link));
+      FrameLink.connect(join(runDirectory, instanceSockets.frames), {
+        ...this.#linkHandlers,
+        onOpen: (link) => this.#opened(link),
+      });
       return;
     }
     connectThroughDoor(door, { kind: 'socket', instance: this.#id, socket: 'frames' }).then(
       (socket) => {
-        const link = this.#linkOver(socket);
+        const link = new FrameLink(socket, this.#linkHandlers);
         socket.resume();
         this.#opened(link);
       },
       (error: Error) => this.#ended(undefined, error),
     );
-  }
-
-  #linkOver(socket: Socket): FrameLink {
-    const link: FrameLink = new FrameLink(socket, {
-      onFrame: (frame) => {
-        if (!this.#closed) this.#handlers.onFrame(frame);
-      },
-      onClose: (error) => this.#ended(link, error),
-    });
-    return link;
   }
 
   #opened(link: FrameLink): void {

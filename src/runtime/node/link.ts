@@ -4,6 +4,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import process from 'node:process';
 import { encodeFrame, FrameDecoder, type Frame } from '../../base/frame.ts';
+import { copiedReads, readAnew } from '../../sys/shared-reads.ts';
 
 export class Link {
   readonly #socket: Socket;
@@ -55,12 +56,8 @@ export class Links {
   #holdsLoop = true;
 
   constructor(handlers: LinkHandlers) {
-    this.server = createServer((socket) => {
-      const link = new Link(socket);
-      if (!this.#holdsLoop) link.unref();
-      this.#open.add(link);
-      const decoder = new FrameDecoder((frame) => handlers.onFrame(frame, link));
-      socket.on('data', (chunk: Buffer) => {
+    this.server = createServer((accepted) => {
+      const onRead = copiedReads((chunk) => {
         try {
           decoder.push(chunk);
         } catch {
@@ -68,6 +65,11 @@ export class Links {
           socket.destroy();
         }
       });
+      const socket = readAnew(accepted, onRead);
+      const link = new Link(socket);
+      if (!this.#holdsLoop) link.unref();
+      this.#open.add(link);
+      const decoder = new FrameDecoder((frame) => handlers.onFrame(frame, link));
       // 'close' follows, and tells all there is to tell.
       socket.on('error', () => {});
       socket.on('close', () => {
