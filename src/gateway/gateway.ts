@@ -39,6 +39,7 @@ import { ControllerLink } from './links/controller-link.ts';
 import { InstanceLink } from './links/instance-link.ts';
 import { TrustedProxies } from './hop.ts';
 import { Meter, type Gauges } from './meter.ts';
+import { PortsDoor, type ListeningPort } from './ports-door.ts';
 import { RouteTable } from './table.ts';
 
 /** The controller scales and bills by these; the protocol says "every second". */
@@ -65,6 +66,8 @@ export class Gateway {
   readonly #proxy: ControllerProxy;
   readonly #front: Front;
   readonly #together: Together;
+  readonly #portsDoor: PortsDoor;
+  readonly #portsPath: string;
   readonly #tuning: InvokeTuning;
   readonly #whenReady: boolean;
   readonly #leavingMs: number | undefined;
@@ -98,6 +101,11 @@ export class Gateway {
       this.#connections,
     );
     const place = config.place ?? { index: 0, of: 1 };
+    this.#portsPath = layout.gatewayPortsSocket(process.pid);
+    // Once it leaves they are closed here.
+    this.#portsDoor = new PortsDoor(() =>
+      this.#leaving === undefined && this.#stopping === undefined ? inheritedPorts(config) : [],
+    );
     this.#together = new Together({
       layout,
       place,
@@ -139,6 +147,7 @@ export class Gateway {
       connections: this.#connections,
       layout,
       log,
+      place,
       others: (config.beside ?? []).map(({ pid }) => pid),
       authority: () => ownAuthority(config.host, this.#port),
     });
@@ -197,8 +206,7 @@ export class Gateway {
       held: this.#held,
       verifier: this.#verifierOf('lambda'),
       managementVerifier: this.#verifierOf('execute-api'),
-      manageElsewhere: (params) =>
-        this.#held.manageElsewhere(params, (asked) => this.#together.manage(asked)),
+      manageElsewhere: (params) => this.#together.manage(params),
       enqueue: (workload, requestId, event, clientContext) =>
         this.#controller.enqueue(workload, requestId, event, clientContext),
       onDefect,
@@ -217,6 +225,7 @@ export class Gateway {
   async start(): Promise<FrontPorts> {
     await this.#together.listen();
     await this.#held.moves.listen();
+    await this.#portsDoor.listen(this.#portsPath);
     if (this.#whenReady) {
       await this.#front.check();
       await this.#untilReady();
@@ -289,6 +298,7 @@ export class Gateway {
     // What was not ended is not a death of its instances: they go on, and the next gateway finds them.
     this.#agent.close();
     this.#together.close();
+    this.#portsDoor.close();
     this.#proxy.close();
     // An answer to `drain` still has to go out over this link.
     setImmediate(() => this.#controller.close());
@@ -332,6 +342,14 @@ export class Gateway {
       this.#log.error({ err: thrown, ...toErrorRecord(thrown) }, 'traffic report');
     }
   }
+}
+
+/** Those that were made by whoever has started this. */
+function inheritedPorts({ port, listenDescriptor, tls }: GatewayConfig): ListeningPort[] {
+  return [
+    { port, fd: listenDescriptor },
+    ...(tls === undefined ? [] : [{ port: tls.port, fd: tls.listenDescriptor }]),
+  ].flatMap((each) => (each.fd === undefined ? [] : [{ port: each.port, fd: each.fd }]));
 }
 
 function tuningFor({ units }: GatewayConfig): InvokeTuning {

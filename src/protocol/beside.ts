@@ -48,6 +48,8 @@ export const besideProtocol = {
     /** Who speaks: the first word on each link, and said again when it leaves. */
     is: z.object({
       pid: z.number().int(),
+      /** When it started, in the kernel's ticks: which of two was there before. */
+      startTicks: z.number().int(),
       /** Which of the gateways that serve together; one that replaces another has the same. */
       place: z.number().int().nonnegative(),
       /** Another serves in its place. */

@@ -1,18 +1,20 @@
 // The gateways that serve together, each in a place of its own with sockets of its own: started, kept running, replaced, stopped.
 // Owns their processes and which of them runs beside which. Does not own what they listen on (clear-the-way.ts), the order of
 // an upgrade's steps (upgrade.ts), nor what is on record.
-import { isAlive, type ProcessIdentity } from '../sys/process.ts';
+import { isAlive, sendSignal, type ProcessIdentity } from '../sys/process.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
-import type { LaunchSpec } from './launch.ts';
+import { wordPipeOf, type LaunchSpec } from './launch.ts';
 import type { GatewayPlace } from './processes.ts';
 import { end } from './take-over.ts';
-import { upgradeGateway, type Upgraded } from './upgrade.ts';
+import { leaveSignal, upgradeGateway, type Upgraded } from './upgrade.ts';
 
 export interface GatewaysParts {
   /** For each gateway, the sockets that it accepts from. */
   readonly listening: readonly (readonly number[])[];
-  /** Of a supervisor before, gateways that had been replaced: they go on. */
+  /** Gateways of a supervisor before: they go on. */
   readonly beside: readonly ProcessIdentity[];
+  /** Those of them that accept until all of ours do. */
+  readonly former: readonly ProcessIdentity[];
   readonly launch: Pick<LaunchSpec, 'command' | 'args' | 'outputFd'>;
   readonly env: (place: GatewayPlace) => NodeJS.ProcessEnv;
   /** Another process is there, or one is not any more. */
@@ -26,12 +28,18 @@ export class Gateways {
   readonly #children: readonly SupervisedChild[];
   /** What is kept running, by place: also one that has just ended. */
   readonly #identities = new Map<number, ProcessIdentity>();
+  /** Places whose gateway has said that it is ready, while there are former ones. */
+  readonly #ready = new Set<number>();
+  #former: readonly ProcessIdentity[];
+  readonly #tookOver = Promise.withResolvers<void>();
   /** Gateways besides those that are kept running. */
   #beside: readonly ProcessIdentity[];
 
   constructor(parts: GatewaysParts) {
     this.#parts = parts;
     this.#beside = parts.beside;
+    this.#former = parts.former;
+    if (parts.former.length === 0) this.#tookOver.resolve();
     this.#children = parts.listening.map(
       (sockets, place) =>
         new SupervisedChild(
@@ -39,11 +47,12 @@ export class Gateways {
             name: nameOf(place),
             ...parts.launch,
             listening: sockets,
-            env: () => parts.env(this.#placeOf(place, this.#others(place), !this.#isAlone)),
+            env: () => parts.env(this.#placeOf(place, this.#others(place), this.#mayBeServed)),
           },
           {
             onStart: (identity) => {
               this.#identities.set(place, identity);
+              this.#awaitReady(place);
               parts.onChange();
             },
             onEnd: (how) => parts.onEnd(nameOf(place), how),
@@ -108,8 +117,34 @@ export class Gateways {
     ]);
   }
 
-  get #isAlone(): boolean {
-    return this.#children.length === 1;
+  /** Whether all of ours accept, and gateways of a supervisor before do not any more. */
+  get hasTakenOver(): boolean {
+    return this.#former.length === 0;
+  }
+
+  /** Resolves when they have taken over, or are not to any more. */
+  untilTakenOver(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#tookOver.resolve());
+    return this.#tookOver.promise;
+  }
+
+  /** The former ones serve until all of ours are ready, as at an upgrade. */
+  #awaitReady(place: number): void {
+    const launched = this.#children[place]?.running;
+    if (this.hasTakenOver || launched === undefined) return;
+    this.#ready.delete(place);
+    wordPipeOf(launched.process)?.once('data', () => {
+      this.#ready.add(place);
+      if (this.#ready.size < this.#children.length) return;
+      for (const identity of this.#former) sendSignal(identity, leaveSignal);
+      this.#former = [];
+      this.#tookOver.resolve();
+    });
+  }
+
+  /** Whether who comes meanwhile is served by another gateway, when one starts. */
+  get #mayBeServed(): boolean {
+    return this.#children.length > 1 || !this.hasTakenOver;
   }
 
   /** All that run but the one in this place. */

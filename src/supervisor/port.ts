@@ -5,7 +5,7 @@ import { closeSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { BellowsError, messageOf } from '../base/errors.ts';
-import { listenAtPort } from '../sys/port-socket.ts';
+import { listenAtPort, listenBeside } from '../sys/port-socket.ts';
 
 /** What leaves stops listening at once; a busy machine lets it run within this. */
 const freeMs = 5_000;
@@ -17,11 +17,33 @@ const pollMs = 10;
  */
 export async function holdPort(host: string, port: number, count = 1): Promise<number[]> {
   try {
-    const address = isIP(host) === 0 ? (await lookup(host)).address : host;
-    return listenAtPort(address, port, count);
+    return listenAtPort(await addressOf(host), port, count);
   } catch (thrown) {
     throw refusal(host, port, thrown);
   }
+}
+
+/**
+ * The sockets that there are already at a port of ours, made as many as are wanted. Too many are closed: nobody would accept
+ * who comes to them. @throws BellowsError as above
+ */
+export async function holdMore(
+  sockets: readonly number[],
+  host: string,
+  port: number,
+  count: number,
+): Promise<number[]> {
+  for (const fd of sockets.slice(count)) closeSync(fd);
+  if (sockets.length >= count) return sockets.slice(0, count);
+  try {
+    return listenBeside(sockets, await addressOf(host), port, count);
+  } catch (thrown) {
+    throw refusal(host, port, thrown);
+  }
+}
+
+async function addressOf(host: string): Promise<string> {
+  return isIP(host) === 0 ? (await lookup(host)).address : host;
 }
 
 /** The same where a process that accepts there is just ending. */

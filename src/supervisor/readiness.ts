@@ -10,8 +10,15 @@ const answerMs = 2_000;
 /** A slow machine's first start, with the database made anew and instances adopted. */
 const readyMs = 60_000;
 
-/** @param gaveUp says why waiting is pointless, or undefined @throws BellowsError NotReady */
-export async function waitUntilHealthy(url: string, gaveUp: () => string | undefined): Promise<void> {
+/**
+ * @param gaveUp says why waiting is pointless, or undefined
+ * @param isItself whether what answers is what was started, and not what is to be replaced by it @throws BellowsError NotReady
+ */
+export async function waitUntilHealthy(
+  url: string,
+  gaveUp: () => string | undefined,
+  isItself: () => boolean,
+): Promise<void> {
   const until = performance.now() + readyMs;
   let last = 'nothing answers';
   for (;;) {
@@ -23,8 +30,9 @@ export async function waitUntilHealthy(url: string, gaveUp: () => string | undef
         'See the log named above, or start with --verbose.',
       );
     const answer = await statusOf(url);
-    if (answer === 'ok') return;
-    if (answer !== undefined) last = `/healthz says ${JSON.stringify(answer)}`;
+    if (answer === 'ok' && isItself()) return;
+    if (answer === 'ok') last = 'the gateways of the Bellows before still serve';
+    else if (answer !== undefined) last = `/healthz says ${JSON.stringify(answer)}`;
     await pause(pollMs);
   }
 }

@@ -327,7 +327,7 @@ describe('refuses to start, and says why', () => {
   });
 });
 
-test('after kill -9 of the supervisor its processes serve on; a new one ends them and takes over', async () => {
+test('after kill -9 of the supervisor its processes serve on; a new one takes over, and ends them where the gateway hands no sockets over', async () => {
   const script = `
     import { Supervisor } from ${JSON.stringify(new URL('./supervisor.ts', import.meta.url).href)};
     await Supervisor.start({ dataDirectory: ${JSON.stringify(data)}, port: ${port}, host: '127.0.0.1', network: 'host', verbose: false,

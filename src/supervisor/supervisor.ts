@@ -193,12 +193,18 @@ export class Supervisor {
   }
 
   async #run(): Promise<void> {
+    // Else one would be replaced that has taken nothing over yet.
+    this.#upgrade = this.#gateways.untilTakenOver(this.#stopped.signal);
     await this.#control.listen();
     const { agent, controller } = this.#children;
     agent.start();
     controller.start();
     this.#gateways.start();
-    await waitUntilHealthy(this.url, () => this.#whyNotReady());
+    await waitUntilHealthy(
+      this.url,
+      () => this.#whyNotReady(),
+      () => this.#gateways.hasTakenOver,
+    );
     // What was said on the way comes before what is said next.
     this.#log.flush();
     if (this.#stopping === undefined) writeEndpoint(this.layout.root, { url: this.url });

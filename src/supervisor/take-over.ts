@@ -1,5 +1,5 @@
 // Ends what a supervisor left running that was killed itself. Its children went on serving until now, and what they
-// started goes on: instances are adopted by the new ones. Owns order and patience; identities are src/sys/process.ts's.
+// started goes on: instances are adopted by the new ones. Gateways go on, too, until the new ones have what they carry. Owns order and patience; identities are src/sys/process.ts's.
 import { setTimeout as pause } from 'node:timers/promises';
 import { BellowsError } from '../base/errors.ts';
 import { isAlive, sendSignal, type ProcessIdentity } from '../sys/process.ts';
@@ -26,10 +26,18 @@ function identitiesOf(record: ProcessRecord, name: ChildName): ProcessIdentity[]
   return [...(identity === undefined ? [] : [identity]), ...more];
 }
 
-/** @throws BellowsError when one does not even end when killed */
-export async function endLeftRunning(record: ProcessRecord): Promise<void> {
+/**
+ * @param goOn gateways that are not ended: the next ones take over from them
+ * @throws BellowsError when one does not even end when killed
+ */
+export async function endLeftRunning(
+  record: ProcessRecord,
+  goOn: readonly ProcessIdentity[] = [],
+): Promise<void> {
+  const isEnded = ({ pid }: ProcessIdentity): boolean => goOn.every((each) => each.pid !== pid);
   for (const { name, graceMs } of patience) {
-    await Promise.all(identitiesOf(record, name).map((identity) => end(name, identity, graceMs)));
+    const ended = identitiesOf(record, name).filter(isEnded);
+    await Promise.all(ended.map((identity) => end(name, identity, graceMs)));
   }
 }
 

@@ -24,6 +24,8 @@ export interface Layout {
   gatewaySocket(pid: number): string;
   /** Where the next one comes for its held connections. */
   gatewayHeldSocket(pid: number): string;
+  /** Where the next supervisor comes for the sockets that it accepts from. */
+  gatewayPortsSocket(pid: number): string;
   /** Images of instances' scratch space. */
   readonly scratch: string;
   /** The runtime's files as every sandbox sees them. */
@@ -50,6 +52,7 @@ export function layoutOf(root: string): Layout {
     supervisorSocket: join(run, 'supervisor.sock'),
     gatewaySocket: (pid) => join(run, `gateway-${pid}.sock`),
     gatewayHeldSocket: (pid) => join(run, `gateway-${pid}-held.sock`),
+    gatewayPortsSocket: (pid) => join(run, `gateway-${pid}-ports.sock`),
     scratch: join(root, 'scratch-images'),
     runtime: join(root, 'runtime'),
     instanceRun: (id) => join(run, 'i', id),

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { listenAtPort } from './port-socket.ts';
+import { listenAtPort, listenBeside } from './port-socket.ts';
 
 async function freePort(host: string): Promise<number> {
   const server = createServer().listen(0, host);
@@ -88,4 +88,20 @@ test('a port that several programs share is refused to everybody else, who would
   onTestFinished(() => descriptors.forEach((fd) => closeSync(fd)));
   expect(() => listenAtPort('127.0.0.1', port, 2)).toThrow('EADDRINUSE');
   expect(() => listenAtPort('127.0.0.1', port)).toThrow('EADDRINUSE');
+});
+
+test('a port that one program serves is shared with more of ours later, and who waits in its queue stays there', async () => {
+  const port = await freePort('127.0.0.1');
+  const [first = -1] = listenAtPort('127.0.0.1', port);
+  const early = connect(port, '127.0.0.1');
+  await once(early, 'connect');
+  const descriptors = listenBeside([first], '127.0.0.1', port, 3);
+  onTestFinished(() => descriptors.forEach((each) => closeSync(each)));
+  expect(descriptors).toHaveLength(3);
+  expect(descriptors[0]).toBe(first);
+  const clients = Array.from({ length: 60 }, () => connect(port, '127.0.0.1'));
+  await Promise.all(clients.map((each) => once(each, 'connect')));
+  const pids = descriptors.map((each) => String(acceptor(each).pid));
+  expect(await answerOf(early)).toBe(pids[0]);
+  expect(new Set(await Promise.all(clients.map(answerOf)))).toEqual(new Set(pids));
 });

@@ -37,6 +37,29 @@ export function listenAtPort(address: string, port: number, count = 1): number[]
 }
 
 /**
+ * More sockets at a port that we listen at already, so that they are so many together. What was there stays as it was.
+ * @param fds ours: nobody else is let in who is not the same user @throws SystemError
+ */
+export function listenBeside(fds: readonly number[], address: string, port: number, count: number): number[] {
+  const more: number[] = [];
+  try {
+    for (const fd of fds) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    while (fds.length + more.length < count) more.push(listening(address, port, true, false));
+    return [...fds, ...more];
+  } catch (error) {
+    for (const fd of more) closeSync(fd);
+    throw error;
+  }
+}
+
+function setOption(fd: number, level: number, option: number, value: number): void {
+  const { call, errno } = libc();
+  const bytes = Uint32Array.of(value);
+  if (call.setsockopt(fd, level, option, bytes, bytes.byteLength) !== 0)
+    throw new SystemError('setsockopt', errno());
+}
+
+/**
  * @param shared whether others are to listen at the same port
  * @param isFirst it is refused where anybody listens, also one who would share the port: that is another program
  */
@@ -46,20 +69,15 @@ function listening(address: string, port: number, shared: boolean, isFirst: bool
   const name = family === AF_INET6 ? nameOfIpv6(address, port) : nameOfIpv4(address, port);
   const fd = call.socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new SystemError('socket', errno());
-  const setOption = (level: number, option: number, value: number): void => {
-    const bytes = Uint32Array.of(value);
-    if (call.setsockopt(fd, level, option, bytes, bytes.byteLength) !== 0)
-      throw new SystemError('setsockopt', errno());
-  };
   try {
     // Connections of an earlier one that are just ending do not keep the port.
-    setOption(SOL_SOCKET, SO_REUSEADDR, 1);
+    setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     // As Node has it: `::` is all addresses, IPv4 ones too.
-    if (family === AF_INET6) setOption(IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (shared && !isFirst) setOption(SOL_SOCKET, SO_REUSEPORT, 1);
+    if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (shared && !isFirst) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (call.bind(fd, addressOf(name), name.length) !== 0)
       throw new SystemError('bind', errno(), `${address}:${port}`);
-    if (shared && isFirst) setOption(SOL_SOCKET, SO_REUSEPORT, 1);
+    if (shared && isFirst) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (call.listen(fd, backlog) !== 0) throw new SystemError('listen', errno(), `${address}:${port}`);
     return fd;
   } catch (error) {

@@ -9,6 +9,8 @@ import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
 import { groupDirectory, isProcess, memoryLimitOf } from '../support/kernel.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
+import { SteadyCallers } from '../support/steady-callers.ts';
+import { talkingFunction } from '../support/talking-function.ts';
 
 const mib = 1024 ** 2;
 let bellows: Bellows;
@@ -134,22 +136,53 @@ test('an app that crashes is started again, with another pid, and serves', async
   );
 });
 
-test('kill -9 of the supervisor: a new `bellows up` on the same data takes over, and what ran still runs', async () => {
-  const before = await bellows.instances();
-  const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 5);
-  clients.start(50);
+test('M-E6: kill -9 of the supervisor: a new `bellows up` takes over from the gateway as at an upgrade: nobody is refused, no connection is closed', async () => {
+  expect((await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction())).status).toBe(201);
+  // Not started by Node itself, it listens on a port, and the gateway carries its connections.
+  await deployStatefulApp(bellows, 'default', 'carried', { start: 'env node server.js' });
+  const open = (name: string): Promise<NumberedSockets> =>
+    NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/${name}/`, 5);
+  const clients = {
+    direct: await open('stateful'),
+    carried: await open('carried'),
+    held: await open('talk'),
+  };
+  for (const each of Object.values(clients)) each.start(50);
+  const agent = new Agent({ keepAlive: false });
+  const callers = new SteadyCallers(2, async () => {
+    const asked = request(`${bellows.url}/w/default/carried/state`, { agent }).end();
+    const [response] = (await once(asked, 'response')) as [IncomingMessage];
+    expect(response.statusCode, await text(response)).toBe(200);
+  });
+  const pids = async (): Promise<number[]> =>
+    (await bellows.instances()).map(({ pid }) => pid).sort(ascending);
   try {
+    await eventually(() => callers.fewest > 5 && clients.held.outstanding < 5);
+    const before = await pids();
+    const gateway = bellows.pidOf('gateway')!;
     bellows.process.kill('SIGKILL');
     await eventually(() => bellows.process.signalCode === 'SIGKILL');
     bellows = await Bellows.start({ port: bellows.port, dataDirectory: bellows.dataDirectory });
-    await eventually(async () => (await bellows.instances()).length === before.length);
-    expect((await bellows.instances()).map(({ pid }) => pid).sort(ascending)).toEqual(
-      before.map(({ pid }) => pid).sort(ascending),
-    );
-    expect(await clients.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+    expect(bellows.pidOf('gateway')).not.toBe(gateway);
+    await eventually(async () => (await pids()).length === before.length);
+    expect(await pids()).toEqual(before);
+    await callers.stop();
+    expect(callers.errors).toEqual([]);
+    for (const [kind, each] of Object.entries(clients)) {
+      const account = await each.stop();
+      console.log(`M-E6: ${kind} ${JSON.stringify(account)}`);
+      expect(account, kind).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+    }
+    // Held ones are the new one's, so of what it carried only these keep the one before.
+    expect(isProcess(gateway)).toBe(true);
+    clients.carried.close();
+    await eventually(() => !isProcess(gateway), { timeoutMs: 30_000 });
+    expect(clients.held.stillOpen).toBe(5);
   } finally {
-    clients.close();
+    await callers.stop();
+    for (const each of Object.values(clients)) each.close();
   }
+  for (const name of ['talk', 'carried']) await bellows.v1('DELETE', `/workloads/default/${name}`);
 });
 
 test('M-E6: an app that asks for its HTTP connections goes on answering on them when the gateway is killed', async () => {

@@ -364,3 +364,52 @@ test('M-E6: an upgrade replaces both, one after the other: no call fails, no con
     sdk.destroy();
   }
 });
+
+test('M-E6: held connections go to the next gateway in the same place, and @connections finds each of them at any moment', async () => {
+  const deployed = await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction());
+  expect([200, 201]).toContain(deployed.status);
+  const talking = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/talk/`, 100);
+  const known = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/talk/`);
+      await once(socket, 'open');
+      const told = once(socket, 'message') as Promise<[Buffer]>;
+      socket.send('{"action":"who-am-i"}');
+      return { socket, ConnectionId: (await told)[0].toString() };
+    }),
+  );
+  const managers = known.map(
+    () =>
+      new ApiGatewayManagementApiClient({
+        endpoint: `${bellows.url}/w/default/talk`,
+        region: 'us-east-1',
+        credentials: bellows.credentials.tenants['default']!,
+        maxAttempts: 1,
+      }),
+  );
+  const placesOf = (pids: readonly number[]): number[] =>
+    talking.localPorts.map((port) => pids.indexOf(ownerOfConnection(port!, bellows.port, pids) ?? 0));
+  // Each asks for all of them in turn.
+  const callers = new SteadyCallers(managers.length, async (caller, round) => {
+    const { ConnectionId } = known[(caller + round) % known.length]!;
+    await managers[caller]!.send(new GetConnectionCommand({ ConnectionId }));
+  });
+  talking.start(100);
+  try {
+    const before = gateways();
+    const places = placesOf(before);
+    expect(new Set(places)).toEqual(new Set([0, 1]));
+    const upgraded = await bellows.cli('upgrade', '--json');
+    expect(upgraded.code, upgraded.stderr).toBe(0);
+    await eventually(() => before.every((pid) => !isProcess(pid)), { timeoutMs: 60_000 });
+    expect(placesOf(gateways())).toEqual(places);
+    await callers.stop();
+    expect(callers.errors).toEqual([]);
+    expect(await talking.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+  } finally {
+    await callers.stop();
+    talking.close();
+    for (const { socket } of known) socket.terminate();
+    for (const each of managers) each.destroy();
+  }
+});

@@ -111,6 +111,10 @@ export class NumberedSockets {
     };
   }
 
+  get stillOpen(): number {
+    return this.#clients.filter(({ socket }) => socket.readyState === WebSocket.OPEN).length;
+  }
+
   /** How many messages were sent so far. */
   get sent(): number {
     return this.#clients.reduce((total, { sentAtMs }) => total + sentAtMs.length, 0);

@@ -19,7 +19,7 @@ export type Carries = DataOf<'carries'>;
 export type Name = DataOf<'is'>;
 
 export interface BesideParts {
-  readonly layout: Pick<Layout, 'gatewaySocket' | 'gatewayHeldSocket'>;
+  readonly layout: Pick<Layout, 'gatewaySocket' | 'gatewayHeldSocket' | 'gatewayPortsSocket'>;
   /** Those that ran before this one. */
   readonly others: readonly ProcessIdentity[];
   readonly log: Logger;
@@ -91,6 +91,16 @@ export class Beside {
 
   get peers(): BesidePeer[] {
     return [...this.#peers.keys()];
+  }
+
+  /** This one and all that are linked, who started first first. One that has not said who it is has just come, unless it was here before. */
+  get byAge(): (BesidePeer | 'self')[] {
+    const before = new Set(this.#links.values());
+    const startOf = (peer: BesidePeer): number =>
+      this.#peers.get(peer)?.startTicks ?? (before.has(peer) ? 0 : Number.MAX_SAFE_INTEGER);
+    const aged = this.peers.map((peer) => ({ who: peer as BesidePeer | 'self', start: startOf(peer) }));
+    const all = [...aged, { who: 'self' as const, start: this.#parts.name().startTicks }];
+    return all.sort((left, right) => left.start - right.start).map(({ who }) => who);
   }
 
   /** The link to one before this one. */
@@ -184,6 +194,7 @@ export class Beside {
       // One that was killed leaves its name behind.
       rmSync(this.#parts.layout.gatewaySocket(pid), { force: true });
       rmSync(this.#parts.layout.gatewayHeldSocket(pid), { force: true });
+      rmSync(this.#parts.layout.gatewayPortsSocket(pid), { force: true });
     }
     if (gone.length > 0) {
       this.#before = this.#before.filter(isAlive);

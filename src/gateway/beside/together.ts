@@ -7,6 +7,7 @@ import type { Lines } from '../bandwidth/lines.ts';
 import { besideTiming, type GatewayConfig } from '../config.ts';
 import type { Functions } from '../invoke/functions.ts';
 import type { Moves } from '../held/move/moves.ts';
+import { identify } from '../../sys/process.ts';
 import type { PoolEffects } from '../invoke/effects.ts';
 import type { RequestRates } from '../limits/request-rate.ts';
 import type { Connections } from '../limits/tenant-connections.ts';
@@ -28,6 +29,9 @@ export interface TogetherParts extends Pick<BesideParts, 'layout' | 'others' | '
   readonly manage: (params: ManageParams) => Managed;
 }
 
+/** 0 where there is no /proc: older than all, for then nobody can tell. */
+const ownStartTicks = identify(process.pid)?.startTicks ?? 0;
+
 const nobody: Managed = { is: 'unknown' };
 
 export class Together {
@@ -47,7 +51,12 @@ export class Together {
       others,
       log,
       onGone,
-      name: () => ({ pid: process.pid, place: parts.place.index, leaves: this.#leaving }),
+      name: () => ({
+        pid: process.pid,
+        startTicks: ownStartTicks,
+        place: parts.place.index,
+        leaves: this.#leaving,
+      }),
       onLinked: (peer) => this.#greet(peer),
       onNamed: (peer) => this.#tellHeld(peer),
       onEvent: (event, peer) => this.#heard(event, peer),
@@ -114,19 +123,24 @@ export class Together {
   }
 
   /**
-   * Asks the others, one after the other, for there is at most one that has the connection.
+   * Asks all, one after the other, for there is at most one that has the connection. Those that ran before others first: it goes from
+   * one to a later one only, so who says that it has it not any more had sent it to one that is still to be asked.
    * @throws BellowsError when one that may have it does not answer
    */
   async manage(params: ManageParams): Promise<Managed> {
-    for (const peer of this.#beside.peers) {
-      const managed = await peer.call('manage', params).catch((thrown: unknown) => {
-        // With its process its connections ended.
-        if (peer.closed) return nobody;
-        throw thrown;
-      });
+    for (const each of this.#beside.byAge) {
+      const managed = each === 'self' ? this.#parts.manage(params) : await this.#askToManage(each, params);
       if (managed.is !== 'unknown') return managed;
     }
     return nobody;
+  }
+
+  async #askToManage(peer: BesidePeer, params: ManageParams): Promise<Managed> {
+    return peer.call('manage', params).catch((thrown: unknown) => {
+      // With its process its connections ended.
+      if (peer.closed) return nobody;
+      throw thrown;
+    });
   }
 
   /** What a function's pool is to others. */

@@ -25,6 +25,7 @@ export interface HeldServices {
   readonly layout: MovesParts['layout'];
   /** The gateways before this one. */
   readonly others: MovesParts['others'];
+  readonly place: MovesParts['place'];
   readonly log: Logger;
   /** The address and port at which the gateway is reached from its own machine. */
   authority(): string;
@@ -62,18 +63,6 @@ export class Held {
   manage(params: ManageParams): Managed {
     this.moves.sweep();
     return manage(this.#functions.get(params.workload), params, Buffer.from(params.body, 'base64'));
-  }
-
-  /** What a caller here asks for of a connection that was not here: another gateway has it, or has just sent it. */
-  async manageElsewhere(
-    params: ManageParams,
-    others: (params: ManageParams) => Promise<Managed>,
-  ): Promise<Managed> {
-    const come = this.manage(params);
-    if (come.is !== 'unknown') return come;
-    const there = await others(params);
-    // Who does not have it any more had sent it before it said so.
-    return there.is === 'unknown' ? this.manage(params) : there;
   }
 
   onChange(change: RouteChange): void {

@@ -7,9 +7,20 @@ import { dirname } from 'node:path';
 import { sendFd, socketFd } from '../../../sys/fd-passing.ts';
 import type { Successor } from './giver.ts';
 
+/** Which of the gateways that serve together one is, and how many they are. */
+export interface Place {
+  readonly index: number;
+  readonly of: number;
+}
+
 /** The first line of a connection: what it is for, and whose. */
-export const firstLine = (what: 'words' | 'descriptors', pid: number): string => `${what} ${pid}\n`;
-const linePattern = /^(words|descriptors) (\d+)\n/;
+export const firstLine = (what: 'words' | 'descriptors', pid: number, { index, of }: Place): string =>
+  `${what} ${pid} ${index} ${of}\n`;
+const linePattern = /^(words|descriptors) (\d+) (\d+) (\d+)\n/;
+
+/** Whether one in that place goes on with what one in `before` has: with fewer places than before each stands for several. */
+export const succeeds = ({ index, of }: Place, before: Pick<Place, 'index'>): boolean =>
+  before.index % of === index;
 
 export const word = { taken: 0x2b, notTaken: 0x2d, sent: 0x21 } as const;
 
@@ -26,13 +37,16 @@ export interface DoorHandlers {
 }
 
 export class Door {
+  readonly #place: Pick<Place, 'index'>;
   readonly #handlers: DoorHandlers;
   readonly #server: Server;
   /** In the order in which they came. */
   readonly #callers = new Map<number, Caller>();
   readonly #sockets = new Set<Socket>();
 
-  constructor(handlers: DoorHandlers) {
+  /** @param place this gateway's: who serves in others has clients of its own */
+  constructor(place: Pick<Place, 'index'>, handlers: DoorHandlers) {
+    this.#place = place;
     this.#handlers = handlers;
     this.#server = createServer((socket) => this.#greet(socket));
   }
@@ -56,8 +70,8 @@ export class Door {
     socket.on('error', () => undefined);
     socket.on('close', () => this.#sockets.delete(socket));
     socket.once('data', (line: Buffer) => {
-      const [, what, pid] = linePattern.exec(line.toString('latin1')) ?? [];
-      if (what === undefined) {
+      const [, what, pid, index, of] = linePattern.exec(line.toString('latin1')) ?? [];
+      if (what === undefined || !succeeds({ index: Number(index), of: Number(of) }, this.#place)) {
         socket.destroy();
         return;
       }

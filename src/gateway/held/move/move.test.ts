@@ -17,11 +17,12 @@ import { heldBounds } from '../bounds.ts';
 import { HeldConnection } from '../connection.ts';
 import { HeldFunction } from '../held-function.ts';
 import { HeldSocket } from '../sockets.ts';
-import { Door, firstLine } from './door.ts';
+import { Door, firstLine, type Place } from './door.ts';
 import { atOnce, Giver, type Successor } from './giver.ts';
 import { snapshotOf } from './snapshot.ts';
 import { Taker } from './taker.ts';
 
+const alone = { index: 0, of: 1 };
 const tenant = 'acme' as TenantId;
 let root: string;
 let path: string;
@@ -98,7 +99,7 @@ beforeEach(async () => {
   before = new Side();
   client = await connected('one');
   client.on('data', (bytes: Buffer) => told.push(bytes));
-  const door = new Door({
+  const door = new Door(alone, {
     onSuccessor: (successor) => {
       before.giver.giveTo(successor);
       before.giver.offer(before.held.candidates());
@@ -130,7 +131,7 @@ async function connected(id: string): Promise<Socket> {
 /** Comes for what the one before has. */
 function successor(): Side {
   const side = new Side();
-  const taker = new Taker(process.pid, path, {
+  const taker = new Taker(process.pid, path, alone, {
     take: (snapshot, socket) => side.held.takeOver(snapshot, socket),
     onDefect: (error) => expect(error).toBeUndefined(),
   });
@@ -191,7 +192,7 @@ test('frames and messages of which a part was read are put together by the next 
     const door = closers.shift()!;
     door();
     before = next;
-    const another = new Door({
+    const another = new Door(alone, {
       onSuccessor: (to) => {
         next.giver.giveTo(to);
         next.giver.offer(next.held.candidates());
@@ -241,8 +242,8 @@ test('one that is closing stays, and one whose client does not read goes when it
 test('a next one that dies before it said that it has it leaves it where it was, with all that comes meanwhile', async () => {
   const words = connect(path);
   const descriptors = connect(path).pause();
-  words.write(firstLine('words', 1));
-  descriptors.write(firstLine('descriptors', 1));
+  words.write(firstLine('words', 1, alone));
+  descriptors.write(firstLine('descriptors', 1, alone));
   await soon(() => before.giver.sent).toBe(1);
   expect([before.held.size, before.connections.carried]).toEqual([0, 0]);
   client.write(text('meanwhile'));
@@ -265,8 +266,8 @@ test('one whose turn to go has not come is served here, however long the next on
     () => words.destroy(),
     () => descriptors.destroy(),
   );
-  words.write(firstLine('words', 1));
-  descriptors.write(firstLine('descriptors', 1));
+  words.write(firstLine('words', 1, alone));
+  descriptors.write(firstLine('descriptors', 1, alone));
   await soon(() => before.giver.sent).toBe(atOnce);
   const last = before.held.connection(`more ${atOnce - 1}`);
   clients.at(-1)!.write(text('served here'));
@@ -277,14 +278,14 @@ test('one whose turn to go has not come is served here, however long the next on
 test('who takes many serves others between a few of them', async () => {
   const count = 4 * atOnce;
   const passed = Promise.withResolvers<Successor>();
-  const door = new Door({
+  const door = new Door(alone, {
     onSuccessor: (to) => to && passed.resolve(to),
     onAnswer: () => undefined,
   });
   await door.listen(`${path}.many`);
   closers.push(() => door.close());
   let taken = 0;
-  const taker = new Taker(process.pid, `${path}.many`, {
+  const taker = new Taker(process.pid, `${path}.many`, alone, {
     take: (_snapshot, socket) => {
       taken += 1;
       return () => socket.destroy();
@@ -306,8 +307,39 @@ test('who takes many serves others between a few of them', async () => {
   expect(most).toBeLessThanOrEqual(atOnce);
 });
 
+test('it goes to who serves in its own place, not to who came last, and with fewer places than before to the one that stands for it', async () => {
+  const [first, second] = [Promise.withResolvers<number>(), Promise.withResolvers<number>()];
+  const door = new Door(
+    { index: 3 },
+    {
+      onSuccessor: (to) => {
+        first.resolve(to?.pid ?? 0);
+        if (to?.pid !== 31) second.resolve(to?.pid ?? 0);
+      },
+      onAnswer: () => undefined,
+    },
+  );
+  await door.listen(`${path}.third`);
+  closers.push(() => door.close());
+  const comes = (pid: number, place: Place): void => {
+    for (const what of ['words', 'descriptors'] as const) {
+      const socket = connect(`${path}.third`).pause();
+      socket.on('error', () => undefined);
+      socket.write(firstLine(what, pid, place));
+      closers.push(() => socket.destroy());
+    }
+  };
+  comes(10, { index: 1, of: 4 });
+  comes(31, { index: 3, of: 4 });
+  comes(20, { index: 2, of: 4 });
+  expect(await first.promise).toBe(31);
+  comes(40, { index: 0, of: 2 });
+  comes(41, { index: 1, of: 2 });
+  expect(await second.promise).toBe(41);
+});
+
 test('one that nobody takes there stays', async () => {
-  const taker = new Taker(process.pid, path, { take: () => undefined, onDefect: () => undefined });
+  const taker = new Taker(process.pid, path, alone, { take: () => undefined, onDefect: () => undefined });
   closers.push(() => taker.close());
   await soon(() => before.giver.successorPid).toBe(process.pid);
   await soon(() => before.giver.sent).toBe(0);

@@ -4,15 +4,16 @@ import type { Socket } from 'node:net';
 import type { TenantId } from '../../../base/ids.ts';
 import type { Layout } from '../../../sys/layout.ts';
 import type { Logger } from '../../../sys/log.ts';
-import { Door } from './door.ts';
+import { Door, type Place } from './door.ts';
 import { Giver, type Candidate, type Successor } from './giver.ts';
 import type { Snapshot } from './snapshot.ts';
 import { Taker } from './taker.ts';
 
 export interface MovesParts {
   readonly layout: Pick<Layout, 'gatewayHeldSocket'>;
-  /** The processes before this one. */
+  /** The processes before this one, in whatever place. */
   readonly others: readonly number[];
+  readonly place: Place;
   readonly log: Logger;
 }
 
@@ -40,7 +41,7 @@ export class Moves {
   constructor(parts: MovesParts, handlers: MovesHandlers) {
     this.#parts = parts;
     this.#handlers = handlers;
-    this.#door = new Door({
+    this.#door = new Door(parts.place, {
       onSuccessor: (successor) => {
         this.#successor = successor;
         if (this.#timer !== undefined) this.#give();
@@ -53,10 +54,10 @@ export class Moves {
 
   /** Lets the next one come for them, and goes for those of others. */
   async listen(): Promise<void> {
-    const { layout, others, log } = this.#parts;
+    const { layout, others, place, log } = this.#parts;
     await this.#door.listen(layout.gatewayHeldSocket(process.pid));
     for (const pid of others) {
-      const taker = new Taker(pid, layout.gatewayHeldSocket(pid), {
+      const taker = new Taker(pid, layout.gatewayHeldSocket(pid), place, {
         take: (snapshot, client) => {
           const taken = this.#handlers.take(snapshot, client);
           if (taken === undefined) return undefined;

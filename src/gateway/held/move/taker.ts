@@ -4,7 +4,7 @@
 import { closeSync } from 'node:fs';
 import { connect, Socket } from 'node:net';
 import { receiveFd, socketFd } from '../../../sys/fd-passing.ts';
-import { firstLine, word } from './door.ts';
+import { firstLine, word, type Place } from './door.ts';
 import { atOnce } from './giver.ts';
 import { readSnapshot, type Snapshot } from './snapshot.ts';
 
@@ -28,14 +28,14 @@ export class Taker {
   readonly #descriptors: Socket;
   #scheduled = false;
 
-  /** @param pid of the process that has them */
-  constructor(pid: number, path: string, handlers: TakerHandlers) {
+  /** @param pid of the process that has them @param place in which this one serves */
+  constructor(pid: number, path: string, place: Place, handlers: TakerHandlers) {
     this.#pid = pid;
     this.#handlers = handlers;
     this.#words = connect(path);
     this.#descriptors = connect(path).pause();
-    this.#words.write(firstLine('words', process.pid));
-    this.#descriptors.write(firstLine('descriptors', process.pid));
+    this.#words.write(firstLine('words', process.pid, place));
+    this.#descriptors.write(firstLine('descriptors', process.pid, place));
     this.#words.on('data', this.#announced);
     // One that has ended, or is of a version that gives none, has nothing to take.
     this.#words.on('error', () => undefined);
