@@ -122,6 +122,7 @@ export class Agent {
       sandbox,
       logs: this.#logs,
       clock,
+      log,
       runtimeDirectory: this.#runtimeDirectory,
       handles: this.#handles,
       lending,

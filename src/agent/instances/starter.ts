@@ -9,6 +9,7 @@ import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType, type BindRequest, type Proceed } from '../../protocol/instance.ts';
 import { runtimes } from '../../runtime/runtimes.ts';
 import type { Launch } from '../../runtime/port.ts';
+import type { Logger } from '../../sys/log.ts';
 import type { Cgroup } from '../cgroup/port.ts';
 import { appStartTimeoutMs, functionStartTimeoutMs } from '../config.ts';
 import { GrantBook } from '../grants.ts';
@@ -16,7 +17,7 @@ import { groupOfInstance } from '../groups.ts';
 import type { LogStore } from '../logs/log-store.ts';
 import type { MoveWarmth } from '../move-warmth.ts';
 import type { Pool } from '../pool.ts';
-import type { Sandbox, SandboxCommand } from '../sandbox/port.ts';
+import { SandboxNotMade, type Sandbox, type SandboxCommand } from '../sandbox/port.ts';
 import type { Slot } from '../slot.ts';
 import type { Cell, Cells } from './cells.ts';
 import type { Handles } from './handle.ts';
@@ -40,6 +41,7 @@ export interface StarterOptions {
   readonly sandbox: Sandbox;
   readonly logs: LogStore;
   readonly clock: Clock;
+  readonly log: Logger;
   readonly runtimeDirectory: string;
   readonly handles: Handles;
   readonly lending: LendingSide;
@@ -129,8 +131,8 @@ export class Starter {
   ): Promise<Instance> {
     const { pool, cells } = this.#options;
     const group = groupOfInstance(spec.tenant, spec.id);
-    const cell = await pool.start(group, spec.network, spec.grant.storage, (made) =>
-      this.#surroundings.makeGroup(spec, made),
+    const cell = await this.#twice(spec, () =>
+      pool.start(group, spec.network, spec.grant.storage, (made) => this.#surroundings.makeGroup(spec, made)),
     );
     const instance = this.#instance(spec, cell, false, { mode: 'frames', port: null });
     register(instance);
@@ -230,6 +232,18 @@ export class Starter {
     planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
     register: (instance: Instance) => void,
   ): Promise<Instance> {
+    const cell = await this.#twice(spec, () => this.#execCell(spec, planFor));
+    const instance = this.#instance(spec, cell, false, { mode: 'tcp', port });
+    register(instance);
+    cell.api?.serve({ uid: this.#surroundings.ownerUid(spec), grants: instance.grants });
+    instance.save();
+    return instance;
+  }
+
+  async #execCell(
+    spec: InstanceSpec,
+    planFor: (slot: Slot, env: Readonly<Record<string, string>>) => Launch,
+  ): Promise<Cell> {
     const { cells, logs, sandbox } = this.#options;
     const made = cells.make();
     const { slot } = made;
@@ -244,15 +258,21 @@ export class Starter {
       uid: this.#surroundings.identity(spec).uid,
     };
     const group = groupOfInstance(spec.tenant, spec.id);
-    const cell = await cells.launch(made, command, group, spec.grant.storage, false, async () => {
+    return cells.launch(made, command, group, spec.grant.storage, false, async () => {
       await this.#surroundings.makeGroup(spec, group);
       this.#surroundings.furnishCommand(spec, slot, group);
     });
-    const instance = this.#instance(spec, cell, false, { mode: 'tcp', port });
-    register(instance);
-    cell.api?.serve({ uid: this.#surroundings.ownerUid(spec), grants: instance.grants });
-    instance.save();
-    return instance;
+  }
+
+  /** A sandbox that ends before anybody's code ran in it is no fault of that code: another is made, once. */
+  async #twice(spec: InstanceSpec, launch: () => Promise<Cell>): Promise<Cell> {
+    try {
+      return await launch();
+    } catch (thrown) {
+      if (!(thrown instanceof SandboxNotMade)) throw thrown;
+      this.#options.log.warn({ err: thrown, instance: spec.id }, 'a sandbox could not be made; another is');
+      return launch();
+    }
   }
 
   /** A function is usable when it is bound, an app when it listens. */

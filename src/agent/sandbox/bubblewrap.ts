@@ -18,6 +18,7 @@ import {
 import { SandboxMounts } from './mounts.ts';
 import { Scratch } from './scratch.ts';
 import {
+  SandboxNotMade,
   slotVariable,
   type InsidePaths,
   type Launched,
@@ -97,12 +98,13 @@ export class BubblewrapSandbox implements Sandbox {
    */
   async launch(request: LaunchRequest): Promise<Launched> {
     const { slot, command, storageBytes, furnish, admit, hold } = request;
-    const { child, exited } = this.#spawn(request);
+    const { child, exited, refused } = this.#spawn(request);
     const pipes = [infoFd, argsFd, holdFd].map((fd) => child.stdio[fd] as Socket);
     const [info, args, gate] = pipes as [Socket, Socket, Socket];
     // A pipe breaks when bubblewrap ends early; that shows in what follows.
     for (const pipe of pipes) pipe.on('error', () => {});
     let init: ProcessIdentity | undefined;
+    let mayHaveBegun = false;
     try {
       const monitor = child.pid === undefined ? undefined : identify(child.pid);
       if (monitor === undefined) throw new Error('it ended while it was being set up');
@@ -118,19 +120,22 @@ export class BubblewrapSandbox implements Sandbox {
       if (init === undefined) throw new Error('it ended while it was being set up');
       if (hold !== undefined) await Promise.race([hold([monitor.pid, init.pid]), endedEarly(exited)]);
       gate.end('.');
+      mayHaveBegun = true;
       const main = await firstChild(init, exited, AbortSignal.timeout(launchTimeoutMs));
       return { processes: { monitor, init, main }, exited: exited.then(signalOf) };
     } catch (thrown) {
       if (init !== undefined) sendSignal(init, 'SIGKILL');
       child.kill('SIGKILL');
-      await exited;
+      const how = howItEnded(await exited, refused());
       // It is not our child, and its group can not go before it.
       if (init !== undefined) await endOf(init);
       if (thrown instanceof BellowsError) throw thrown;
+      const why = `${messageOf(thrown)}${how}`;
+      if (!mayHaveBegun) throw new SandboxNotMade(why, thrown);
       throw new BellowsError(
         'StartFailed',
-        `The sandbox could not be made: ${messageOf(thrown)}.`,
-        'Run `bellows doctor`; what bubblewrap said stands in the log.',
+        `The program in the sandbox could not be started, or ended at once: ${why}.`,
+        'Look into the log of the workload; what bubblewrap said stands there too.',
         { cause: thrown },
       );
     } finally {
@@ -241,6 +246,13 @@ async function readChildPid(info: Socket, deadline: AbortSignal): Promise<number
   throw new Error('bubblewrap ended before it had begun');
 }
 
+/** A process that we have just killed ended by that, as a rule. */
+function howItEnded({ code, signal }: ProcessExit, refused: Error | undefined): string {
+  if (refused !== undefined) return ` (the kernel: ${refused.message})`;
+  if (code !== null) return ` (exit code ${code})`;
+  return signal === null || signal === 'SIGKILL' ? '' : ` (${signal})`;
+}
+
 async function endedEarly(exited: Promise<unknown>): Promise<never> {
   await exited;
   throw new Error('it ended before its program was started');
@@ -263,7 +275,7 @@ async function firstChild(
   for (;;) {
     const child = childrenOf(init.pid)[0];
     if (child !== undefined) return child;
-    if (ended) throw new Error('it ended while it was being set up');
+    if (ended) throw new Error('it ended');
     if (deadline.aborted) throw new Error('it took too long');
     await sleep(1);
   }

@@ -1,5 +1,6 @@
 // The seam to how a process is kept apart from others: bubblewrap, or nothing but a session of its own.
 // Owns the contract. Does not own resource groups (agent/cgroup), links to what runs inside, nor who runs.
+import { BellowsError } from '../../base/errors.ts';
 import type { NetworkMode } from '../../model/workload.ts';
 import { isAlive, sendSignal, type ProcessIdentity } from '../../sys/process.ts';
 import type { Slot } from '../slot.ts';
@@ -83,6 +84,18 @@ export interface StoredBytes {
   readonly limitBytes: number;
 }
 
+/** A sandbox that could not be made, or ended before its program began: nobody's code ran, and another may be made. */
+export class SandboxNotMade extends BellowsError {
+  constructor(why: string, cause: unknown) {
+    super(
+      'StartFailed',
+      `The sandbox could not be made: ${why}.`,
+      'Run `bellows doctor`; what bubblewrap said stands in the log.',
+      { cause },
+    );
+  }
+}
+
 export interface Sandbox {
   readonly name: 'bubblewrap' | 'none';
   /** Whether tenants run as different users of the machine, so that they can not reach each other's processes and files. */
@@ -102,7 +115,7 @@ export interface Sandbox {
   inside(slot: Slot, codeDirectory: string): InsidePaths;
   /**
    * Starts a program that outlives the agent. When anything fails, nothing runs, and the slot is to be cleared.
-   * @throws BellowsError StartFailed; what `furnish` and `admit` throw
+   * @throws BellowsError StartFailed, which is SandboxNotMade while the program has not begun; what `furnish` and `admit` throw
    */
   launch(request: LaunchRequest): Promise<Launched>;
   /** Makes code appear inside, read-only. */

@@ -16,7 +16,14 @@ export interface SpawnOptions {
   readonly extra: readonly ('pipe' | 'ignore' | number)[];
 }
 
-export function spawnDetached(options: SpawnOptions): { child: ChildProcess; exited: Promise<ProcessExit> } {
+export interface Spawned {
+  readonly child: ChildProcess;
+  readonly exited: Promise<ProcessExit>;
+  /** Why the kernel made no process; undefined when it made one. */
+  readonly refused: () => Error | undefined;
+}
+
+export function spawnDetached(options: SpawnOptions): Spawned {
   const [program, ...args] = options.argv;
   if (program === undefined) throw new TypeError('an empty command');
   const input = openSync('/dev/null', 'r');
@@ -30,12 +37,16 @@ export function spawnDetached(options: SpawnOptions): { child: ChildProcess; exi
       detached: true,
       stdio: [input, output, output, ...options.extra],
     });
+    let refusal: Error | undefined;
     const exited = new Promise<ProcessExit>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
-      child.once('error', () => resolve({ code: null, signal: null }));
+      child.once('error', (error) => {
+        refusal = error;
+        resolve({ code: null, signal: null });
+      });
     });
     child.unref();
-    return { child, exited };
+    return { child, exited, refused: () => refusal };
   } finally {
     closeSync(input);
     closeSync(output);
