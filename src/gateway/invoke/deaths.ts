@@ -1,5 +1,5 @@
 // What is answered for an invocation that an instance had begun and can not answer any more: it timed out, or died. Owns the
-// words, the log's share of them, and those who wait for the reason of a death. Who is concerned is function-pool.ts.
+// words, the log's share of them, and those who wait for the reason of a death. Who is concerned is instances.ts.
 import type { InstanceId } from '../../base/ids.ts';
 import type { BrokenInvocation } from '../../protocol/agent.ts';
 import { invokeFlag } from '../../protocol/instance.ts';

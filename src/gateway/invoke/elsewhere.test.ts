@@ -16,7 +16,7 @@ describe('beside another gateway', () => {
   /** The instance says how many invocations of others it has. */
   function tell(bench: Bench, id: string, count: number): void {
     const payload = encodeElsewhere(count);
-    bench.pool.onFrame(id as InstanceId, { type: frameType.elsewhere, id: 0, payload });
+    bench.pool.instances.onFrame(id as InstanceId, { type: frameType.elsewhere, id: 0, payload });
   }
 
   test('an instance gets nothing while it runs what another has sent, which counts for the limits', () => {
@@ -60,7 +60,7 @@ describe('beside another gateway', () => {
     expect(bench.discarded).toEqual([]);
     vi.advanceTimersByTime(defaultInvokeTuning.deathReasonMs);
     expect(bench.discarded).toEqual(['a']);
-    bench.pool.instanceGone('a' as InstanceId, { reason: '', oomKilled: false });
+    bench.pool.instances.gone('a' as InstanceId, { reason: '', oomKilled: false });
     expect(bench.tenant.active).toBe(0);
   });
 

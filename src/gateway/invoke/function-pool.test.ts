@@ -65,11 +65,11 @@ describe('requests', () => {
     bench.warmUp('a');
     for (const name of ['1', '2', '3']) bench.submit(name);
     vi.advanceTimersByTime(30);
-    bench.pool.linkLost('a' as InstanceId);
+    bench.pool.instances.linkLost('a' as InstanceId);
     expect(bench.ended).toEqual([]);
     expect(bench.broken).toEqual([]);
     vi.advanceTimersByTime(10);
-    bench.pool.instanceGone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
+    bench.pool.instances.gone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
     expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
     // The time it ran, not how long the reason of its end took to be known; and those that were not begun left no trace.
     expect(bench.broken).toEqual(['a exited 30 ms']);
@@ -83,7 +83,7 @@ describe('requests', () => {
     const bench = new Bench();
     bench.add('a');
     bench.submit('1');
-    bench.pool.linkLost('a' as InstanceId);
+    bench.pool.instances.linkLost('a' as InstanceId);
     vi.advanceTimersByTime(defaultInvokeTuning.deathReasonMs);
     expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
     expect(bench.discarded).toEqual(['a']);
@@ -186,12 +186,16 @@ describe('instances', () => {
     const bench = new Bench();
     bench.add('a');
     const payload = encodeResult({ outcome: 0, durationMicros: 0, peakKib: 0 }, Buffer.alloc(0), '1');
-    expect(() => bench.pool.onFrame('a' as InstanceId, { type: frameType.result, id: 9, payload })).toThrow(
-      RangeError,
-    );
+    expect(() =>
+      bench.pool.instances.onFrame('a' as InstanceId, { type: frameType.result, id: 9, payload }),
+    ).toThrow(RangeError);
     bench.submit('1');
     expect(() =>
-      bench.pool.onFrame('a' as InstanceId, { type: frameType.result, id: 1, payload: Buffer.alloc(3) }),
+      bench.pool.instances.onFrame('a' as InstanceId, {
+        type: frameType.result,
+        id: 1,
+        payload: Buffer.alloc(3),
+      }),
     ).toThrow(RangeError);
   });
 });
@@ -242,12 +246,12 @@ test('whatever happens, every request ends exactly once and the counts come back
             break;
           case 'die':
             bench.sent.get(id)?.splice(0);
-            bench.pool.instanceGone(id as InstanceId, { reason: 'signal: killed', oomKilled: choice > 4 });
+            bench.pool.instances.gone(id as InstanceId, { reason: 'signal: killed', oomKilled: choice > 4 });
             break;
           case 'lose':
             bench.sent.get(id)?.splice(0);
-            bench.pool.linkLost(id as InstanceId);
-            bench.pool.linkOpened(id as InstanceId);
+            bench.pool.instances.linkLost(id as InstanceId);
+            bench.pool.instances.linkOpened(id as InstanceId);
             break;
           case 'add':
             bench.add(`i${(instances += 1)}`, { generation: `g${generation}` });
@@ -259,7 +263,7 @@ test('whatever happens, every request ends exactly once and the counts come back
             bench.serve(id);
             break;
           case 'retire':
-            void bench.pool.retire(id as InstanceId);
+            void bench.pool.instances.retire(id as InstanceId);
             break;
           case 'cancel': {
             const invocation = open[choice];
@@ -299,7 +303,7 @@ test('what was sent to an instance that ends and waits for the first time has wa
   bench.add('a');
   bench.warmUp('a');
   for (const name of ['1', '2']) bench.submit(name);
-  bench.pool.linkLost('a' as InstanceId);
+  bench.pool.instances.linkLost('a' as InstanceId);
   vi.advanceTimersByTime(100);
   expect(bench.pool.waiting).toBe(1);
   bench.add('b');

@@ -86,7 +86,7 @@ export class Functions {
         return;
       case 'instanceGone':
         this.#forgetUnheard(change.id);
-        this.#poolOfInstance.get(change.id)?.instanceGone(change.id, change);
+        this.#poolOfInstance.get(change.id)?.instances.gone(change.id, change);
         this.#poolOfInstance.delete(change.id);
     }
   }
@@ -151,7 +151,7 @@ export class Functions {
   }
 
   retire(id: InstanceId): Promise<void> {
-    return this.#poolOfInstance.get(id)?.retire(id) ?? Promise.resolve();
+    return this.#poolOfInstance.get(id)?.instances.retire(id) ?? Promise.resolve();
   }
 
   /** For a report: what was counted for it begins anew. */
@@ -208,7 +208,7 @@ export class Functions {
     if (pool === undefined) return;
     if (this.#poolOfInstance.has(id)) {
       // A second route of the same instance tells of its grant or its state, and the link is there.
-      if (!route.starting) pool.instanceServes(id);
+      if (!route.starting) pool.instances.serves(id);
       return;
     }
     this.#poolOfInstance.set(id, pool);
@@ -217,13 +217,13 @@ export class Functions {
       onOpen: () => {
         this.#unheard.set(id, undefined);
         link.sendWritten(askForOthers);
-        if (pool.speaks(id)) this.#awaitWord(id, pool);
+        if (pool.instances.speaks(id)) this.#awaitWord(id, pool);
         else this.#heard(id, pool);
       },
       onFrame: (frame) => {
         try {
           if (frame.type === frameType.pong) this.#heard(id, pool);
-          pool.onFrame(id, frame);
+          pool.instances.onFrame(id, frame);
         } catch (thrown) {
           this.#effects.discard(id, `it spoke nonsense: ${messageOf(thrown)}`);
           throw thrown;
@@ -231,15 +231,15 @@ export class Functions {
       },
       onLost: () => {
         this.#forgetUnheard(id);
-        pool.linkLost(id);
+        pool.instances.linkLost(id);
       },
       onDead: (reason) => {
         this.#forgetUnheard(id);
         this.#effects.discard(id, reason);
-        pool.instanceGone(id, { reason: '', oomKilled: false });
+        pool.instances.gone(id, { reason: '', oomKilled: false });
       },
     });
-    pool.addInstance(route, link);
+    pool.instances.add(route, link);
   }
 
   /**
@@ -249,7 +249,7 @@ export class Functions {
   #awaitWord(id: InstanceId, pool: FunctionPool): void {
     const late = setTimeout(() => {
       this.#unheard.delete(id);
-      pool.linkOpened(id, true);
+      pool.instances.linkOpened(id, true);
     }, this.#tuning.deathReasonMs);
     this.#unheard.set(id, late);
   }
@@ -257,7 +257,7 @@ export class Functions {
   #heard(id: InstanceId, pool: FunctionPool): void {
     if (!this.#unheard.has(id)) return;
     this.#forgetUnheard(id);
-    pool.linkOpened(id);
+    pool.instances.linkOpened(id);
   }
 
   #forgetUnheard(id: InstanceId): void {

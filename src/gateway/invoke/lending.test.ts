@@ -137,17 +137,17 @@ class Bench {
         instance.receive(place, frameId, name);
         return true;
       };
-      pool.addInstance(
+      pool.instances.add(
         { id, generation: 'g1', starting: false, frozen: false },
         { sendWritten, pause() {}, resume() {}, close() {} },
       );
-      pool.linkOpened(id);
+      pool.instances.linkOpened(id);
     }
     return id;
   }
 
   tell(place: number, id: InstanceId, type: number, frameId: number, payload: Buffer): void {
-    if (this.#alive[place]) this.pools[place]!.onFrame(id, { type, id: frameId, payload });
+    if (this.#alive[place]) this.pools[place]!.instances.onFrame(id, { type, id: frameId, payload });
   }
 
   submit(place: number, name: string): void {

@@ -1,6 +1,6 @@
 // Which gateway sends to an instance, where several serve together. Every instance is at home with one of them, which lends it to
 // another that has calls waiting and no instance. Owns asking, lending and giving back for one function. Does not own who runs
-// what (function-pool.ts), nor links between gateways (beside/).
+// what (instances.ts), nor links between gateways (beside/).
 //
 //   at home:      here ──wanted, nothing in flight: lends──▶ elsewhere ──somebody waits: recalls──▶ asked
 //                   ▲──────────────────────────returned, or its gateway ended──────────┴──────────────┘

@@ -1,5 +1,5 @@
 // Invocations that an instance had begun when its link broke: they wait a moment for the reason of its death.
-// Owns the waiting. What they are told is function-pool.ts.
+// Owns the waiting. What they are told is deaths.ts.
 import type { InstanceId } from '../../base/ids.ts';
 import type { Invocation } from './invocation.ts';
 

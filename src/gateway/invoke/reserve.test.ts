@@ -173,7 +173,7 @@ describe('how many are started', () => {
     if (known) {
       bench.add('a');
       bench.warmUp('a');
-      bench.pool.instanceGone('a' as InstanceId, { reason: 'idle', oomKilled: false });
+      bench.pool.instances.gone('a' as InstanceId, { reason: 'idle', oomKilled: false });
       bench.sent.delete('a');
     }
     startsTake(bench, 60);

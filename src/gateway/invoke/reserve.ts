@@ -1,5 +1,5 @@
 // The instances of a function that could serve and do not at the moment: idle ones are frozen, frozen ones thawed when
-// somebody waits, missing ones started. Owns these moves and the starter. Does not own who runs what (function-pool.ts).
+// somebody waits, missing ones started. Owns these moves and the starter. Does not own who runs what (instances.ts).
 import { BellowsError } from '../../base/errors.ts';
 import type { InvokeTuning } from '../config.ts';
 import type { PoolEffects } from './effects.ts';

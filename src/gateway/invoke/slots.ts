@@ -1,5 +1,5 @@
 // The instances of one function as a set: which of them takes the next invocation, who works, and who waits for one to
-// have finished. Owns that choice and nothing of what an instance runs (function-pool.ts).
+// have finished. Owns that choice and nothing of what an instance runs (instances.ts).
 import type { InstanceId } from '../../base/ids.ts';
 import type { Invocation } from './invocation.ts';
 import type { Slot } from './slot.ts';

@@ -55,8 +55,8 @@ describe('an instance that starts', () => {
       bench.submit('1');
       bench.add('a', { starting: true });
       const steps = [
-        () => bench.pool.linkLost('a' as InstanceId),
-        () => bench.pool.instanceGone('a' as InstanceId, { reason: 'redeployed', oomKilled: false }),
+        () => bench.pool.instances.linkLost('a' as InstanceId),
+        () => bench.pool.instances.gone('a' as InstanceId, { reason: 'redeployed', oomKilled: false }),
       ];
       for (const step of order === 'link, reason' ? steps : steps.reverse()) step();
       expect(bench.ended).toEqual([]);
@@ -73,9 +73,9 @@ describe('an instance that starts', () => {
     const bench = new Bench();
     bench.submit('1');
     bench.add('a', { starting: true });
-    bench.pool.instanceGone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
+    bench.pool.instances.gone('a' as InstanceId, { reason: 'exit status 3', oomKilled: false });
     bench.serve('a');
-    bench.pool.linkLost('a' as InstanceId);
+    bench.pool.instances.linkLost('a' as InstanceId);
     expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
     bench.add('b');
     expect(bench.names('b')).toEqual([]);
@@ -85,7 +85,7 @@ describe('an instance that starts', () => {
     const bench = new Bench();
     bench.submit('1');
     bench.add('a', { starting: true });
-    bench.pool.instanceGone('a' as InstanceId, { reason: 'signal: killed', oomKilled: false });
+    bench.pool.instances.gone('a' as InstanceId, { reason: 'signal: killed', oomKilled: false });
     vi.advanceTimersByTime(defaultInvokeTuning.deathReasonMs);
     expect(bench.ended).toEqual(['1 functionError Runtime.ExitError']);
   });
@@ -96,8 +96,8 @@ describe('an instance that starts', () => {
     bench.acquire = () => promise;
     for (const name of ['1', '2']) bench.submit(name);
     bench.add('a', { starting: true });
-    bench.pool.linkLost('a' as InstanceId);
-    bench.pool.instanceGone('a' as InstanceId, { reason: 'it failed', oomKilled: false });
+    bench.pool.instances.linkLost('a' as InstanceId);
+    bench.pool.instances.gone('a' as InstanceId, { reason: 'it failed', oomKilled: false });
     expect(bench.ended).toEqual([]);
     reject(new BellowsError('StartFailed', '{"errorType":"Runtime.Init","errorMessage":"","trace":[]}'));
     await vi.advanceTimersByTimeAsync(1);

@@ -94,16 +94,20 @@ export class Bench {
       frames.push(sentBy(write));
       return true;
     };
-    this.pool.addInstance(
+    this.pool.instances.add(
       { id: id as InstanceId, generation, starting, frozen },
       { sendWritten, pause() {}, resume() {}, close() {} },
     );
-    this.pool.linkOpened(id as InstanceId);
+    this.pool.instances.linkOpened(id as InstanceId);
   }
 
   /** One that has just loaded its code. */
   serve(id: string): void {
-    this.pool.onFrame(id as InstanceId, { type: frameType.serving, id: 0, payload: Buffer.alloc(0) });
+    this.pool.instances.onFrame(id as InstanceId, {
+      type: frameType.serving,
+      id: 0,
+      payload: Buffer.alloc(0),
+    });
   }
 
   submit(name: string): Invocation {
@@ -127,7 +131,7 @@ export class Bench {
       Buffer.alloc(0),
       'ok',
     );
-    this.pool.onFrame(id as InstanceId, { type: frameType.result, id: first.id, payload });
+    this.pool.instances.onFrame(id as InstanceId, { type: frameType.result, id: first.id, payload });
   }
 
   names(id: string): string[] {
