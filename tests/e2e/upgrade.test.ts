@@ -1,6 +1,6 @@
 // The gateway is upgraded under load, three times and once in vain: nobody is refused, nothing is lost, doubled or failed.
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { Agent as SecureAgent } from 'node:https';
 import { join } from 'node:path';
@@ -292,5 +292,36 @@ test('M-E6: connections that are held for a function go to the next gateway, twi
     talking.close();
     known.terminate();
     management.destroy();
+  }
+});
+
+test('M-E6: the next gateway is killed while held connections go to it: those that it had taken end with it, all others are served on', async () => {
+  await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction());
+  // So many that they are still on their way when some have been seen to be there.
+  const count = 2_000;
+  const talking = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/talk/`, count);
+  try {
+    talking.start(100);
+    const before = processes().children.gateway.pid;
+    const upgraded = bellows.cli('upgrade', '--json');
+    await eventually(() => processes().children.gateway.pid !== before, { everyMs: 1, timeoutMs: 60_000 });
+    const { pid } = processes().children.gateway;
+    const filesOf = (): number => readdirSync(`/proc/${pid}/fd`).length;
+    const others = filesOf();
+    await eventually(() => filesOf() > others + 100, { everyMs: 1 });
+    process.kill(pid, 'SIGKILL');
+    await upgraded;
+    await eventually(() => !isProcess(before), { timeoutMs: 60_000 });
+    talking.pause();
+    const { stillOpen } = talking;
+    const account = await talking.stop(5_000);
+    console.log(`M-E6: next gateway killed: ${stillOpen} of ${count} stay, ${JSON.stringify(account)}`);
+    expect(stillOpen).toBeGreaterThan(0);
+    expect(stillOpen).toBeLessThan(count);
+    expect(account).toMatchObject({ closes: count - stillOpen, doubled: 0, reordered: 0 });
+    // Of one that was closed its message on the way is lost, and of no other.
+    expect(account.lost).toBe(account.lostOfClosed);
+  } finally {
+    talking.close();
   }
 });

@@ -9,6 +9,8 @@ export interface Account {
   readonly sent: number;
   readonly received: number;
   readonly lost: number;
+  /** Of these, by clients whose socket was closed. */
+  readonly lostOfClosed: number;
   readonly doubled: number;
   readonly reordered: number;
   readonly closes: number;
@@ -91,10 +93,10 @@ export class NumberedSockets {
     clearInterval(this.#timer);
   }
 
-  /** Stops sending, waits for what is under way, and gives the account. */
-  async stop(): Promise<Account> {
+  /** Stops sending, waits for what is under way, at most so long, and gives the account. */
+  async stop(withinMs = settleMs): Promise<Account> {
     clearInterval(this.#timer);
-    const end = Date.now() + settleMs;
+    const end = Date.now() + withinMs;
     while (Date.now() < end && this.#clients.some((client) => client.seen.size < client.sentAtMs.length)) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -104,6 +106,7 @@ export class NumberedSockets {
       sent: sum((client) => client.sentAtMs.length),
       received: sum((client) => client.seen.size),
       lost: sum((client) => client.sentAtMs.length - client.seen.size),
+      lostOfClosed: sum(({ closes, sentAtMs, seen }) => (closes > 0 ? sentAtMs.length - seen.size : 0)),
       doubled: sum((client) => client.doubled),
       reordered: sum((client) => client.reordered),
       closes: sum((client) => client.closes),
