@@ -96,7 +96,7 @@ describe('M-C4: a hibernated unit', () => {
     await expect.poll(async () => (await measured(vm))?.state).toBe('bound');
   });
 
-  test('goes with its instance, and with the bench.fleet, without being woken', async () => {
+  test('goes with its instance, and with the fleet, without being woken', async () => {
     const vm = await hibernate();
     await bench.fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });
     expect(bench.driver.vms.has(vm.id)).toBe(false);
@@ -128,7 +128,7 @@ describe('M-C4: a hibernated unit', () => {
     expect(bench.exits()).toEqual([]);
   });
 
-  test('is adopted by the next bench.fleet, which wakes it', async () => {
+  test('is adopted by the next fleet, which wakes it', async () => {
     const vm = await hibernate();
     const left = bench.fleet;
     await bench.open({}, 0);
