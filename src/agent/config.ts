@@ -13,6 +13,8 @@ export const agentConfig = z.object({
   cgroupRoot: z.string().min(1),
   /** Whether a sandbox is kept ready for starts that find no warm process. Machines that are made ahead have a process ready. */
   spareSandbox: z.boolean().default(false),
+  /** Virtual machines run beside it: then what answers for those serves at the agent's socket, and this one behind it. */
+  hostToo: z.boolean().default(false),
 });
 export type AgentConfig = z.infer<typeof agentConfig>;
 

@@ -18,7 +18,8 @@ if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doct
 
 async function main(): Promise<void> {
   const config = agentConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}'));
-  const server = new AgentServer(layoutOf(config.dataDirectory).agentSocket, log);
+  const { agentSocket, hostAgentSocket } = layoutOf(config.dataDirectory);
+  const server = new AgentServer(config.hostToo ? hostAgentSocket : agentSocket, log);
   await server.checkFree();
   const agent = new Agent({ config, clock: systemClock, log, emit: (event) => server.emit(event) });
   const stop = (): void => {

@@ -66,6 +66,11 @@ export class AgentServer {
     for (const peer of this.#peers) peer.emit(event.event, event.data);
   }
 
+  /** Ends all links: whoever calls comes again, and looks at everything anew. */
+  dropLinks(): void {
+    for (const peer of this.#peers) peer.destroy();
+  }
+
   /** Removes the socket; callers are disconnected when their answers are sent. */
   close(): void {
     this.#server?.close();

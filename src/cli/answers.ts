@@ -124,6 +124,13 @@ export const moved = z.looseObject({
   durationMs: z.number(),
 });
 
+export const movedWorkload = z.looseObject({
+  workload: z.string(),
+  from: z.string(),
+  to: z.string(),
+  durationMs: z.number(),
+});
+
 export const woken = z.looseObject({ unit: z.string(), durationMs: z.number() });
 
 export const ledger = z.array(

@@ -61,7 +61,8 @@ describe('bad input is told before anything is sent: exit code 2, what and how, 
     ['an empty token', ['ps', '--token', ''], /empty value/],
     ['a directory that is not there', ['deploy', '/nonexistent/app'], /no directory/],
     ['port 0', ['up', '--port', '0'], /from 1 to 65535/],
-    ['an unknown unit kind', ['up', '--unit', 'cloud'], /host, vm or auto/],
+    ['an unknown unit kind', ['up', '--unit', 'cloud'], /host, vm, both or auto/],
+    ['a move to nowhere', ['move', 'chat', '--to', 'cloud'], /expected host or vm/],
     ['a data directory too deep for sockets', ['up', '--data', `/tmp/${'x'.repeat(100)}`], /too long/],
     ['log lines without end', ['logs', 'chat', '-n', '99999999'], /from 1 to 10000/],
     ['an event number that is none', ['events', '--after', 'yesterday'], /number of an event/],
@@ -76,6 +77,30 @@ describe('bad input is told before anything is sent: exit code 2, what and how, 
       expect(server.seen).toEqual([]);
     });
   }
+});
+
+describe('a move', () => {
+  test('of a workload names where to, and says when it took over', async () => {
+    answer = () => ({ json: { workload: 'acme/chat', from: 'host', to: 'vm', durationMs: 5_000.4 } });
+    const { code, stdout } = await bellows('move', 'acme/chat', '--to', 'vm');
+    expect(server.seen).toMatchObject([{ method: 'POST', url: '/v1/workloads/acme/chat/move' }]);
+    expect(JSON.parse(String(server.seen[0]?.body))).toEqual({ to: 'vm' });
+    expect(stdout).toBe('acme/chat runs in virtual machines now; it took over after 5000 ms.\n');
+    expect(code).toBe(0);
+  });
+
+  test('to where it runs already says so', async () => {
+    answer = () => ({ json: { workload: 'default/chat', from: 'host', to: 'host', durationMs: 0 } });
+    const { stdout } = await bellows('move', 'chat', '--to', 'host');
+    expect(stdout).toBe('default/chat runs in processes of this machine already.\n');
+  });
+
+  test('of a machine names the machine alone', async () => {
+    const moved = { unit: 'u-1', pid: 7, copied: '1MiB', pauseMs: 2, durationMs: 9 };
+    answer = () => ({ json: moved });
+    expect((await bellows('move', 'u-1')).stdout).toContain('u-1 goes on in process 7');
+    expect(server.seen).toMatchObject([{ method: 'POST', url: '/v1/units/u-1/move' }]);
+  });
 });
 
 describe('exit codes', () => {

@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest';
 import { hostKeepAlive, virtualKeepAlive } from '../allocator/arrivals/keeping.ts';
 import { defaultInvokeTuning, virtualInvokeTuning } from '../gateway/config.ts';
-import { controllerConfig, defaultTuning, tuningOf, virtualStartTimeoutMs } from './config.ts';
+import { unitKinds } from '../model/unit-kind.ts';
+import { controllerConfig, defaultTuning, keepAliveIn, tuningOf, virtualStartTimeoutMs } from './config.ts';
 
 test('the gateway waits for a start longer than one may take, as a process and in a virtual machine', () => {
   expect(defaultInvokeTuning.acquireTimeoutMs).toBeGreaterThan(defaultTuning.startTimeoutMs);
@@ -17,10 +18,10 @@ test('idle instances stay as somebody named it, else for less long in virtual ma
     network: 'host',
     cgroupRoot: '/groups',
   });
-  expect(tuningOf(config).keepAlive).toEqual(hostKeepAlive);
-  expect(tuningOf({ ...config, units: {} }).keepAlive).toEqual(virtualKeepAlive);
-  for (const units of [undefined, {}])
-    expect(tuningOf({ ...config, units, keepAliveMs: 5_000 }).keepAlive).toEqual({
+  expect(keepAliveIn('host', tuningOf(config))).toEqual(hostKeepAlive);
+  expect(keepAliveIn('vm', tuningOf({ ...config, units: {} }))).toEqual(virtualKeepAlive);
+  for (const kind of unitKinds)
+    expect(keepAliveIn(kind, tuningOf({ ...config, units: {}, keepAliveMs: 5_000 }))).toEqual({
       type: 'fixed',
       keptMs: 5_000,
     });

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { hostKeepAlive, virtualKeepAlive, type KeepAlive } from '../allocator/arrivals/keeping.ts';
 import { defaultVictimPolicy } from '../allocator/reclaim/victims.ts';
 import { mib } from '../base/quantity.ts';
+import type { UnitKind } from '../model/unit-kind.ts';
 
 export const controllerConfig = z.object({
   dataDirectory: z.string().min(1),
@@ -13,6 +14,8 @@ export const controllerConfig = z.object({
   cgroupRoot: z.string().min(1),
   /** Given where instances run in virtual machines: then the agent answers for those, and is none of them itself. */
   units: z.looseObject({}).optional(),
+  /** Given with those: instances run on this machine too, and one agent answers for all. */
+  hostToo: z.boolean().default(false),
   /** The most warm processes that the agent keeps ready; 0 for none. */
   poolMaximum: z.number().int().nonnegative().optional(),
   /** The most memory that may be granted in all, if the operator said so. */
@@ -40,6 +43,8 @@ export interface Tuning {
   readonly restartForgetMs: number;
   /** How long a function's instance that serves nothing stays: as its calls come, or as somebody named it. */
   readonly keepAlive: KeepAlive;
+  /** The same in virtual machines. */
+  readonly machineKeepAlive: KeepAlive;
   /** Reclaim asks those first that served nothing for so long, and ends no function that idles for less. */
   readonly reclaimIdleMs: number;
   /** A virtual machine whose instance hardly ran for so long, and through which nothing went, may be put on disk when its memory is needed. */
@@ -77,6 +82,7 @@ export const defaultTuning: Tuning = {
   restartLongestMs: 60_000,
   restartForgetMs: 10_000,
   keepAlive: hostKeepAlive,
+  machineKeepAlive: virtualKeepAlive,
   reclaimIdleMs: defaultVictimPolicy.idleThresholdMs,
   // To disk and back takes a second or two: a pause of a person who reads a page is shorter.
   hibernateIdleMs: 60_000,
@@ -99,8 +105,21 @@ export function tuningOf(
   return {
     ...defaultTuning,
     ...(memoryBytes === undefined ? {} : { grantableBytes: memoryBytes }),
-    ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs, keepAlive: virtualKeepAlive }),
-    ...(keepAliveMs === undefined ? {} : { keepAlive: { type: 'fixed', keptMs: keepAliveMs } }),
+    ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
+    ...(keepAliveMs === undefined ? {} : fixedKeepAlive(keepAliveMs)),
     ...overrides,
   };
+}
+
+function fixedKeepAlive(keptMs: number): Pick<Tuning, 'keepAlive' | 'machineKeepAlive'> {
+  const keepAlive: KeepAlive = { type: 'fixed', keptMs };
+  return { keepAlive, machineKeepAlive: keepAlive };
+}
+
+/** How long a function's idle instance stays, by what it is in. */
+export function keepAliveIn(
+  kind: UnitKind,
+  tuning: Pick<Tuning, 'keepAlive' | 'machineKeepAlive'>,
+): KeepAlive {
+  return kind === 'vm' ? tuning.machineKeepAlive : tuning.keepAlive;
 }

@@ -6,6 +6,7 @@ import type { ConnectionOutcome, Transaction } from '../model/change.ts';
 import type { InstanceInfo, InstanceUsage } from '../model/instance.ts';
 import type { PartialResources, ResourceKind, Resources } from '../model/resources.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
+import type { UnitKind } from '../model/unit-kind.ts';
 import type { WebSocketSettings } from '../model/websocket.ts';
 import type {
   FunctionWorkload,
@@ -36,6 +37,8 @@ interface DeploymentBase {
   readonly request: PartialResources;
   readonly env: Readonly<Record<string, string>>;
   readonly network?: NetworkMode;
+  /** Where its instances run; as before, or where this Bellows runs those that do not say, when it is not given. */
+  readonly unit?: UnitKind;
   readonly tags?: Readonly<Record<string, string>>;
 }
 
@@ -162,6 +165,14 @@ export interface HibernationReport {
   readonly beforeBytes: number;
   readonly afterBytes: number;
   readonly storedBytes: number;
+  readonly durationMs: number;
+}
+
+/** Of a workload whose instances run elsewhere now. */
+export interface MovedWorkload {
+  readonly from: UnitKind;
+  readonly to: UnitKind;
+  /** Until an instance served there. */
   readonly durationMs: number;
 }
 
@@ -297,6 +308,13 @@ export interface ControlPlane {
     change: PartialResources & { readonly scale?: number },
     options: ChangeOptions,
   ): Promise<Transaction>;
+  /** Where its instances run, or are to. */
+  unitKindOf(workload: Workload): UnitKind;
+  /**
+   * Has it run elsewhere, and answers when it serves there: callers and held clients notice nothing.
+   * @throws BellowsError NotFound, NotSupportedHere, NoRoom, StartFailed: it goes on where it is then
+   */
+  moveWorkload(tenant: TenantId, name: WorkloadName, to: UnitKind): Promise<MovedWorkload>;
   /**
    * Keeps a submitted archive's bytes. Call it before unpacking into `layout.codeOf(tenant, sha256)`: it also
    * holds that directory back from clean-up until a deployment names it.

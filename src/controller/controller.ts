@@ -4,6 +4,7 @@ import type { TenantId, UnitId, WorkloadKey, WorkloadName } from '../base/ids.ts
 import type { Transaction } from '../model/change.ts';
 import type { PartialResources } from '../model/resources.ts';
 import type { CountedUse, Tenant, TenantLimits } from '../model/tenant.ts';
+import type { UnitKind } from '../model/unit-kind.ts';
 import type { FunctionWorkload, Workload } from '../model/workload.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AsyncQueue } from './async/queue.ts';
@@ -18,6 +19,7 @@ import type {
   Deployment,
   FunctionUpdate,
   HibernationReport,
+  MovedWorkload,
   MoveReport,
   InstanceView,
   LedgerLine,
@@ -28,6 +30,7 @@ import type {
   SubmittedCode,
   UnitView,
 } from './control-plane.ts';
+import type { Places } from './places.ts';
 import type { Observer } from './observe.ts';
 import type { Reclaimer } from './reclaim/reclaimer.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
@@ -47,6 +50,7 @@ const logMarginMs = 5_000;
 
 export interface ControllerParts {
   readonly desired: DesiredState;
+  readonly places: Places;
   readonly tenants: Tenants;
   readonly accounts: Accounts;
   readonly workloads: Workloads;
@@ -160,6 +164,14 @@ export class Controller implements ControlPlane {
     options: ChangeOptions,
   ): Promise<Transaction> {
     return this.#parts.sizes.resize(tenant, name, change, options);
+  }
+
+  unitKindOf(workload: Workload): UnitKind {
+    return this.#parts.places.of(workload);
+  }
+
+  moveWorkload(tenant: TenantId, name: WorkloadName, to: UnitKind): Promise<MovedWorkload> {
+    return this.#known(this.#parts.workloads.move(tenant, name, to));
   }
 
   storeArchive(tenant: TenantId, archive: Uint8Array): Promise<SubmittedCode> {

@@ -1,5 +1,6 @@
 // From what was submitted to the workload that is stored. Pure: time and identity are passed in.
 import { workloadKey, type TenantId } from '../base/ids.ts';
+import type { UnitKind } from '../model/unit-kind.ts';
 import { defaultRequest, type FunctionWorkload, type NetworkMode, type Workload } from '../model/workload.ts';
 import type { Deployment, FunctionDeployment, FunctionUpdate } from './control-plane.ts';
 import { generationOf } from './generation.ts';
@@ -13,7 +14,7 @@ interface Moment {
 /** Lambda's default of MaximumRetryAttempts. */
 const defaultMaxRetries = 2;
 
-/** A redeployment keeps what it does not say: when it was made, tags, and reserved concurrency. */
+/** A redeployment keeps what it does not say: when it was made, where it runs, tags, and reserved concurrency. */
 export function deployedWorkload(
   tenant: TenantId,
   deployment: Deployment,
@@ -24,6 +25,7 @@ export function deployedWorkload(
   // Where the operator gave workloads no network, none can ask for it.
   const network = context.network === 'none' ? 'none' : (deployment.network ?? 'host');
   const entry = kind === 'app' ? deployment.start : deployment.handler;
+  const unit = deployment.unit ?? present?.unit;
   const base = {
     key: workloadKey(tenant, name),
     tenant,
@@ -31,10 +33,18 @@ export function deployedWorkload(
     runtime,
     codeSha256: code.sha256,
     codeSizeBytes: code.sizeBytes,
-    generation: generationOf({ codeSha256: code.sha256, env, runtime, network, entry: `${kind} ${entry}` }),
+    generation: generationOf({
+      codeSha256: code.sha256,
+      env,
+      runtime,
+      network,
+      entry: `${kind} ${entry}`,
+      unit,
+    }),
     request: withChange(defaultRequest, deployment.request),
     env,
     network,
+    ...(unit === undefined ? {} : { unit }),
     tags: deployment.tags ?? present?.tags ?? {},
     createdAtMs: present?.createdAtMs ?? context.nowMs,
     modifiedAtMs: context.nowMs,
@@ -100,11 +110,24 @@ export function updatedFunction(
     revisionId: moment.revisionId,
     modifiedAtMs: moment.nowMs,
   };
-  const { codeSha256, env, runtime, network, handler } = next;
-  return {
-    ...next,
-    generation: generationOf({ codeSha256, env, runtime, network, entry: `function ${handler}` }),
-  };
+  return { ...next, generation: generationOfWorkload(next) };
+}
+
+/** The same workload in another place. */
+export function movedWorkload<W extends Workload>(present: W, unit: UnitKind, moment: Moment): W {
+  const next = { ...revised(present, moment.nowMs, moment.revisionId), unit };
+  return { ...next, generation: generationOfWorkload(next) } as W;
+}
+
+/** What it is called in the other place. */
+export function generationElsewhere(workload: Workload): string {
+  return generationOfWorkload({ ...workload, unit: workload.unit === 'vm' ? 'host' : 'vm' });
+}
+
+function generationOfWorkload(workload: Workload): string {
+  const { codeSha256, env, runtime, network, unit, kind } = workload;
+  const entry = `${kind} ${workload.kind === 'app' ? workload.start : workload.handler}`;
+  return generationOf({ codeSha256, env, runtime, network, entry, unit });
 }
 
 /** The same workload after any change: a function has a new revision. */

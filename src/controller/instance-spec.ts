@@ -3,6 +3,7 @@ import { newInstanceId } from '../base/ids.ts';
 import { mib } from '../base/quantity.ts';
 import { defaultRegion, functionArn, latestVersion, logGroupOf } from '../model/lambda.ts';
 import type { Tenant } from '../model/tenant.ts';
+import type { UnitKind } from '../model/unit-kind.ts';
 import type { Workload } from '../model/workload.ts';
 import type { InstanceSpec } from '../protocol/agent.ts';
 import type { Layout } from '../sys/layout.ts';
@@ -14,10 +15,12 @@ export interface SpecContext {
   readonly nowMs: number;
   /** Where this Bellows answers, as an instance reaches it. */
   readonly ownUrl: string;
+  /** Where it is to run. */
+  readonly unitKind: UnitKind;
 }
 
 export function newInstanceSpec(workload: Workload, context: SpecContext): InstanceSpec {
-  const { tenant, nowMs, ownUrl } = context;
+  const { tenant, nowMs, ownUrl, unitKind } = context;
   const id = newInstanceId();
   const logStream = logStreamOf(id, nowMs);
   const isFunction = workload.kind === 'function';
@@ -27,6 +30,7 @@ export function newInstanceSpec(workload: Workload, context: SpecContext): Insta
     uid: tenant.uid,
     workload: workload.key,
     generation: workload.generation,
+    unitKind,
     kind: workload.kind,
     runtime: workload.runtime,
     codeDirectory: context.layout.codeOf(workload.tenant, workload.codeSha256),

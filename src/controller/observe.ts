@@ -9,6 +9,7 @@ import type { Demands } from './demand/demands.ts';
 import { ledgerOf } from './ledger/ledger.ts';
 import type { Measures } from './measures.ts';
 import { memoryRoom } from './memory-room.ts';
+import type { Places } from './places.ts';
 import type { Strains } from './rebalance/strains.ts';
 import type { Reclaimer } from './reclaim/reclaimer.ts';
 import { knownOf, type ActualState } from './state/actual.ts';
@@ -25,8 +26,7 @@ export interface ObserverParts {
   readonly reclaimer: Reclaimer;
   readonly strains: Pick<Strains, 'of'>;
   readonly tuning: Tuning;
-  /** Whether instances run in virtual machines, and this machine is no unit itself. */
-  readonly virtual: boolean;
+  readonly places: Places;
 }
 
 export class Observer {
@@ -66,10 +66,11 @@ export class Observer {
 
   /** From the sample that `instances` has just taken, where the agent answered. */
   #units(instances: readonly InstanceView[]): UnitView[] {
-    const { link, measures, virtual } = this.#parts;
+    const { link, measures, places } = this.#parts;
     const { connected, hello, unit } = link;
     return unitViews({
-      virtual: virtual ? (measures.last?.units ?? []) : null,
+      virtual: measures.last?.units ?? [],
+      isUnit: places.has('host'),
       agent: { connected, hello, unit },
       poolReady: measures.last?.pool.ready ?? 0,
       instances,

@@ -3,6 +3,7 @@
 // Does not own what is opened, loaded and started in which order (./start.ts).
 import type { Clock } from '../base/clock.ts';
 import { ownAuthority } from '../base/own-authority.ts';
+import { unitKindsOf } from '../model/unit-kind.ts';
 import type { Store } from '../store/port.ts';
 import type { Layout } from '../sys/layout.ts';
 import type { Unit } from '../units/port.ts';
@@ -20,6 +21,7 @@ import { Memories } from './demand/memories.ts';
 import { LedgerCheck } from './ledger/ledger-check.ts';
 import { Measures } from './measures.ts';
 import { Observer } from './observe.ts';
+import { Places } from './places.ts';
 import { Reclaimer } from './reclaim/reclaimer.ts';
 import { RecentUse } from './reclaim/recent-use.ts';
 import { ReclaimLoop } from './reclaim/reclaim-loop.ts';
@@ -65,6 +67,7 @@ interface Ground {
 /** @returns what is to be loaded, kept going and closed; what only other parts know is not among it */
 export function wire(ground: Ground) {
   const { config, layout, clock, tuning, log, store, desired, audit, unit, adminToken, onSynced } = ground;
+  const places = new Places(unitKindsOf(config));
   const gateways = new Gateways(clock, log, tuning.gatewayArrivalMs);
   const actual = new ActualState();
   const publisher = new RoutePublisher(gateways, desired, actual);
@@ -113,6 +116,7 @@ export function wire(ground: Ground) {
       roomFor: (id, leastBytes) => resizer.divider.roomFor(id, leastBytes),
     },
     layout,
+    places,
     clock,
     log,
     tuning,
@@ -150,7 +154,7 @@ export function wire(ground: Ground) {
     onPromoted: (workload) => publisher.workload(workload),
   });
   const scaleIn = new ScaleIn({ desired, actual, stopper, callTimes, clock, log, tuning });
-  const prewarmer = new Prewarmer({ desired, actual, onDemand, callTimes, clock, log, tuning });
+  const prewarmer = new Prewarmer({ desired, places, actual, onDemand, callTimes, clock, log, tuning });
   const code = new CodeStore({ store, desired, actual, layout, clock, log });
   const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
   const recent = new RecentUse();
@@ -199,13 +203,13 @@ export function wire(ground: Ground) {
     reclaimer,
     strains,
     tuning,
-    virtual: config.units !== undefined,
+    places,
   });
   const ledgerCheck = new LedgerCheck({
     link,
     actual,
     audit,
-    virtual: config.units !== undefined,
+    virtual: !places.has('host'),
     tenantLimits: {
       of: (tenant) => resizer.heldLimits(tenant),
       take: (tenant, resource, held) => resizer.takeHeldLimit(tenant, resource, held),
@@ -215,6 +219,7 @@ export function wire(ground: Ground) {
   const sizes = new WorkloadSizes({ desired, actual, reconciler, resizer, publisher, audit, clock });
   const workloads = new Workloads({
     desired,
+    places,
     actual,
     link,
     reconciler,
@@ -245,6 +250,7 @@ export function wire(ground: Ground) {
   });
   const controlPlane = new Controller({
     desired,
+    places,
     accounts,
     tenants,
     workloads,

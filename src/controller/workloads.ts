@@ -4,14 +4,16 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import { BellowsError } from '../base/errors.ts';
 import { workloadKey, type TenantId, type WorkloadKey, type WorkloadName } from '../base/ids.ts';
+import type { UnitKind } from '../model/unit-kind.ts';
 import type { FunctionWorkload, NetworkMode, Workload } from '../model/workload.ts';
 import type { Logger } from '../sys/log.ts';
 import type { AgentLink } from './agent-link.ts';
 import type { AuditLog } from './audit.ts';
 import type { CodeStore } from './code-store.ts';
-import type { Deployment, FunctionUpdate } from './control-plane.ts';
-import { deployedWorkload, revised, updatedFunction } from './deployment.ts';
+import type { Deployment, FunctionUpdate, MovedWorkload } from './control-plane.ts';
+import { deployedWorkload, movedWorkload, revised, updatedFunction } from './deployment.ts';
 import { checkEnv } from './env.ts';
+import type { Places } from './places.ts';
 import type { Reconciler } from './reconcile/reconciler.ts';
 import type { Stopper } from './reconcile/stopper.ts';
 import type { Successors } from './reconcile/successors.ts';
@@ -25,6 +27,7 @@ import type { DesiredState } from './state/desired.ts';
 
 export interface WorkloadsParts {
   readonly desired: DesiredState;
+  readonly places: Places;
   readonly actual: ActualState;
   readonly link: AgentLink;
   readonly reconciler: Reconciler;
@@ -103,6 +106,38 @@ export class Workloads {
     });
   }
 
+  /**
+   * Has a workload run elsewhere: an instance is started there, then it takes over, and those before end when nothing of theirs
+   * is under way. @throws BellowsError NotFound, NotSupportedHere, and what a start fails with: it goes on where it is then
+   */
+  move(tenant: TenantId, name: WorkloadName, to: UnitKind): Promise<MovedWorkload> {
+    const key = workloadKey(tenant, name);
+    return this.#queue.run(key, async () => {
+      const { desired, places, clock, audit } = this.#parts;
+      const startedMs = clock.monotonicMs();
+      const present = desired.requireWorkload(tenant, name);
+      places.require(to);
+      const from = places.of(present);
+      if (from === to) return { from, to, durationMs: 0 };
+      const there = <W extends Workload>(workload: W): W =>
+        movedWorkload(workload, to, { nowMs: clock.nowMs(), revisionId: randomUUID() });
+      if (present.kind === 'app') await this.#putCandidate(there(present));
+      else
+        await this.#parts.successors.elsewhere(there(present), async () =>
+          this.#announce(await desired.putCurrent(key, there)),
+        );
+      const durationMs = clock.monotonicMs() - startedMs;
+      audit.note({
+        type: 'workload.moved',
+        tenant,
+        workload: key,
+        message: `${key} moved ${placeText(from, to)} within ${Math.round(durationMs)} ms.`,
+        data: { from, to, durationMs },
+      });
+      return { from, to, durationMs };
+    });
+  }
+
   async change(
     tenant: TenantId,
     name: WorkloadName,
@@ -155,6 +190,7 @@ export class Workloads {
     const { desired, resizer, clock, network } = this.#parts;
     desired.requireTenant(tenant);
     checkEnv(deployment.kind, deployment.env);
+    if (deployment.unit !== undefined) this.#parts.places.require(deployment.unit);
     const present = desired.workload(key);
     if (mustCreate && present !== undefined) {
       throw new BellowsError('Conflict', `${key} exists already.`, 'Update it, or remove it first.');
@@ -190,17 +226,23 @@ export class Workloads {
     };
     if (workload.kind === 'function') await successors.before(workload, putCurrent);
     else if (serves) await putCurrent();
-    else {
-      const deployed = reconciler.untilDeployed(key, generation);
-      // Whoever asked hears of a failure below; until then nobody listens.
-      deployed.catch(() => undefined);
-      await desired.putRecord(key, (now) => ({ current: now?.current ?? null, candidate: workload }));
-      reconciler.kick(key);
-      await deployed;
-    }
+    else await this.#putCandidate(workload);
     // What runs on may ask for other amounts now.
     rebalancer.rebalance(`${key} was deployed`);
     return workload;
+  }
+
+  /** Resolves when it serves, and is what clients see. @throws BellowsError when it can not: what served before serves on */
+  async #putCandidate(candidate: Workload): Promise<void> {
+    const { desired, reconciler } = this.#parts;
+    const { key, generation } = candidate;
+    reconciler.resetBackoff(key);
+    const deployed = reconciler.untilDeployed(key, generation);
+    // Whoever asked hears of a failure below; until then nobody listens.
+    deployed.catch(() => undefined);
+    await desired.putRecord(key, (now) => ({ current: now?.current ?? null, candidate }));
+    reconciler.kick(key);
+    await deployed;
   }
 
   async #remove(key: WorkloadKey): Promise<void> {
@@ -241,6 +283,11 @@ export class Workloads {
     const gone = Promise.all(old.map(({ spec }) => actual.untilGone(spec.id)));
     void gone.then(() => code.sweep());
   }
+}
+
+function placeText(from: UnitKind, to: UnitKind): string {
+  const name = { host: 'this machine', vm: 'virtual machines' } as const;
+  return `from ${name[from]} to ${name[to]}`;
 }
 
 function asFunction(workload: Workload): FunctionWorkload {

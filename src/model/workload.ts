@@ -2,6 +2,7 @@
 import type { TenantId, WorkloadKey, WorkloadName } from '../base/ids.ts';
 import { mib, type Bytes, type BytesPerSecond, type Millicores } from '../base/quantity.ts';
 import type { Resources } from './resources.ts';
+import type { UnitKind } from './unit-kind.ts';
 import type { WebSocketSettings } from './websocket.ts';
 
 /** Managed runtimes and how their code is started; `custom` is any command. */
@@ -23,12 +24,14 @@ interface WorkloadBase {
   /** Lower-case hex SHA-256 of the submitted archive; names the unpacked directory. */
   readonly codeSha256: string;
   readonly codeSizeBytes: number;
-  /** Changes whenever running instances can no longer serve: code, environment, handler. Not on a resize. */
+  /** Changes whenever running instances can no longer serve: code, environment, handler, where they run. Not on a resize. */
   readonly generation: string;
   /** What one instance asks for; a live resize changes it. */
   readonly request: Resources;
   readonly env: Readonly<Record<string, string>>;
   readonly network: NetworkMode;
+  /** Where its instances run; where this Bellows runs those that do not say, when absent. */
+  readonly unit?: UnitKind;
   readonly tags: Readonly<Record<string, string>>;
   readonly createdAtMs: number;
   readonly modifiedAtMs: number;

@@ -3,6 +3,7 @@
 // told of virtual machines (unit.ts).
 // Callers: the controller (everything) and the gateway (freeze, thaw, stop: it alone knows what is idle).
 import { z } from 'zod';
+import { unitKinds } from '../model/unit-kind.ts';
 import { measurement } from './measurement.ts';
 import { method, nothing, type Protocol } from './rpc.ts';
 import {
@@ -60,6 +61,8 @@ export const instanceSpec = z.object({
   uid: z.number().int().positive(),
   workload: workloadKey,
   generation: z.string(),
+  /** In what it is to run, where there are both; whoever has one kind alone does not look at it. */
+  unitKind: z.enum(unitKinds).optional(),
   kind: z.enum(['app', 'function']),
   runtime: runtimeName,
   /** The unpacked code: an absolute path in this unit, read-only to the instance. */

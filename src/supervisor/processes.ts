@@ -12,6 +12,7 @@ import type { ChildName } from './records.ts';
 const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const entries: Readonly<Record<ChildName | 'units', string>> = {
   agent: `../agent/main.${ending}`,
+  'host-agent': `../agent/main.${ending}`,
   units: `../units/main.${ending}`,
   controller: `../api/controller-main.${ending}`,
   gateway: `../gateway/main.${ending}`,
@@ -45,6 +46,8 @@ export interface ProcessesConfig {
   readonly leavingMs?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units: FleetConfig['units'] | null;
+  /** Beside virtual machines instances run on this machine too, with its own agent. */
+  readonly hostToo: boolean;
 }
 
 /**
@@ -96,6 +99,7 @@ export function environmentOf(
     cgroupRoot: cgroupRootOf(layout),
     spareSandbox: true,
     ...(config.units === null ? {} : { units: config.units }),
+    hostToo: config.hostToo,
   };
   return { ...process.env, BELLOWS_CONFIG: JSON.stringify(argument) };
 }

@@ -15,7 +15,8 @@ import { z } from 'zod';
 import { knownSystemError } from '../base/errors.ts';
 import type { Layout } from '../sys/layout.ts';
 
-export const childNames = ['agent', 'controller', 'gateway'] as const;
+/** `host-agent`: of this machine, where virtual machines run beside it and what answers for those is the `agent` of all. */
+export const childNames = ['agent', 'host-agent', 'controller', 'gateway'] as const;
 export type ChildName = (typeof childNames)[number];
 
 const identity = z.object({ pid: z.number().int().positive(), startTicks: z.number().int() });
@@ -27,6 +28,7 @@ const processRecord = z.object({
   tlsPort: z.number().optional(),
   children: z.object({
     agent: identity.optional(),
+    'host-agent': identity.optional(),
     controller: identity.optional(),
     gateway: identity.optional(),
   }),

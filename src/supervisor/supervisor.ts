@@ -70,6 +70,8 @@ export interface SupervisorOptions {
   readonly memoryBytes?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */
   readonly units?: FleetConfig['units'] | null;
+  /** Beside virtual machines, instances run on this machine too. */
+  readonly hostToo?: boolean;
   /** How long a gateway that was replaced may go on with what it carries; undefined: as long as that lasts. */
   readonly leavingMs?: number | undefined;
   /** Shows every log line, not only those for people. */
@@ -89,6 +91,8 @@ export class Supervisor {
   readonly #lock: FileLock;
   readonly #log: LogFile;
   readonly #children: Readonly<Record<'agent' | 'controller', SupervisedChild>>;
+  /** Those that answer for what runs: where there are two, the first for both, as long as the second is there. */
+  readonly #agents: readonly SupervisedChild[];
   readonly #identities = new Map<ChildName, ProcessIdentity>();
   readonly #gateways: Gateways;
   /** The ports' listening sockets. */
@@ -136,9 +140,9 @@ export class Supervisor {
     this.#log = new LogFile(layout.logs, (line) => this.#show(line));
     const units = options.units ?? null;
     const env = (place?: GatewayPlace): NodeJS.ProcessEnv =>
-      environmentOf(layout, { ...options, units }, place);
+      environmentOf(layout, { ...options, units, hostToo: options.hostToo ?? false }, place);
     const program = (name: ChildName): Program => options.programs?.(name) ?? programOf(name, units !== null);
-    const make = (name: 'agent' | 'controller'): SupervisedChild =>
+    const make = (name: Exclude<ChildName, 'gateway'>): SupervisedChild =>
       new SupervisedChild(
         { name, ...program(name), env: () => env(), outputFd: this.#log.fd },
         {
@@ -150,6 +154,7 @@ export class Supervisor {
         },
       );
     this.#children = { agent: make('agent'), controller: make('controller') };
+    this.#agents = [this.#children.agent, ...(options.hostToo === true ? [make('host-agent')] : [])];
     this.#gateways = new Gateways({
       ...found,
       launch: { ...program('gateway'), outputFd: this.#log.fd },
@@ -196,9 +201,8 @@ export class Supervisor {
     // Else one would be replaced that has taken nothing over yet.
     this.#upgrade = this.#gateways.untilTakenOver(this.#stopped.signal);
     await this.#control.listen();
-    const { agent, controller } = this.#children;
-    agent.start();
-    controller.start();
+    for (const agent of this.#agents) agent.start();
+    this.#children.controller.start();
     this.#gateways.start();
     await waitUntilHealthy(
       this.url,
@@ -211,7 +215,7 @@ export class Supervisor {
   }
 
   async #stop(): Promise<void> {
-    const { agent, controller } = this.#children;
+    const { controller } = this.#children;
     this.#stopped.abort();
     await this.#control.close();
     await this.#upgrade;
@@ -220,7 +224,7 @@ export class Supervisor {
     for (const fd of this.#listening) closeSync(fd);
     await controller.stop(this.#patience(graceMs.controller));
     await this.#endInstances();
-    await agent.stop(this.#patience(graceMs.agent));
+    await Promise.all(this.#agents.map((agent) => agent.stop(this.#patience(graceMs.agent))));
     if (isDeleted(this.layout)) this.#note(50, wasDeleted(this.layout));
     removeProcesses(this.layout);
     removeEndpoint(this.layout.root);
@@ -241,14 +245,13 @@ export class Supervisor {
   }
 
   async #endInstances(): Promise<void> {
-    const { agent } = this.#children;
     if (isDeleted(this.layout)) {
       // Nobody reaches it over a socket whose file is gone. It ends all that it knows of when it is ended itself.
-      await agent.stop(graceMs.agentWithInstances);
+      await Promise.all(this.#agents.map((agent) => agent.stop(graceMs.agentWithInstances)));
       return;
     }
     // It may just have crashed; only it can end what it started.
-    agent.start();
+    for (const agent of this.#agents) agent.start();
     const shutDown = this.#options.shutDownInstances ?? shutDownAgent;
     this.#endingInstances = true;
     try {
@@ -299,7 +302,7 @@ export class Supervisor {
 
   #whyNotReady(): string | undefined {
     if (this.#stopping !== undefined) return 'it was told to stop';
-    const children = [...Object.values(this.#children), ...this.#gateways.children];
+    const children = [...this.#agents, this.#children.controller, ...this.#gateways.children];
     const failing = children.find(({ unplannedEnds }) => unplannedEnds >= maxEndsAtStart);
     return failing === undefined
       ? undefined

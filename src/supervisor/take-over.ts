@@ -11,6 +11,7 @@ const patience: readonly { readonly name: ChildName; readonly graceMs: number }[
   { name: 'controller', graceMs: 5_000 },
   // Asked to stop, an agent may take its instances along; killed, it leaves them to the next.
   { name: 'agent', graceMs: 0 },
+  { name: 'host-agent', graceMs: 0 },
 ];
 /** A killed process that is still there after so long hangs in the kernel. */
 const killedMs = 5_000;

@@ -10,6 +10,8 @@ export interface Layout {
   /** Unpacked code: code/TENANT/SHA256, and the same for every reader in it, below a directory that only root may enter. */
   readonly code: string;
   readonly logs: string;
+  /** Where what runs in virtual machines is logged when instances run on this machine, too: a log has one writer. */
+  readonly machineLogs: string;
   /** Handles of running instances: instances/ID.json. */
   readonly handles: string;
   /** Sockets; short, since a Unix socket's path has at most 107 bytes. */
@@ -18,6 +20,8 @@ export interface Layout {
   /** The controller's HTTP: /v1, Lambda's management calls, dashboard, metrics; the gateway proxies to it. */
   readonly controllerHttpSocket: string;
   readonly agentSocket: string;
+  /** Of this machine's own agent where virtual machines run beside it: what is served at `agentSocket` asks it. */
+  readonly hostAgentSocket: string;
   /** What `bellows upgrade` asks. */
   readonly supervisorSocket: string;
   /** Of each gateway process, for those beside it. */
@@ -44,11 +48,13 @@ export function layoutOf(root: string): Layout {
     blobs: join(root, 'blobs'),
     code: join(root, 'code'),
     logs: join(root, 'logs'),
+    machineLogs: join(root, 'machine-logs'),
     handles: join(root, 'instances'),
     run,
     controllerSocket: join(run, 'controller.sock'),
     controllerHttpSocket: join(run, 'controller-http.sock'),
     agentSocket: join(run, 'agent.sock'),
+    hostAgentSocket: join(run, 'host-agent.sock'),
     supervisorSocket: join(run, 'supervisor.sock'),
     gatewaySocket: (pid) => join(run, `gateway-${pid}.sock`),
     gatewayHeldSocket: (pid) => join(run, `gateway-${pid}-held.sock`),

@@ -1,32 +1,50 @@
 // The fleet's process: takes the agent's place where instances run in virtual machines, at the agent's socket and in its
-// protocol. Reads its configuration, serves, prepares what virtual machines need, and stops in order on SIGTERM.
+// protocol; or beside the agent, for both as one (both/). Reads its configuration, serves, prepares what virtual machines need,
+// and stops in order on SIGTERM.
 import { checkDataDirectory } from '../agent/config.ts';
 import { tellHostPressure } from '../agent/host-pressure.ts';
 import { AgentServer } from '../agent/server.ts';
 import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
+import { agentProtocol, type AgentProtocol } from '../protocol/agent.ts';
+import { RpcClient } from '../protocol/rpc-client.ts';
+import type { EventOf, Protocol } from '../protocol/rpc.ts';
 import { keepDescriptorsFromChildren } from '../sys/descriptors.ts';
-import { layoutOf } from '../sys/layout.ts';
+import { layoutOf, type Layout } from '../sys/layout.ts';
 import { createLogger } from '../sys/log.ts';
-import { fleetConfig } from './fleet/config.ts';
+import { callerOf, Router } from './both/router.ts';
+import { fleetConfig, type FleetConfig } from './fleet/config.ts';
 import { fleetCapacity } from './fleet/capacity.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { leftUnits, prepareMachinery } from './fleet/preparation.ts';
 
 /** As the agent of a host has. */
 const stopGraceMs = 5000;
+/** Agents ask nothing of who calls them. */
+const nothingServed = { methods: {}, events: {} } satisfies Protocol;
 
 process.title = 'bellows-units';
 const log = createLogger('units');
 
 async function main(): Promise<void> {
-  const config = fleetConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}'));
+  const config = ownConfig(fleetConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}')));
   checkDataDirectory(config.dataDirectory);
   keepDescriptorsFromChildren();
-  const server = new AgentServer(layoutOf(config.dataDirectory).agentSocket, log);
+  const layout = layoutOf(config.dataDirectory);
+  const server = new AgentServer(layout.agentSocket, log);
   await server.checkFree();
   const capacity = await fleetCapacity(config.dataDirectory);
-  const fleet = new Fleet({ config, capacity, clock: systemClock, log, emit: (event) => server.emit(event) });
+  const fleet = new Fleet({
+    config,
+    ...(config.hostToo ? { logsDirectory: layout.machineLogs } : {}),
+    capacity,
+    clock: systemClock,
+    log,
+    emit: (event) => tell(event),
+  });
+  const router = config.hostToo ? besideHost(fleet, layout, server) : undefined;
+  const tell = (event: EventOf<AgentProtocol>): void =>
+    router === undefined ? server.emit(event) : router.onEvent('vm', event);
   const stop = (): void => {
     fleet.close(stopGraceMs).then(
       () => {
@@ -45,9 +63,35 @@ async function main(): Promise<void> {
   // Whoever asks what runs must not be told "nothing" because nobody has looked yet. Where there is nothing to look at,
   // making an image may take a minute, in which everything else can begin.
   if (leftUnits(config.dataDirectory)) await prepared;
-  await server.listen(fleet.handlers);
-  tellHostPressure((event) => server.emit(event), log);
+  await server.listen(router?.handlers ?? fleet.handlers);
+  tellHostPressure(tell, log);
   log.info('ready');
+}
+
+/** Beside this machine's agent the fleet has a resource group of its own: each ends all that is in its group. */
+function ownConfig(config: FleetConfig): FleetConfig {
+  return config.hostToo ? { ...config, cgroupRoot: `${config.cgroupRoot}-vm` } : config;
+}
+
+/** The fleet and this machine's agent as one. */
+function besideHost(fleet: Fleet, layout: Layout, server: AgentServer): Router {
+  const host = new RpcClient<typeof nothingServed, AgentProtocol>({
+    socketPath: layout.hostAgentSocket,
+    local: nothingServed,
+    handlers: {},
+    remote: agentProtocol,
+    onConnect: () => Promise.resolve(),
+    // What was told meanwhile is lost, and what was asked of it unanswered: whoever calls looks at everything anew.
+    onDisconnect: () => server.dropLinks(),
+    onEvent: (event) => router.onEvent('host', event),
+    onDefect: (error, context) => log.error({ err: error, context }, 'the link to the agent went wrong'),
+  });
+  const router = new Router({
+    host,
+    machines: callerOf(fleet.handlers),
+    emit: (event) => server.emit(event),
+  });
+  return router;
 }
 
 main().catch((error: unknown) => {

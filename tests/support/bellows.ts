@@ -206,7 +206,7 @@ export class Bellows {
   }
 
   /** The processes of this Bellows by role, by their titles and parent. */
-  pidOf(role: 'controller' | 'gateway' | 'agent'): number | undefined {
+  pidOf(role: 'controller' | 'gateway' | 'agent' | 'units'): number | undefined {
     for (const name of readdirSync('/proc')) {
       const pid = Number(name);
       if (!Number.isInteger(pid)) continue;

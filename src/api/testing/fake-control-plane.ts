@@ -260,15 +260,17 @@ export class FakeControlPlane implements ControlPlane {
   }
 
   listWorkloads(tenant?: TenantId): Workload[] {
-    return [...this.workloads.values()].filter(
-      (workload) => tenant === undefined || workload.tenant === tenant,
-    );
+    const all = [...this.workloads.values()];
+    return tenant === undefined ? all : all.filter((workload) => workload.tenant === tenant);
   }
 
-  restartOf(key: WorkloadKey): AppRestart | null {
-    return this.restarts.get(key) ?? null;
-  }
+  restartOf: ControlPlane['restartOf'] = (key) => this.restarts.get(key) ?? null;
 
+  unitKindOf: ControlPlane['unitKindOf'] = ({ unit = 'host' }) => unit;
+  moveWorkload: ControlPlane['moveWorkload'] = async (tenant, name, to) => {
+    this.workloads.set(workloadKey(tenant, name), { ...this.getWorkload(tenant, name), unit: to });
+    return { from: 'host', to, durationMs: 12 };
+  };
   async deleteWorkload(tenant: TenantId, name: WorkloadName): Promise<void> {
     this.workloads.delete(this.getWorkload(tenant, name).key);
   }
@@ -362,11 +364,9 @@ export class FakeControlPlane implements ControlPlane {
       claimed: 0,
       unallocated: 0,
       oversubscribed: 500_000,
-      tenants: this.listTenants().map(({ id }) => ({
-        tenant: id,
-        limit: null,
-        granted: 1_500_000,
-        used: 250_000,
+      tenants: this.listTenants().map((tenant) => ({
+        tenant: tenant.id,
+        ...{ limit: null, granted: 1_500_000, used: 250_000 },
       })),
     }));
   }

@@ -12,6 +12,7 @@ import {
   routeSelectionPattern,
   type WebSocketSettings,
 } from '../../model/websocket.ts';
+import { unitKinds } from '../../model/unit-kind.ts';
 import { urlInvokeModes, type RuntimeName } from '../../model/workload.ts';
 import type { Deployment, SubmittedCode } from '../../controller/control-plane.ts';
 import { maxManifestBytes } from '../archive/limits.ts';
@@ -77,6 +78,12 @@ const common = {
   ...instanceSizeFields,
   env: envField,
   network: z.enum(['host', 'none']).optional(),
+  unit: z
+    .enum(unitKinds, `it is one of ${unitKinds.join(', ')}`)
+    .optional()
+    .meta({
+      description: 'Where its instances run: on this machine, or in virtual machines; without: as before.',
+    }),
   tags: z
     .record(z.string().min(1).max(128), z.string().max(256))
     .refine((tags) => Object.keys(tags).length <= maxTags, `at most ${maxTags} tags`)
@@ -241,6 +248,7 @@ export function deploymentOf(name: WorkloadName, manifest: Manifest, code: Submi
     request: Object.fromEntries(size) as PartialResources,
     env: manifest.env,
     ...(manifest.network === undefined ? {} : { network: manifest.network }),
+    ...(manifest.unit === undefined ? {} : { unit: manifest.unit }),
     ...(manifest.tags === undefined ? {} : { tags: manifest.tags }),
   };
   if (manifest.kind === 'app') {

@@ -138,6 +138,18 @@ describe('tenants', () => {
 });
 
 describe('workloads', () => {
+  test('a workload is moved to where it is to run, and shown there', async () => {
+    const path = '/v1/workloads/acme/moves';
+    await deploy('moves', await app({ unit: 'host' }));
+    expect((await call('getWorkload', path)).body).toMatchObject({ unit: 'host' });
+    const { body } = await call('moveWorkload', `${path}/move`, json({ to: 'vm' }));
+    expect(body).toEqual({ workload: 'acme/moves', from: 'host', to: 'vm', durationMs: 12 });
+    expect((await call('getWorkload', path)).body).toMatchObject({ unit: 'vm' });
+    const refused = await api.fetch(`${path}/move`, { method: 'POST', ...json({ to: 'cloud' }) });
+    expect(refused.status).toBe(400);
+    expect((await call('deleteWorkload', path)).status).toBe(204);
+  });
+
   test('an app is deployed from a zip, read, resized and removed', async () => {
     expect((await deploy('chat', await app({ memory: '64MiB', cpu: '500m', env: { A: 'b' } }))).status).toBe(
       201,

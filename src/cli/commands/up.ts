@@ -45,7 +45,7 @@ export const up = command({
       description:
         'so many gateway processes serve together (default: one for four processors, from eight on)',
     },
-    { flags: '--unit <kind>', description: 'where instances run: host, vm or auto (default: auto)' },
+    { flags: '--unit <kind>', description: 'where instances run: host, vm, both or auto (default: auto)' },
     { flags: '--network <mode>', description: "instances' network: host, or none (default: host)" },
     {
       flags: '--pool <number>',
@@ -92,7 +92,7 @@ export const up = command({
     trustedProxy: z.string().min(1).optional(),
     minBodyRate: wholeNumber(1, 1_000_000_000).optional(),
     gateways: z.union([z.literal('auto'), wholeNumber(1, 32)]).default('auto'),
-    unit: z.enum(['host', 'vm', 'auto'], 'expected host, vm or auto').default('auto'),
+    unit: z.enum(['host', 'vm', 'both', 'auto'], 'expected host, vm, both or auto').default('auto'),
     network: z.enum(['host', 'none'], 'expected host or none').default('host'),
     pool: wholeNumber(0, 1_000).optional(),
     keepAlive: wholeNumber(1, 86_400).optional(),
@@ -156,6 +156,7 @@ export const up = command({
         memoryBytes: memory,
         leavingMs: drain === undefined ? undefined : drain * 1_000,
         units: await unitsOf(args, say),
+        hostToo: args.unit === 'both',
         verbose: verbose === true,
         say,
       },

@@ -27,12 +27,12 @@ export async function greet(
   { url, layout, logPath }: Supervisor,
   examples: boolean,
   signal: AbortSignal,
-  { say, units: virtual, tls }: SupervisorOptions,
+  { say, units: virtual, hostToo, tls }: SupervisorOptions,
   { env }: Context,
 ): Promise<void> {
   const client = new Client(new Installation({ json: false, url, dataDir: layout.root }, {}), signal);
-  // Where none is to be kept ready there is none before somebody asks for it.
-  if ((virtual?.poolMaximum ?? 0) > 0) await untilUnitsAreThere(client, signal, say);
+  // Where none is to be kept ready there is none before somebody asks for it, and where both are most run on this machine.
+  if ((virtual?.poolMaximum ?? 0) > 0 && hostToo !== true) await untilUnitsAreThere(client, signal, say);
   if (examples) await deployExamples(client, layout.root, signal, say);
   await tellWhatIsNotEnforced(client, say, signal);
   const deployed = await deployedNames(client);

@@ -10,7 +10,7 @@ import { exitCode } from '../exit-code.ts';
 import { CommandError } from '../failure.ts';
 
 interface UnitArgs {
-  readonly unit: 'host' | 'vm' | 'auto';
+  readonly unit: 'host' | 'vm' | 'both' | 'auto';
   readonly unitMemory?: number | undefined;
   readonly unitStorage?: number | undefined;
   readonly share: (typeof sharingModes)[number];

@@ -2,9 +2,13 @@
 // after every event, so that a lost event costs nothing.
 import type { InstanceId } from '../../base/ids.ts';
 import type { Workload } from '../../model/workload.ts';
+import { generationElsewhere } from '../deployment.ts';
 import { isLive, type Tracked } from '../state/actual.ts';
 import type { WorkloadRecord } from '../state/records.ts';
 import type { Backoff } from './backoff.ts';
+
+/** Connections into an app that was moved stay where they are for so long: both places have its memory meanwhile. */
+const movedStayMs = 3_600_000;
 
 export interface WorkloadPlan {
   /** One entry for every instance to start. */
@@ -73,20 +77,37 @@ function planApp(
     .sort((a, b) => cost(a) - cost(b))
     .slice(0, Math.max(0, present.length - scale));
   // As many old ones stay as new ones are still missing: the sum of those that serve never falls below the scale.
-  const replaced = old.slice(0, Math.max(0, old.length - Math.max(0, scale - serving)));
+  const replaceable = old.slice(0, Math.max(0, old.length - Math.max(0, scale - serving)));
+  // What was moved is the same code: connections into it may stay until they end, and new ones do not come to it.
+  const stayUntilMs = wanted.modifiedAtMs + movedStayMs;
+  const elsewhere = generationElsewhere(wanted);
+  const stays = (tracked: Tracked): boolean =>
+    nowMs < stayUntilMs && tracked.spec.generation === elsewhere && connectionsOf(tracked) > 0;
+  const replaced = replaceable.filter((tracked) => !stays(tracked));
+  const lookAgainAtMs = [
+    ...(held ? [backoff.notBeforeMs] : []),
+    ...(replaced.length < replaceable.length ? [stayUntilMs] : []),
+  ];
   return {
     start: held ? [] : Array.from({ length: missing }, () => wanted),
     retire: [
       ...surplus.map(({ spec }) => ({ id: spec.id, why: 'fewer instances are wanted' })),
-      ...replaced.map(({ spec }) => ({ id: spec.id, why: 'a newer deployment replaced it' })),
+      ...replaced.map(({ spec }) => ({
+        id: spec.id,
+        why: spec.generation === elsewhere ? 'it was moved' : 'a newer deployment replaced it',
+      })),
     ],
     promote: false,
-    wakeAtMs: held ? backoff.notBeforeMs : null,
+    wakeAtMs: lookAgainAtMs.length === 0 ? null : Math.min(...lookAgainAtMs),
   };
 }
 
-function cost({ life }: Tracked): number {
-  return life.phase === 'serving' ? 1 + life.known.info.connections.open : 0;
+function cost(tracked: Tracked): number {
+  return tracked.life.phase === 'serving' ? 1 + connectionsOf(tracked) : 0;
+}
+
+function connectionsOf({ life }: Tracked): number {
+  return life.phase === 'serving' ? life.known.info.connections.open : 0;
 }
 
 function retireAll(instances: readonly Tracked[], why: string): WorkloadPlan {

@@ -5,8 +5,9 @@ import type { Clock } from '../../base/clock.ts';
 import type { WorkloadKey } from '../../base/ids.ts';
 import type { FunctionWorkload } from '../../model/workload.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { Tuning } from '../config.ts';
+import { keepAliveIn, type Tuning } from '../config.ts';
 import type { CallTimes } from '../demand/call-times.ts';
+import type { Places } from '../places.ts';
 import { isLive, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { OnDemand } from './on-demand.ts';
@@ -16,6 +17,7 @@ const startsAtOnce = 2;
 
 export interface PrewarmerParts {
   readonly desired: DesiredState;
+  readonly places: Pick<Places, 'of'>;
   readonly actual: ActualState;
   readonly onDemand: OnDemand;
   readonly callTimes: CallTimes;
@@ -35,7 +37,7 @@ export class Prewarmer {
   }
 
   tick(): void {
-    const { desired, actual, callTimes, clock, tuning } = this.#parts;
+    const { desired, places, actual, callTimes, clock, tuning } = this.#parts;
     if (tuning.keepAlive.type === 'fixed') return;
     const nowMs = clock.nowMs();
     for (const key of this.#startedFor.keys())
@@ -53,7 +55,7 @@ export class Prewarmer {
       const expectation = callTimes.expectation(key, 1);
       const endedMs = expectation?.lastEndedMs ?? null;
       if (endedMs === null || this.#startedFor.get(key) === endedMs) continue;
-      const dueMs = dueAtMs(expectation, tuning.keepAlive, nowMs);
+      const dueMs = dueAtMs(expectation, keepAliveIn(places.of(workload), tuning), nowMs);
       if (dueMs === null || dueMs > nowMs) continue;
       this.#start(workload, endedMs);
     }

@@ -199,7 +199,14 @@ export class Reconciler {
       this.kick(key);
       return;
     }
-    if (change.before?.life.phase !== tracked.life.phase) this.kick(key);
+    if (change.before?.life.phase !== tracked.life.phase || this.#lostItsLast(change)) this.kick(key);
+  }
+
+  /** One that stays for its connections alone has none any more. */
+  #lostItsLast({ tracked, before }: Extract<Change, { readonly type: 'changed' }>): boolean {
+    const openIn = ({ life }: Tracked): number => life.known?.info.connections.open ?? 0;
+    if (before === undefined || openIn(before) === 0 || openIn(tracked) > 0) return false;
+    return this.#parts.desired.workload(tracked.spec.workload)?.generation !== tracked.spec.generation;
   }
 
   /** An instance that should run ended by itself. */

@@ -4,10 +4,10 @@ import { mayEndAtMs } from '../../allocator/arrivals/keeping.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { InstanceId, WorkloadKey } from '../../base/ids.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { Tuning } from '../config.ts';
+import { keepAliveIn, type Tuning } from '../config.ts';
 import type { CallTimes } from '../demand/call-times.ts';
 import type { Traffic } from '../routes/traffic.ts';
-import { isLive, type ActualState, type Tracked } from '../state/actual.ts';
+import { isLive, unitKindOf, type ActualState, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { Stopper } from './stopper.ts';
 
@@ -83,11 +83,13 @@ export class ScaleIn {
     const isOnly = actual.ofWorkload(key).filter(isLive).length === 1;
     // Some that are noted as idle may be in use again: the most recently used ones.
     const maybeIdle = idle.length + busy - serving.length;
-    for (const [at, { spec, lastUsedMs }] of idle.slice(maybeIdle).entries()) {
+    for (const [at, tracked] of idle.slice(maybeIdle).entries()) {
+      const { spec, lastUsedMs } = tracked;
       const depth = busy + at + 1;
       const expectation = callTimes.expectation(key, depth);
       const instance = { idleSinceMs: lastUsedMs, depth, isOnly };
-      if (mayEndAtMs(instance, expectation, tuning.keepAlive, nowMs) <= nowMs) this.#end(spec.id);
+      const keepAlive = keepAliveIn(unitKindOf(tracked), tuning);
+      if (mayEndAtMs(instance, expectation, keepAlive, nowMs) <= nowMs) this.#end(spec.id);
     }
   }
 

@@ -2,9 +2,11 @@
 // Does not decide that one is needed (./reconciler.ts for apps, ./on-demand.ts for functions).
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
+import type { UnitKind } from '../../model/unit-kind.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { Layout } from '../../sys/layout.ts';
 import { newInstanceSpec } from '../instance-spec.ts';
+import type { Places } from '../places.ts';
 import type { Tracked } from '../state/actual.ts';
 import { Admission, type AdmissionParts } from './admission.ts';
 
@@ -13,6 +15,7 @@ const pollMs = 500;
 
 export interface StarterParts extends AdmissionParts {
   readonly layout: Layout;
+  readonly places: Places;
   /** Where this Bellows answers, as an instance reaches it. */
   readonly ownUrl: string;
 }
@@ -44,15 +47,17 @@ export class Starter {
 
   /**
    * Counted as starting from now on; `usable` resolves when it serves.
-   * It rejects with StartFailed (the message is JSON of Lambda's payload), LimitReached, NoRoom or Conflict (stopped meanwhile).
+   * It rejects with StartFailed (the message is JSON of Lambda's payload), LimitReached, NoRoom, Conflict (stopped meanwhile)
+   * or NotSupportedHere (it is to run where nothing runs).
    */
   start(
     workload: Workload,
     roomDeadlineMs: number,
   ): { readonly id: InstanceId; readonly usable: Promise<InstanceId> } {
-    const { desired, layout, clock, ownUrl } = this.#parts;
+    const { desired, layout, clock, ownUrl, places } = this.#parts;
     const tenant = desired.requireTenant(workload.tenant);
-    const spec = newInstanceSpec(workload, { tenant, layout, nowMs: clock.nowMs(), ownUrl });
+    const unitKind = places.of(workload);
+    const spec = newInstanceSpec(workload, { tenant, layout, nowMs: clock.nowMs(), ownUrl, unitKind });
     this.#parts.actual.set({
       spec,
       life: { phase: 'waiting', known: null },
@@ -61,7 +66,7 @@ export class Starter {
       servingSinceMs: null,
     });
     this.#pending.add(spec.id);
-    const usable = this.#run(spec.id, roomDeadlineMs).finally(() => {
+    const usable = this.#run(spec.id, unitKind, roomDeadlineMs).finally(() => {
       this.#pending.delete(spec.id);
       this.#stopped.delete(spec.id);
     });
@@ -76,12 +81,13 @@ export class Starter {
     return true;
   }
 
-  async #run(id: InstanceId, roomDeadlineMs: number): Promise<InstanceId> {
-    const { actual, clock } = this.#parts;
+  async #run(id: InstanceId, unitKind: UnitKind, roomDeadlineMs: number): Promise<InstanceId> {
+    const { actual, clock, places } = this.#parts;
     try {
+      places.require(unitKind);
       await this.#admission.waitForRoom(id, roomDeadlineMs);
     } catch (thrown) {
-      actual.remove(id, 'it found no room');
+      actual.remove(id, places.has(unitKind) ? 'it found no room' : 'nothing runs where it is to');
       throw thrown;
     }
     if (actual.get(id) === undefined)

@@ -1,13 +1,14 @@
-// New code for a function that is in use: its first instance is started while those of the code before serve on, and calls meet the
-// new code once that one serves. Owns which instances are of code that is not in place yet, and how long that is waited for. What it
+// New code for a function that is in use, or the same in another place: its first instance is started while those before serve
+// on, and calls meet the new one once that serves. Owns which instances are of code that is not in place yet, and how long that is waited for. What it
 // is put in place with is ../workloads.ts; a controller that dies meanwhile has put nothing in place, and the next one ends it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
+import { BellowsError } from '../../base/errors.ts';
 import type { WorkloadKey } from '../../base/ids.ts';
 import type { FunctionWorkload } from '../../model/workload.ts';
 import type { InstanceSpec } from '../../protocol/agent.ts';
 import type { Logger } from '../../sys/log.ts';
-import type { ActualState } from '../state/actual.ts';
+import { isLive, type ActualState } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { OnDemand } from './on-demand.ts';
 
@@ -44,6 +45,26 @@ export class Successors {
     this.#next.set(next.key, next.generation);
     try {
       await Promise.race([this.#start(next), sleep(patienceMs, undefined, { ref: false })]);
+      return await putInPlace();
+    } finally {
+      this.#next.delete(next.key);
+    }
+  }
+
+  /**
+   * Puts the same code in place elsewhere once an instance of it serves there, however long that takes; at once when none runs.
+   * @throws BellowsError when none can be started there: nothing has changed then
+   */
+  async elsewhere<T>(next: FunctionWorkload, putInPlace: () => Promise<T>): Promise<T> {
+    if (!this.#parts.actual.ofWorkload(next.key).some(isLive)) return putInPlace();
+    this.#next.set(next.key, next.generation);
+    try {
+      if ((await this.#parts.onDemand.startSuccessor(next)) === undefined)
+        throw new BellowsError(
+          'NoRoom',
+          `There is no room for a second instance of ${next.key}, which it is moved with: it goes on where it is.`,
+          'Lower what others may have, or try again when less is in use.',
+        );
       return await putInPlace();
     } finally {
       this.#next.delete(next.key);

@@ -5,8 +5,9 @@
 //      │               │                 │                      │                            ▲
 //      └───────────────┴─────────────────┴──────────────────────┴─ exited, lost, failed ─────┴──▶ (forgotten)
 //   Every phase but `waiting`, of which the agent knows nothing, may also go to `stopping` at once.
-import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
+import { hostUnitId, type InstanceId, type TenantId, type WorkloadKey } from '../../base/ids.ts';
 import type { InstanceInfo } from '../../model/instance.ts';
+import type { UnitKind } from '../../model/unit-kind.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 
@@ -126,6 +127,12 @@ export function seenOf({ life }: Tracked): InstanceInfo | undefined {
 
 export function knownOf(tracked: Tracked): Known | null {
   return tracked.life.known;
+}
+
+/** What one that has a process runs in. */
+export function unitKindOf(tracked: Tracked): UnitKind {
+  const unit = seenOf(tracked)?.unit;
+  return unit === undefined || unit === hostUnitId ? 'host' : 'vm';
 }
 
 /** What it may come to use: what the kernel enforces or what is on its way there, whichever is more. */

@@ -28,7 +28,7 @@ import { createLogger } from '../../sys/log.ts';
 import type { MockAgent } from '../../units/mock/mock-agent.ts';
 import { MockDriver, type MockUnit } from '../../units/mock/mock-driver.ts';
 import type { Unit } from '../../units/port.ts';
-import type { Tuning } from '../config.ts';
+import type { ControllerConfig, Tuning } from '../config.ts';
 import type { AppDeployment, AuditEvent, ControlPlane, FunctionDeployment } from '../control-plane.ts';
 import { startController, type StartedController } from '../start.ts';
 
@@ -100,17 +100,21 @@ export class Harness {
   readonly #clock: Clock;
   #started: StartedController;
 
+  readonly #config: Partial<ControllerConfig>;
+
   private constructor(
     directory: string,
     driver: MockDriver,
     tuning: Partial<Tuning>,
     clock: Clock,
+    config: Partial<ControllerConfig>,
     started: StartedController,
   ) {
     this.directory = directory;
     this.driver = driver;
     this.tuning = tuning;
     this.#clock = clock;
+    this.#config = config;
     this.#started = started;
   }
 
@@ -118,11 +122,13 @@ export class Harness {
     tuning: Partial<Tuning> = {},
     size = defaultSize,
     clock: Clock = systemClock,
+    config: Partial<ControllerConfig> = {},
   ): Promise<Harness> {
     const directory = await mkdtemp(join(tmpdir(), 'bellows-controller-'));
     const driver = new SizedDriver(size);
     const all = { ...fastTuning, ...tuning };
-    const harness = new Harness(directory, driver, all, clock, await begin(directory, driver, all, clock));
+    const started = await begin(directory, driver, all, clock, config);
+    const harness = new Harness(directory, driver, all, clock, config, started);
     const put = harness.control.putTenant(acme, {});
     // Answered when a gateway knows of it: a test that has one come later does not wait for that.
     if (all.gatewayArrivalMs === 0) await put;
@@ -148,8 +154,13 @@ export class Harness {
 
   /** A new controller over the same store and the same running instances. */
   async restart(): Promise<void> {
+    await this.restartWith(this.#config);
+  }
+
+  /** The same of a Bellows that was started otherwise. */
+  async restartWith(config: Partial<ControllerConfig>): Promise<void> {
     await this.#started.close();
-    this.#started = await begin(this.directory, this.driver, this.tuning, this.#clock);
+    this.#started = await begin(this.directory, this.driver, this.tuning, this.#clock, config);
   }
 
   async close(): Promise<void> {
@@ -186,6 +197,7 @@ function begin(
   driver: MockDriver,
   tuning: Partial<Tuning>,
   clock: Clock,
+  more: Partial<ControllerConfig>,
 ): Promise<StartedController> {
   const config = {
     dataDirectory,
@@ -193,6 +205,8 @@ function begin(
     host: '127.0.0.1',
     network: 'host',
     cgroupRoot: 'bellows-test',
+    hostToo: false,
+    ...more,
   } as const;
   return startController(config, createLogger('controller', process.env['BELLOWS_LOG'] ?? 'silent'), {
     driver,

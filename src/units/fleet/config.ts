@@ -17,6 +17,8 @@ export const fleetConfig = z.object({
   cgroupRoot: z.string().min(1),
   /** Where Bellows itself answers, for instances that call it. */
   port: z.number().int(),
+  /** Instances run on this machine too, and its agent is asked for those. */
+  hostToo: z.boolean().default(false),
   units: z.object({
     /** What each is provisioned with; an instance may ask for any part of it. */
     size: resources,

@@ -32,6 +32,8 @@ import { UnitCode } from './unit-code.ts';
 
 export interface FleetOptions {
   readonly config: Pick<FleetConfig, 'dataDirectory' | 'units'>;
+  /** Where what instances print is kept; the data directory's place for it when absent. */
+  readonly logsDirectory?: string;
   /** All that instances may be granted together. */
   readonly capacity: Resources;
   readonly clock: Clock;
@@ -69,7 +71,7 @@ export class Fleet {
     const { config, clock, log } = options;
     this.#layout = layoutOf(config.dataDirectory);
     this.#records = new UnitRecords(config.dataDirectory);
-    this.#logs = new LogStore(this.#layout.logs, clock, (error) =>
+    this.#logs = new LogStore(options.logsDirectory ?? this.#layout.logs, clock, (error) =>
       log.error({ err: error }, 'log lines can not be written'),
     );
     this.#broken = new BrokenInvocations(this.#logs, clock);

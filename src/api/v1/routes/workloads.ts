@@ -1,8 +1,9 @@
 // /v1/workloads: deploy, read, resize live, invoke, remove, and the logs.
 import { z } from 'zod';
 import { BellowsError } from '../../../base/errors.ts';
-import type { TenantId, WorkloadName } from '../../../base/ids.ts';
+import { workloadKey, type TenantId, type WorkloadName } from '../../../base/ids.ts';
 import { mib } from '../../../base/quantity.ts';
+import { unitKinds } from '../../../model/unit-kind.ts';
 import type { ControlPlane } from '../../../controller/control-plane.ts';
 import { admitArchive, archiveTooLarge } from '../../archive/admit.ts';
 import { maxArchiveBytes } from '../../archive/limits.ts';
@@ -19,7 +20,7 @@ import { deploymentOf, readManifest } from '../manifest.ts';
 import { parseJson } from '../invalid.ts';
 import { bytesBody, jsonBody, noBody, route, type BodySpec } from '../route.ts';
 import { transactionReply, transactionStatuses, transactionView } from '../views/transaction.ts';
-import { logsView, showLogs, showWorkload, workloadView } from '../views/workload.ts';
+import { logsView, movedWorkloadView, showLogs, showWorkload, workloadView } from '../views/workload.ts';
 
 const tag = 'workloads';
 const workloadPath = z.strictObject({ tenant: tenantField, name: workloadNameField });
@@ -30,6 +31,10 @@ const resizeBody = z
     (change) => Object.keys(change).length > 0,
     'name at least one of memory, cpu, storage, bandwidth and scale',
   );
+
+const moveBody = z.strictObject({
+  to: z.enum(unitKinds, `name where to: ${unitKinds.join(' or ')}`),
+});
 
 /** Lambda's largest event. */
 const maxEventBytes = 6 * mib;
@@ -182,6 +187,23 @@ export const workloadRoutes = [
           { plan: query.plan, waitMs: query.wait },
         ),
       ),
+  }),
+  route({
+    operationId: 'moveWorkload',
+    method: 'POST',
+    path: '/v1/workloads/{tenant}/{name}/move',
+    tag,
+    summary:
+      'Has its instances run elsewhere: on this machine, or in virtual machines. One is started there, then it takes over; no call, message or held connection is lost, and when it can not it goes on where it is.',
+    params: workloadPath,
+    query: noQuery,
+    body: jsonBody(moveBody),
+    answer: movedWorkloadView,
+    statuses: { 200: 'An instance serves there, and what comes goes to it.' },
+    handle: async ({ control }, { params: { tenant, name }, body: { to } }) => ({
+      status: 200,
+      body: { workload: workloadKey(tenant, name), ...(await control.moveWorkload(tenant, name, to)) },
+    }),
   }),
   route({
     operationId: 'deleteWorkload',

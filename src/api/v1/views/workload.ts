@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { formatResources } from '../../../model/resources.ts';
 import type { WebSocketSettings } from '../../../model/websocket.ts';
+import { unitKinds } from '../../../model/unit-kind.ts';
 import { runtimeNames, urlInvokeModes, type Workload } from '../../../model/workload.ts';
 import type { AppRestart, ControlPlane, LogEntry } from '../../../controller/control-plane.ts';
 import { showTime, sizeView, timeView } from './quantities.ts';
@@ -13,6 +14,9 @@ const base = {
   ...sizeView.shape,
   env: z.record(z.string(), z.string()),
   network: z.enum(['host', 'none']),
+  unit: z
+    .enum(unitKinds)
+    .meta({ description: 'Where its instances run: on this machine, or in virtual machines.' }),
   tags: z.record(z.string(), z.string()),
   code: z.object({ sha256: z.string(), sizeBytes: z.number() }),
   generation: z.string().meta({ description: 'Changes when instances are replaced: not on a resize.' }),
@@ -64,7 +68,7 @@ export const workloadView = z
   .meta({ id: 'Workload' });
 
 export function showWorkload(
-  control: Pick<ControlPlane, 'restartOf'>,
+  control: Pick<ControlPlane, 'restartOf' | 'unitKindOf'>,
   workload: Workload,
 ): z.infer<typeof workloadView> {
   const common = {
@@ -74,6 +78,7 @@ export function showWorkload(
     ...formatResources(workload.request),
     env: { ...workload.env },
     network: workload.network,
+    unit: control.unitKindOf(workload),
     tags: { ...workload.tags },
     code: { sha256: workload.codeSha256, sizeBytes: workload.codeSizeBytes },
     generation: workload.generation,
@@ -128,6 +133,15 @@ function showRestart(
   const { failures, reason, nextStartAtMs } = restart;
   return { failures, reason, nextStartAt: showTime(nextStartAtMs) };
 }
+
+export const movedWorkloadView = z
+  .object({
+    workload: z.string().meta({ description: 'TENANT/NAME.' }),
+    from: z.enum(unitKinds),
+    to: z.enum(unitKinds),
+    durationMs: z.number().meta({ description: 'Until an instance served there.' }),
+  })
+  .meta({ id: 'MovedWorkload' });
 
 export const logsView = z
   .object({
