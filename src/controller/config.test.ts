@@ -26,3 +26,24 @@ test('idle instances stay as somebody named it, else for less long in virtual ma
       keptMs: 5_000,
     });
 });
+
+test('machines go to disk by themselves only where somebody said so, and for others’ need no later than that', () => {
+  const config = controllerConfig.parse({
+    dataDirectory: '/data',
+    port: 0,
+    host: '127.0.0.1',
+    network: 'host',
+    cgroupRoot: '/groups',
+    units: {},
+  });
+  const after = (hibernateAfterMs: number | undefined) => {
+    const { hibernateAfterMs: bySelf, hibernateIdleMs: whenNeeded } = tuningOf({
+      ...config,
+      hibernateAfterMs,
+    });
+    return [bySelf, whenNeeded];
+  };
+  expect(after(undefined)).toEqual([null, 60_000]);
+  expect(after(600_000)).toEqual([600_000, 60_000]);
+  expect(after(15_000)).toEqual([15_000, 15_000]);
+});

@@ -22,6 +22,8 @@ export const controllerConfig = z.object({
   memoryBytes: z.number().int().positive().optional(),
   /** How long functions' idle instances stay, instead of what is learned. */
   keepAliveMs: z.number().int().positive().optional(),
+  /** Virtual machines in which nothing happened for so long are put on disk; without it none is while memory is not needed. */
+  hibernateAfterMs: z.number().int().positive().optional(),
 });
 export type ControllerConfig = z.infer<typeof controllerConfig>;
 
@@ -47,8 +49,10 @@ export interface Tuning {
   readonly machineKeepAlive: KeepAlive;
   /** Reclaim asks those first that served nothing for so long, and ends no function that idles for less. */
   readonly reclaimIdleMs: number;
-  /** A virtual machine whose instance hardly ran for so long, and through which nothing went, may be put on disk when its memory is needed. */
+  /** A virtual machine in which nothing happened for so long may be put on disk when its memory is needed. */
   readonly hibernateIdleMs: number;
+  /** And for so long, is put there also when nobody needs it; null: never. */
+  readonly hibernateAfterMs: number | null;
   /** How long a change waits for a gateway to tell, where none is connected: it connects again within half a second. */
   readonly gatewayArrivalMs: number;
   /** How often idle instances, pool and accounts are looked at. */
@@ -86,6 +90,7 @@ export const defaultTuning: Tuning = {
   reclaimIdleMs: defaultVictimPolicy.idleThresholdMs,
   // To disk and back takes a second or two: a pause of a person who reads a page is shorter.
   hibernateIdleMs: 60_000,
+  hibernateAfterMs: null,
   gatewayArrivalMs: 1_000,
   tickMs: 1_000,
   appGraceMs: 10_000,
@@ -99,7 +104,7 @@ export const defaultTuning: Tuning = {
 
 /** What holds in one controller. @param overrides a test's, which win */
 export function tuningOf(
-  { memoryBytes, units, keepAliveMs }: ControllerConfig,
+  { memoryBytes, units, keepAliveMs, hibernateAfterMs }: ControllerConfig,
   overrides: Partial<Tuning> = {},
 ): Tuning {
   return {
@@ -107,6 +112,13 @@ export function tuningOf(
     ...(memoryBytes === undefined ? {} : { grantableBytes: memoryBytes }),
     ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
     ...(keepAliveMs === undefined ? {} : fixedKeepAlive(keepAliveMs)),
+    ...(hibernateAfterMs === undefined
+      ? {}
+      : {
+          hibernateAfterMs,
+          // What goes by itself after less than that goes as soon for others, too.
+          hibernateIdleMs: Math.min(defaultTuning.hibernateIdleMs, hibernateAfterMs),
+        }),
     ...overrides,
   };
 }

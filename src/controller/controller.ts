@@ -191,7 +191,11 @@ export class Controller implements ControlPlane {
   }
 
   hibernateUnit(unit: UnitId): Promise<HibernationReport> {
-    return this.#parts.link.agent.call('hibernate', { unit }, { timeoutMs: hibernationMs });
+    return this.#parts.link.agent.call(
+      'hibernate',
+      { unit, why: 'it was asked to' },
+      { timeoutMs: hibernationMs },
+    );
   }
 
   wakeUnit(unit: UnitId): Promise<{ readonly durationMs: number }> {

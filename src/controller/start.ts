@@ -89,7 +89,19 @@ export async function startController(
     code,
     tenants,
   } = parts;
-  const { onDemand, scaleIn, prewarmer, stopper, reconciler, resizer, rebalancer, reclaimLoop, pool } = parts;
+  const {
+    onDemand,
+    scaleIn,
+    prewarmer,
+    stopper,
+    reconciler,
+    resizer,
+    rebalancer,
+    reclaimLoop,
+    machines,
+    sleeper,
+    pool,
+  } = parts;
   await memories.load();
   await accounts.load();
 
@@ -122,6 +134,7 @@ export async function startController(
       scaleIn.onTraffic(traffic);
       callTimes.onTraffic(traffic);
       demands.onTraffic(traffic);
+      machines.onTraffic(traffic);
     },
     onIdle: (id, sinceMs) => scaleIn.onIdle(id, sinceMs),
   });
@@ -140,6 +153,7 @@ export async function startController(
         demands.onSample(sample);
         rebalancer.tick();
         reclaimLoop.tick(sample);
+        sleeper.tick();
         return pool.adjust(sample.host.memoryAvailableBytes);
       })
       .catch((thrown: unknown) => log.warn({ err: thrown }, 'the agent could not be measured'));

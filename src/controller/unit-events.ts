@@ -29,9 +29,9 @@ function sentenceOf(unit: string, happened: UnitEvent['happened']): string {
       return `The virtual machine ${unit} was lost, ${inside}: ${reason}.`;
     }
     case 'hibernated': {
-      const { beforeBytes, afterBytes, storedBytes, durationMs } = happened;
+      const { beforeBytes, afterBytes, storedBytes, durationMs, why } = happened;
       return (
-        `The virtual machine ${unit} was hibernated in ${Math.round(durationMs)} ms: ${humanBytes(beforeBytes)} → ` +
+        `The virtual machine ${unit} was hibernated in ${Math.round(durationMs)} ms, ${why}: ${humanBytes(beforeBytes)} → ` +
         `${humanBytes(afterBytes)} of the host's memory, ${humanBytes(storedBytes)} on disk.`
       );
     }

@@ -35,6 +35,8 @@ import { ScaleIn } from './reconcile/scale-in.ts';
 import { Starter } from './reconcile/starter.ts';
 import { Stopper } from './reconcile/stopper.ts';
 import { Successors } from './reconcile/successors.ts';
+import { QuietMachines } from './rest/quiet-machines.ts';
+import { Sleeper } from './rest/sleeper.ts';
 import { Resizer } from './resize/resizer.ts';
 import { WorkloadSizes } from './resize/workload-sizes.ts';
 import { Reservations } from './reservations.ts';
@@ -158,6 +160,9 @@ export function wire(ground: Ground) {
   const code = new CodeStore({ store, desired, actual, layout, clock, log });
   const queue = new AsyncQueue({ store, desired, gateways, audit, clock, log, tuning });
   const recent = new RecentUse();
+  const machines = new QuietMachines({ actual, quietMs: (id) => demands.quietMs(id), clock });
+  measures.onSample((sample) => machines.note(sample));
+  const sleeper = new Sleeper({ link, machines, clock, log, tuning });
   const reclaimer = new Reclaimer({
     link,
     actual,
@@ -169,7 +174,7 @@ export function wire(ground: Ground) {
     log,
     lenders: () => accounts.lenders,
     idleThresholdMs: tuning.reclaimIdleMs,
-    quietMs: (id) => demands.quietMs(id),
+    machines,
     restThresholdMs: tuning.hibernateIdleMs,
   });
   const reclaimLoop = new ReclaimLoop({
@@ -287,6 +292,8 @@ export function wire(ground: Ground) {
     code,
     queue,
     reclaimLoop,
+    machines,
+    sleeper,
     tenants,
   };
 }

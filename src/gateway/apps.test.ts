@@ -164,6 +164,23 @@ describe('HTTP to an app', () => {
     expect(written).toBeLessThan(64 * 1024 * 1024);
   });
 
+  test('as long as an answer has not ended the controller is told, also when nothing goes through: who has to answer is not put on disk', async () => {
+    await plainApp((request, response) => {
+      response.write('begun');
+      request.on('close', () => response.destroy());
+    });
+    const open = (): number | undefined => harness.traffic.at(-1)?.openRequests;
+    const asking = new AbortController();
+    const { body } = await fetch(at(), { signal: asking.signal });
+    await expect.poll(open).toBe(1);
+    const told = harness.traffic.length;
+    await expect.poll(() => harness.traffic.length).toBeGreaterThan(told + 1);
+    expect(harness.traffic.at(-1)).toMatchObject({ openRequests: 1, bytesOut: 0 });
+    asking.abort();
+    await body?.cancel().catch(() => undefined);
+    await expect.poll(open).not.toBe(1);
+  });
+
   test('trailers, HEAD and empty answers', async () => {
     await plainApp((request, response) => {
       if (request.method === 'HEAD') response.setHeader('Content-Length', '5');

@@ -16,6 +16,7 @@ export interface Gauges {
   readonly busyInstances: number;
   readonly waiting: number;
   readonly connections: number;
+  readonly openRequests?: number | undefined;
   readonly calls?: CallTrace | undefined;
 }
 

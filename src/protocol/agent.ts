@@ -256,7 +256,16 @@ export const agentProtocol = {
      * Puts a virtual machine on disk with all that runs in it; connections into it stay, and what is sent to it meanwhile arrives
      * later. It wakes when it is asked to, or anything else of it is, and when a connection waits for it.
      */
-    hibernate: method(z.object({ unit: unitId }), hibernated),
+    hibernate: method(
+      z.object({
+        unit: unitId,
+        /** A half sentence, for the audit log. */
+        why: z.string(),
+        /** Only while it has carried no more than that: what came since may be in work. */
+        carriedPackets: z.number().nonnegative().optional(),
+      }),
+      hibernated,
+    ),
     wake: method(z.object({ unit: unitId }), z.object({ durationMs: z.number().nonnegative() })),
     /** Has a virtual machine go on in a second one with all that runs in it; connections into it stay. */
     move: method(z.object({ unit: unitId }), moved),

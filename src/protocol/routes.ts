@@ -187,6 +187,8 @@ export const gatewayProtocol = {
         busyInstances: z.number(),
         waiting: z.number(),
         connections: z.number(),
+        /** Of apps: requests whose answers have not ended. */
+        openRequests: z.number().optional(),
         bytesIn: z.number(),
         bytesOut: z.number(),
         /** Of functions, when a call began or ended. */

@@ -20,6 +20,8 @@ export const unitMeasure = z.object({
   hostGroupBytes: z.number().nonnegative().nullable(),
   /** Connections into it would outlive its process: it can be put on disk. */
   mayHibernate: z.boolean(),
+  /** Packets that went into it and came out of it, by the kernel; null where it has no address of its own. */
+  carriedPackets: z.number().nonnegative().nullable(),
   /** Blocks that the host holds for its scratch file, and while it is hibernated for its state. */
   hostStorageBytes: z.number().nonnegative(),
 });
@@ -67,7 +69,7 @@ export const unitEvent = z.object({
       reason: z.string(),
     }),
     /** Its process is gone, and what it held is on disk; connections into it stay. */
-    z.object({ what: z.literal('hibernated'), ...hibernated.shape }),
+    z.object({ what: z.literal('hibernated'), why: z.string(), ...hibernated.shape }),
     z.object({ what: z.literal('woken'), why: z.string(), durationMs: z.number() }),
     /** It goes on in another process; connections into it stay. */
     z.object({ what: z.literal('moved'), ...moved.shape }),

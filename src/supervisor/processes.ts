@@ -41,6 +41,7 @@ export interface ProcessesConfig {
   readonly bodyFloor?: GatewayConfig['bodyFloor'];
   readonly poolMaximum?: number | undefined;
   readonly keepAliveMs?: number | undefined;
+  readonly hibernateAfterMs?: number | undefined;
   readonly memoryBytes?: number | undefined;
   /** How long a gateway that was replaced may go on with what it carries; undefined: as long as that lasts. */
   readonly leavingMs?: number | undefined;
@@ -95,6 +96,7 @@ export function environmentOf(
     bodyFloor: config.bodyFloor,
     poolMaximum: config.poolMaximum,
     keepAliveMs: config.keepAliveMs,
+    hibernateAfterMs: config.hibernateAfterMs,
     memoryBytes: config.memoryBytes,
     cgroupRoot: cgroupRootOf(layout),
     spareSandbox: true,

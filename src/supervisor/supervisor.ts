@@ -66,6 +66,8 @@ export interface SupervisorOptions {
   readonly poolMaximum?: number | undefined;
   /** How long an idle instance of a function stays; undefined leaves it to the controller. */
   readonly keepAliveMs?: number | undefined;
+  /** After how long without anything in it a virtual machine goes to disk; undefined: not by itself. */
+  readonly hibernateAfterMs?: number | undefined;
   /** The most memory that is granted in all; undefined leaves it to the controller. */
   readonly memoryBytes?: number | undefined;
   /** Virtual machines, and what they are like; null where instances are processes of this machine. */

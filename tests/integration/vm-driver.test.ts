@@ -270,12 +270,58 @@ suiteNeeding(
       await driver.close();
       driver = await place.driver();
       expect(await driver.open()).toEqual([handle]);
+      // Whoever comes next may leave it there: it is what is on record, and nobody is asked.
+      const resting = await driver.resting(handle);
+      if (resting === undefined) throw new Error('it does not rest');
+      expect(driver.measure(resting)).toMatchObject({
+        pid: null,
+        hostPrivateBytes: 0,
+        provisioned: unitSize,
+      });
+      expect(resting.door).toEqual(unit.door);
+      await expect(resting.guest.call('list', {})).rejects.toThrow(/rests/);
+      expect(place.processes()).toEqual([]);
       const woken = await driver.adopt(handle);
       units.push(woken);
       expect(await agentPid(woken)).toBe(pid);
       expect(woken.claimed.memory).toBe(claimed);
       expect(woken.door).toEqual(unit.door);
       await fill(woken, mib);
+      expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
+      expect(await driver.resting(woken.handle)).toBeUndefined();
+    });
+
+    test('M-C4: a unit that rests is ended by an owner who never ran it, and leaves nothing', async () => {
+      const unit = await clone();
+      units.length = 0;
+      const handle = await driver.snapshot(unit);
+      await driver.close();
+      driver = await place.driver();
+      await driver.open();
+      const resting = await driver.resting(handle);
+      if (resting === undefined) throw new Error('it does not rest');
+      await driver.destroy(resting);
+      expect(await driver.open()).toEqual([]);
+      expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
+      await expect(driver.adopt(handle)).rejects.toThrow(expect.objectContaining({ code: 'NotFound' }));
+    });
+
+    test('M-C4: a unit into which something came since it was counted is not put to rest, and goes on', async () => {
+      const unit = await clone();
+      const tenant = await VmTenant.start(unit, {
+        tenant: 'acme' as TenantId,
+        index: 1,
+        memoryBytes: unitSize.memory,
+        storageBytes: 64 * mib,
+      });
+      const before = driver.measure(unit).carriedPackets;
+      if (before === null) throw new Error('it has no tap');
+      await tenant.evaluate('1');
+      expect(driver.measure(unit).carriedPackets).toBeGreaterThan(before);
+      await expect(driver.snapshot(unit, before)).rejects.toThrow(
+        expect.objectContaining({ code: 'Conflict' }),
+      );
+      await tenant.evaluate('1');
       expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
     });
 

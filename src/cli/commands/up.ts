@@ -14,7 +14,7 @@ import { wholeNumber } from '../fields.ts';
 import { dataDirectoryOf, defaultPort } from '../installation.ts';
 import { serve } from '../up/serve.ts';
 import { tlsOf } from '../up/tls.ts';
-import { unitsOf } from '../up/virtual-machines.ts';
+import { sleepOf, unitsOf } from '../up/virtual-machines.ts';
 
 export const up = command({
   name: 'up',
@@ -69,6 +69,11 @@ export const up = command({
       flags: '--share <who>',
       description: 'who may share a virtual machine: none, tenant (its instances) or all (default: none)',
     },
+    {
+      flags: '--hibernate-after <seconds>',
+      description:
+        'virtual machines in which nothing happened for so long go to disk by themselves, or off (default: off)',
+    },
     { flags: '--accelerator <kind>', description: 'of virtual machines: kvm, tcg or auto (default: auto)' },
     {
       flags: '--guest-image <directory>',
@@ -100,6 +105,9 @@ export const up = command({
     unitMemory: parsedField(parseBytes).optional(),
     unitStorage: parsedField(parseBytes).optional(),
     share: z.enum(sharingModes, 'expected none, tenant or all').default('none'),
+    hibernateAfter: z
+      .union([z.literal('off'), wholeNumber(1, 31_536_000)], 'expected a number of seconds, or off')
+      .default('off'),
     accelerator: z.enum(['auto', 'kvm', 'tcg'], 'expected kvm, tcg or auto').default('auto'),
     guestImage: z.string().min(1).optional(),
     drain: wholeNumber(1, 31_536_000).optional(),
@@ -114,6 +122,7 @@ export const up = command({
       network,
       pool,
       keepAlive,
+      hibernateAfter,
       memory,
       minBodyRate,
       trustedProxy,
@@ -140,6 +149,8 @@ export const up = command({
       say(
         `warning: Listening on ${host}: others can reach it, and port ${port} is not encrypted. Give --tls-port with a certificate of your own, or put a TLS proxy in front.`,
       );
+    const units = await unitsOf(args, say);
+    if (hibernateAfter !== 'off') say(sleepOf(hibernateAfter, units !== null));
     return serve(
       {
         dataDirectory,
@@ -155,8 +166,9 @@ export const up = command({
         keepAliveMs: keepAlive === undefined ? undefined : keepAlive * 1_000,
         memoryBytes: memory,
         leavingMs: drain === undefined ? undefined : drain * 1_000,
-        units: await unitsOf(args, say),
+        units,
         hostToo: args.unit === 'both',
+        hibernateAfterMs: hibernateAfter === 'off' ? undefined : hibernateAfter * 1_000,
         verbose: verbose === true,
         say,
       },

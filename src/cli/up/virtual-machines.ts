@@ -44,3 +44,12 @@ export async function unitsOf(
     poolMaximum: pool ?? defaultPoolMaximum,
   };
 }
+
+/** What comes of machines that are to sleep by themselves. @param virtual whether there are any */
+export function sleepOf(afterSeconds: number, virtual: boolean): string {
+  if (!virtual)
+    return 'warning: --hibernate-after is for virtual machines, and instances run on this machine itself: nothing will go to disk.';
+  if (process.getuid?.() !== 0)
+    return 'warning: Without root, connections into a virtual machine end with its process: --hibernate-after puts none on disk.';
+  return `Virtual machines in which nothing happens for ${afterSeconds} s go to disk, and wake when somebody comes.`;
+}

@@ -23,8 +23,8 @@ export interface Sources {
   readonly busyAtMs: (id: InstanceId) => number | undefined;
   /** Functions that idle since before that may be ended; null: nobody. */
   readonly endIdleBeforeMs: number | null;
-  /** Whether it may be put on disk with its machine, if it idles alone in one. */
-  readonly mayRest: (id: InstanceId) => boolean;
+  /** Whether a machine may be put on disk, if who idles in it is alone there. */
+  readonly mayRest: (unit: UnitId) => boolean;
   /** Named by its id: it is asked whatever it is expected to have. */
   readonly named: InstanceId | null;
 }
@@ -59,7 +59,7 @@ export function candidatesOf(instances: readonly Tracked[], sources: Sources): C
       id: spec.id,
       tenant: spec.tenant,
       idleSinceMs,
-      mayHibernate: isAlone && idleSinceMs !== null && canRest(unit) && sources.mayRest(spec.id),
+      mayHibernate: isAlone && idleSinceMs !== null && sources.mayRest(info.unit),
       mayEnd: isEndable(tracked, sources.endIdleBeforeMs),
     };
     if (unit === undefined) {
@@ -106,11 +106,6 @@ function idleSince({ spec, idle, lastUsedMs, life }: Tracked, busyAtMs: number |
   if (spec.kind === 'function') return idle ? lastUsedMs : null;
   if (life.phase === 'serving' && life.known.info.state === 'frozen') return lastUsedMs;
   return busyAtMs ?? null;
-}
-
-/** Connections into it stay, and it wakes as it was. */
-function canRest(unit: UnitMeasure | undefined): boolean {
-  return unit !== undefined && unit.mayHibernate && unit.state === 'bound';
 }
 
 /** A start makes another one like it, and nobody is connected to it. */

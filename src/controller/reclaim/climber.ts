@@ -8,6 +8,7 @@ import type { AgentLink } from '../agent-link.ts';
 import type { ReclaimedFrom } from '../control-plane.ts';
 import type { Measures } from '../measures.ts';
 import type { Stopper } from '../reconcile/stopper.ts';
+import type { QuietMachines } from '../rest/quiet-machines.ts';
 import type { ActualState, Tracked } from '../state/actual.ts';
 import type { Asked } from './asked.ts';
 
@@ -24,6 +25,7 @@ export interface ClimberParts {
   readonly actual: ActualState;
   readonly measures: Measures;
   readonly stopper: Pick<Stopper, 'retire'>;
+  readonly machines: Pick<QuietMachines, 'quietFor' | 'forget'>;
   readonly asked: Asked;
   readonly clock: Clock;
   readonly log: Logger;
@@ -61,7 +63,7 @@ export class Climber {
         case 'terminate':
           return await this.#end(tracked, why);
         case 'hibernate':
-          return await this.#putToRest(tracked);
+          return await this.#putToRest(tracked, why);
         default:
           return await this.#trim(tracked, rung);
       }
@@ -85,15 +87,19 @@ export class Climber {
   }
 
   /** What its machine's process held. It wakes by itself when it is asked something, or a connection waits for it. */
-  async #putToRest({ spec, life }: Tracked): Promise<ReclaimedFrom | undefined> {
+  async #putToRest({ spec, life }: Tracked, why: string): Promise<ReclaimedFrom | undefined> {
     if (life.phase !== 'serving') return undefined;
     const { unit } = life.known.info;
-    const { link } = this.#parts;
+    const { link, machines } = this.#parts;
+    // Somebody may have come since the plan was made.
+    const quiet = machines.quietFor(0).find((each) => each.unit === unit);
+    if (quiet === undefined) return undefined;
     const { beforeBytes, afterBytes } = await link.agent.call(
       'hibernate',
-      { unit },
+      { unit, why: `since ${why}`, carriedPackets: quiet.carriedPackets },
       { timeoutMs: restTimeoutMs },
     );
+    machines.forget(unit);
     const claimedBytes = Math.max(0, beforeBytes - afterBytes);
     return {
       instance: spec.id,

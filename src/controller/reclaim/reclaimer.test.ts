@@ -37,6 +37,7 @@ async function inMachine(claimedBytes: number, hostPrivateBytes: () => number): 
         provisioned: machine as Resources,
         claimed: { ...machine, memory: claimedBytes } as Resources,
         mayHibernate: true,
+        carriedPackets: 5,
         hostPrivateBytes: hostPrivateBytes(),
         hostGroupBytes: null,
         hostStorageBytes: 0,
@@ -126,7 +127,9 @@ describe('M-C4: a virtual machine in which nothing has happened for long', () =>
     const report = await harness.control.reclaim(asked);
     expect(report).toMatchObject({ claimedBytes: 300 * mib, freedBytes: 300 * mib, missingBytes: 0 });
     expect(report.from.at(-1)).toMatchObject({ how: 'hibernate', beforeBytes: 300 * mib, afterBytes: 0 });
-    expect(hibernate.mock.calls.map(([params]) => params)).toEqual([{ unit }]);
+    expect(hibernate.mock.calls.map(([params]) => params)).toEqual([
+      { unit, why: 'since it was asked for', carriedPackets: 5 },
+    ]);
   });
 
   test('is let be while that is not long, and when all that is free is asked for', async () => {

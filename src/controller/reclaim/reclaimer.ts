@@ -36,9 +36,7 @@ export interface ReclaimerParts extends Omit<ClimberParts, 'asked'> {
   readonly lenders: () => ReadonlySet<TenantId>;
   /** Idle for less is a pause between two calls: not a reason to end anything. */
   readonly idleThresholdMs: number;
-  /** For how long it hardly ran, and nothing went through it. */
-  readonly quietMs: (id: InstanceId) => number;
-  /** Quiet for less is not put on disk. */
+  /** A machine that is quiet for less is not put on disk. */
   readonly restThresholdMs: number;
 }
 
@@ -169,9 +167,10 @@ export class Reclaimer {
   }
 
   #plan(run: Run, wantedBytes: number, sample: Sample, asked: ReadonlySet<InstanceId>): ReclaimPlan {
-    const { actual, clock, recent, lenders, quietMs, idleThresholdMs, restThresholdMs } = this.#parts;
+    const { actual, clock, recent, lenders, machines, idleThresholdMs, restThresholdMs } = this.#parts;
     const nowMs = clock.nowMs();
     const { from } = run;
+    const quiet = new Set(run.mayEnd ? machines.quietFor(restThresholdMs).map(({ unit }) => unit) : []);
     const named = actual
       .all()
       .filter((tracked) => from === null || from === undefined || isNamed(tracked, from));
@@ -186,7 +185,7 @@ export class Reclaimer {
         shareOf: (id) => recent.shareOf(id),
         busyAtMs: (id) => recent.busyAtMs(id),
         endIdleBeforeMs: run.mayEnd ? nowMs - idleThresholdMs : null,
-        mayRest: (id) => run.mayEnd && quietMs(id) >= restThresholdMs,
+        mayRest: (unit) => quiet.has(unit),
         named: named.find(({ spec }) => spec.id === from)?.spec.id ?? null,
       },
     );

@@ -91,7 +91,8 @@ export class Apps {
     for (const [key, pool] of this.#pools) {
       let busyInstances = 0;
       for (const instance of pool.instances) if (instance.load > 0) busyInstances += 1;
-      gauges.set(key, { busyInstances, waiting: pool.waiting, connections: pool.connections });
+      const { waiting, connections, openRequests } = pool;
+      gauges.set(key, { busyInstances, waiting, connections, openRequests });
     }
   }
 

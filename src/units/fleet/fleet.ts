@@ -210,9 +210,9 @@ export class Fleet {
         const nobody = { instances: [], tenants: [], pool, units: [] };
         return { atMs: this.#options.clock.nowMs(), ...nobody, host: hostMemory() };
       },
-      hibernate: async ({ unit }) => {
+      hibernate: async ({ unit, why, carriedPackets }) => {
         const running = await this.#whenRunning();
-        return running.hibernation.hibernate(running.unit(unit));
+        return running.hibernation.hibernate(running.unit(unit), why, carriedPackets);
       },
       wake: async ({ unit }) => {
         const running = await this.#whenRunning();
@@ -228,7 +228,12 @@ export class Fleet {
         return { tail: await this.#broken.tell(id, invocation, exists) };
       },
       tunnels: async ({ id, ...told }) => {
-        await this.#running?.residents.find(id)?.unit.guest.call('tunnels', { id, ...told });
+        const unit = this.#running?.residents.find(id)?.unit;
+        if (unit === undefined) return done;
+        // An agent that is new is told by every gateway, and nobody is woken for that.
+        await this.#running?.hibernation.whenAwake(unit, `tunnels ${id} ${told.gateway}`, async () => {
+          await unit.guest.call('tunnels', { id, ...told });
+        });
         return done;
       },
       removeLogs: async ({ workload }) => {

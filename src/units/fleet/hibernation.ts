@@ -16,6 +16,7 @@ import type { ResultOf } from '../../protocol/rpc.ts';
 import type { Logger } from '../../sys/log.ts';
 import type { VmDriver, VmUnit } from '../vm/port.ts';
 import type { FleetTuning } from './config.ts';
+import type { UnitRecords } from './records.ts';
 import type { FleetUnit } from './unit.ts';
 
 export type Hibernated = ResultOf<AgentProtocol['methods']['hibernate']>;
@@ -27,6 +28,7 @@ export interface HibernationParts {
   readonly rejoin: (unit: FleetUnit, vm: VmUnit) => Promise<void>;
   /** Its instances stand still, or do not any more. */
   readonly onChange: (unit: FleetUnit) => void;
+  readonly records: Pick<UnitRecords, 'update'>;
   /** Reads the last lines of what its instances have printed. */
   readonly drainLogs: (unit: FleetUnit) => Promise<void>;
   readonly tenant: (id: TenantId) => TenantSpec | undefined;
@@ -49,6 +51,8 @@ interface Asleep {
 export class Hibernation {
   readonly #parts: HibernationParts;
   readonly #asleep = new Map<FleetUnit, Asleep>();
+  /** What one that rests is told when it is awake. */
+  readonly #kept = new WeakMap<FleetUnit, Map<string, () => Promise<void>>>();
   /** One thing after another for each unit. */
   readonly #turns = new WeakMap<FleetUnit, Promise<unknown>>();
   #timer: NodeJS.Timeout | undefined;
@@ -57,14 +61,34 @@ export class Hibernation {
     this.#parts = parts;
   }
 
-  /** @throws BellowsError Conflict, NotSupportedHere; NoRoom, Unavailable: it goes on then */
-  hibernate(unit: FleetUnit): Promise<Hibernated> {
-    return this.inTurn(unit, () => this.#hibernate(unit));
+  /**
+   * @param carriedPackets only while it has carried no more than that; undefined: whatever
+   * @throws BellowsError Conflict, NotSupportedHere; NoRoom, Unavailable: it goes on then
+   */
+  hibernate(unit: FleetUnit, why: string, carriedPackets?: number): Promise<Hibernated> {
+    return this.inTurn(unit, () => this.#hibernate(unit, why, carriedPackets));
   }
 
   /** Nothing happens to one that runs. @throws BellowsError NoRoom, StartFailed, Unavailable: it stays as it is then */
   wake(unit: FleetUnit, why: string): Promise<Woken> {
     return this.inTurn(unit, () => this.#wake(unit, why));
+  }
+
+  /** At once with a unit that runs, later with one that rests, which is not woken for it; of those with one key the last counts. */
+  async whenAwake(unit: FleetUnit, key: string, tell: () => Promise<void>): Promise<void> {
+    const kept = this.#kept.get(unit) ?? new Map<string, () => Promise<void>>();
+    this.#kept.set(unit, kept);
+    kept.delete(key);
+    if (unit.resting) kept.set(key, tell);
+    else await tell();
+  }
+
+  /** An earlier fleet put it there. */
+  found(unit: FleetUnit, neededBytes: number): void {
+    unit.away = 'hibernated';
+    unit.connected = false;
+    this.#asleep.set(unit, { neededBytes, retryAtMs: 0 });
+    this.#listen();
   }
 
   /** Resolves when nothing is under way with the unit. */
@@ -90,23 +114,27 @@ export class Hibernation {
     return next;
   }
 
-  async #hibernate(unit: FleetUnit): Promise<Hibernated> {
-    const { driver, drainLogs, onChange, rejoin, clock, log, tell } = this.#parts;
+  async #hibernate(unit: FleetUnit, why: string, carriedPackets?: number): Promise<Hibernated> {
+    const { driver, records, drainLogs, onChange, rejoin, clock, log, tell } = this.#parts;
     if (unit.resting) throw new BellowsError('Conflict', `The unit ${unit.id} is hibernated already.`);
     checkMayRest(unit);
     const startedMs = clock.monotonicMs();
     await drainLogs(unit);
     const [before, after] = await unit
       .alone(async () => {
-        // Somebody may have come meanwhile; from here on nobody does.
+        const { instances: listed } = await unit.guest.call('list', {});
+        // Somebody may have come meanwhile; from here on nobody does. Whoever has started by now was listed.
         checkMayRest(unit);
         unit.away = 'hibernated';
         unit.connected = false;
         const awake = driver.measure(unit.vm);
+        // Whoever comes after us has nobody to ask.
+        records.update(unit.id, { asleep: { listed, neededBytes: awake.hostPrivateBytes } });
         try {
-          await driver.snapshot(unit.vm);
+          await driver.snapshot(unit.vm, carriedPackets);
         } catch (thrown) {
           unit.away = null;
+          records.update(unit.id, { asleep: null });
           throw thrown;
         }
         return [awake, driver.measure(unit.vm)] as const;
@@ -122,13 +150,14 @@ export class Hibernation {
     const durationMs = clock.monotonicMs() - startedMs;
     const storedBytes = Math.max(0, after.hostStorageBytes - before.hostStorageBytes);
     const bytes = { beforeBytes: before.hostPrivateBytes, afterBytes: after.hostPrivateBytes, storedBytes };
-    log.info({ unit: unit.id, ...bytes, durationMs }, 'a unit is hibernated');
-    tell(unit, { what: 'hibernated', ...bytes, durationMs });
+    log.info({ unit: unit.id, why, ...bytes, durationMs }, 'a unit is hibernated');
+    tell(unit, { what: 'hibernated', why, ...bytes, durationMs });
     return { ...bytes, durationMs };
   }
 
   async #wake(unit: FleetUnit, why: string): Promise<Woken> {
-    const { driver, rejoin, onChange, tenant, hostAvailableBytes, tuning, clock, log, tell } = this.#parts;
+    const { driver, records, rejoin, onChange, tenant, hostAvailableBytes, tuning, clock, log, tell } =
+      this.#parts;
     if (!unit.resting) return { durationMs: 0 };
     if (unit.stopping) throw new BellowsError('Unavailable', `The unit ${unit.id} is being ended.`);
     const asleep = this.#asleep.get(unit);
@@ -147,9 +176,16 @@ export class Hibernation {
       throw thrown;
     }
     this.#asleep.delete(unit);
+    records.update(unit.id, { asleep: null });
     // What became of them meanwhile.
     const tenants = new Set([...unit.placed.values()].map(({ spec }) => spec.tenant));
     for (const spec of [...tenants].flatMap((id) => tenant(id) ?? [])) await unit.tenants.ensure(spec);
+    for (const [key, tell] of this.#kept.get(unit) ?? []) {
+      this.#kept.get(unit)?.delete(key);
+      await tell().catch((thrown: unknown) =>
+        log.warn({ err: thrown, unit: unit.id }, 'a unit that woke could not be told what it had missed'),
+      );
+    }
     onChange(unit);
     const durationMs = clock.monotonicMs() - startedMs;
     log.info({ unit: unit.id, pid: unit.vm.pid, why, durationMs }, 'a unit is awake again');

@@ -72,7 +72,7 @@ describe('M-C4 M-C6: a unit that moves to another machine', () => {
     bench.driver.failure = undefined;
     expect(await measured(vm.id)).toMatchObject({ state: 'bound', pid: vm.pid });
     await bench.resize('i-1', 256);
-    await bench.fleet.handlers.hibernate({ unit: vm.id });
+    await bench.fleet.handlers.hibernate({ unit: vm.id, why: 'it was asked to' });
     await refused('Conflict');
     expect(vm.resting).toBe(true);
     expect(bench.exits()).toEqual([]);

@@ -41,7 +41,7 @@ export interface RosterParts {
   readonly log: Logger;
   readonly tuning: FleetTuning;
   readonly listener: RosterListener;
-  readonly hibernation: () => Pick<Hibernation, 'wake' | 'settled' | 'forget'>;
+  readonly hibernation: () => Pick<Hibernation, 'wake' | 'found' | 'settled' | 'forget'>;
   /** What the kernel knows of a unit's process. */
   readonly activityOf: (pid: number) => ProcessActivity | undefined;
   readonly tell: (event: UnitEvent) => void;
@@ -124,6 +124,7 @@ export class Roster {
 
   async #adopt(handle: UnitHandle): Promise<void> {
     const { driver, records, log, listener } = this.#parts;
+    if (await this.#adoptAsleep(handle)) return;
     let vm: VmUnit;
     try {
       vm = await driver.adopt(handle);
@@ -147,6 +148,23 @@ export class Roster {
     } catch (thrown) {
       await this.lose(unit, new BellowsError('UnitLost', `it could not be adopted: ${messageOf(thrown)}`));
     }
+  }
+
+  /** One that is on disk stays there, as long as it is known who is in it. @returns false for any other */
+  async #adoptAsleep(handle: UnitHandle): Promise<boolean> {
+    const { driver, records, log, listener, hibernation } = this.#parts;
+    const record = records.read(handle.id);
+    if (record === undefined || record === 'unreadable' || record.asleep === null) return false;
+    const vm = await driver.resting(handle);
+    if (vm === undefined) return false;
+    const { listed, neededBytes } = record.asleep;
+    const unit = this.#enter(vm);
+    unit.forgetApplied();
+    hibernation().found(unit, neededBytes);
+    for (const tenant of record.served) unit.served.add(tenant);
+    listener.onListed(unit, listed);
+    log.info({ unit: unit.id, instances: listed.length }, 'unit adopted, hibernated');
+    return true;
   }
 
   #enter(vm: VmUnit): FleetUnit {

@@ -31,6 +31,7 @@ export class MockVm implements VmUnit {
   hung = false;
   connected = true;
   lost = false;
+  carriedPackets = 0;
   /** Its state is on disk and it has no process. */
   resting = false;
   claimedBytes = 0;
@@ -206,6 +207,11 @@ export class MockVmDriver implements VmDriver {
     return vm;
   }
 
+  async resting({ id }: UnitHandle): Promise<MockVm | undefined> {
+    const vm = this.vms.get(id);
+    return vm?.resting === true ? vm : undefined;
+  }
+
   provisionReport = (): undefined => undefined;
 
   async claimMemory(unit: Unit, bytes: number): Promise<MemoryClaim> {
@@ -233,9 +239,11 @@ export class MockVmDriver implements VmDriver {
   moveToGroup = async (): Promise<void> => undefined;
   close = async (): Promise<void> => undefined;
 
-  async snapshot(unit: Unit): Promise<UnitHandle> {
+  async snapshot(unit: Unit, carriedPackets?: number): Promise<UnitHandle> {
     const vm = this.#of(unit);
     if (this.failure !== undefined) throw this.failure;
+    if (carriedPackets !== undefined && carriedPackets !== vm.carriedPackets)
+      throw new BellowsError('Conflict', 'it was used meanwhile');
     vm.resting = true;
     this.journal.push(`${vm.id} at rest`);
     vm.lose('put to rest');
@@ -258,9 +266,10 @@ export class MockVmDriver implements VmDriver {
   }
 
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'> {
-    const { id, pid, provisioned, claimed, resting } = this.#of(unit);
+    const { id, pid, provisioned, claimed, resting, carriedPackets } = this.#of(unit);
     const host = { hostPrivateBytes: resting ? 0 : 1, hostGroupBytes: 1, hostStorageBytes: resting ? 2 : 1 };
-    return { id, driver: 'vm', mayHibernate: true, pid: resting ? null : pid, provisioned, claimed, ...host };
+    const shown = { id, driver: 'vm', mayHibernate: true, carriedPackets, provisioned, claimed };
+    return { ...shown, pid: resting ? null : pid, ...host };
   }
 
   async destroy(unit: Unit): Promise<void> {

@@ -6,7 +6,7 @@ import type { Resources } from '../../model/resources.ts';
 import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { GroupPath } from '../../agent/cgroup/port.ts';
 import { defaultUnitCapabilities, type Unit, type UnitHandle } from '../port.ts';
-import { takeApart } from './construct.ts';
+import { endLeftovers, takeApart } from './construct.ts';
 import type { UnitCore } from './core.ts';
 import { findHost, madeWith, type VmHost } from './host.ts';
 import { measureUnit } from './measure.ts';
@@ -16,6 +16,7 @@ import type { MemoryClaim, MoveReport, ProvisionReport, VmDriver, VmDriverOption
 import { newRecord, provisionUnit } from './provision.ts';
 import * as quantities from './quantities.ts';
 import type { UnitRecord } from './record.ts';
+import { RestingUnit } from './resting.ts';
 import { putToRest, wake } from './snapshot.ts';
 import { adoptCore } from './start-core.ts';
 import { Templates } from './template/templates.ts';
@@ -135,6 +136,18 @@ export class QemuDriver implements VmDriver {
     }
   }
 
+  async resting(handle: UnitHandle): Promise<VmUnit | undefined> {
+    if (handle.driver !== driverName || !idPattern.test(handle.id) || this.#held.has(handle.id))
+      return undefined;
+    const record = this.#host.records.read(handle.id);
+    if (record === undefined || !record.resting || !isUsable(this.#host, record)) return undefined;
+    // Of an owner that died while it put it to rest or woke it.
+    await endLeftovers(this.#host, record);
+    const rested = { ...record, processes: null };
+    this.#host.records.write(rested);
+    return new RestingUnit(rested);
+  }
+
   provisionReport(unit: Unit): ProvisionReport | undefined {
     return this.#of(unit).report;
   }
@@ -202,12 +215,12 @@ export class QemuDriver implements VmDriver {
   }
 
   measure(unit: Unit): Omit<UnitMeasure, 'state' | 'tenant'> {
-    return measureUnit(this.#host, this.#of(unit));
+    return measureUnit(this.#host, unit instanceof RestingUnit ? unit : this.#of(unit));
   }
 
-  async snapshot(unit: Unit): Promise<UnitHandle> {
+  async snapshot(unit: Unit, carriedPackets?: number): Promise<UnitHandle> {
     const { core } = this.#of(unit);
-    await putToRest(this.#host, core, (key) => this.#templates.ofKey(key));
+    await putToRest(this.#host, core, (key) => this.#templates.ofKey(key), carriedPackets);
     // It is told as lost to who watches it, and there is nothing to take apart.
     await core.end(() => Promise.resolve());
     this.#held.delete(core.record.id);
@@ -231,6 +244,10 @@ export class QemuDriver implements VmDriver {
   }
 
   async destroy(unit: Unit): Promise<void> {
+    if (unit instanceof RestingUnit) {
+      await this.#takeApart(unit.record, null);
+      return;
+    }
     const { core } = this.#of(unit);
     core.lose('destroyed');
     // One that rests has ended already, and is there all the same.

@@ -3,11 +3,16 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { VmHost } from './host.ts';
+import type { UnitRecord } from './record.ts';
+import { RestingUnit } from './resting.ts';
 import type { UnitView } from './view.ts';
 import { driverName } from './view.ts';
 
-export function measureUnit(host: VmHost, unit: UnitView): Omit<UnitMeasure, 'state' | 'tenant'> {
-  const { record } = unit.core;
+export function measureUnit(
+  host: VmHost,
+  unit: UnitView | RestingUnit,
+): Omit<UnitMeasure, 'state' | 'tenant'> {
+  const { record } = unit instanceof RestingUnit ? unit : unit.core;
   // At rest no process is its: the number may be another's by now.
   const pid = record.processes?.qemu.pid ?? null;
   const { cgroup } = host.options;
@@ -18,6 +23,7 @@ export function measureUnit(host: VmHost, unit: UnitView): Omit<UnitMeasure, 'st
     provisioned: unit.provisioned,
     claimed: unit.claimed,
     mayHibernate: unit.outlivedByConnections,
+    carriedPackets: pid === null ? null : carriedBy(host, record),
     hostPrivateBytes: pid === null ? 0 : privateBytes(pid),
     hostGroupBytes: cgroup.capabilities.exactUsage ? cgroup.usage(record.group).memoryBytes : null,
     hostStorageBytes: host.scratch.hostBytes(record.id) + snapshotBytes(host.snapshotDirectory(record.id)),
@@ -34,6 +40,18 @@ export function privateBytes(pid: number): number {
     return Number(/^Anonymous:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
   } catch {
     return 0;
+  }
+}
+
+/** Packets, both ways; null where it has no tap. */
+export function carriedBy({ network }: VmHost, record: UnitRecord): number | null {
+  if (network === null || record.network !== 'tap') return null;
+  const counters = `/sys/class/net/${network.tapOf(record).name}/statistics`;
+  const count = (name: string): number => Number(readFileSync(join(counters, name), 'latin1'));
+  try {
+    return count('rx_packets') + count('tx_packets');
+  } catch {
+    return null;
   }
 }
 

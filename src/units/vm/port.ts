@@ -88,6 +88,11 @@ export interface VmDriver extends UnitDriver {
   /** The same by booting: what a clone is measured against. */
   boot(id: UnitId, size: Resources): Promise<VmUnit>;
   adopt(handle: UnitHandle): Promise<VmUnit>;
+  /**
+   * A unit that rests, left resting: to be measured and destroyed, and woken by `adopt`. Undefined for one that does not rest, or
+   * is not there.
+   */
+  resting(handle: UnitHandle): Promise<VmUnit | undefined>;
   /** Undefined for a unit that was adopted. */
   provisionReport(unit: Unit): ProvisionReport | undefined;
   /**
@@ -110,8 +115,10 @@ export interface VmDriver extends UnitDriver {
   /**
    * Puts the unit to rest: its state goes to a file and its process ends, so that it costs disk alone. Its watchers are told
    * that it is lost; `adopt` with the answered handle runs it again as it was. When it fails the unit goes on.
+   * @param carriedPackets what it is to have carried when it stands still, and no more; undefined: whatever
+   * @throws BellowsError Conflict when it has carried more
    */
-  snapshot(unit: Unit): Promise<UnitHandle>;
+  snapshot(unit: Unit, carriedPackets?: number): Promise<UnitHandle>;
   /**
    * Has the unit go on in a second machine: another process in a group of its own, with the same name, addresses and disk.
    * Watchers are told that the first is lost; connections stay. For a moment the host holds its memory twice. When it

@@ -15,6 +15,7 @@ import { stateOfClone, type MachinePlaces } from './clone-state.ts';
 import type { VmHost } from './host.ts';
 import { keepClock } from './guest-clock.ts';
 import { reopenDoor } from './identity.ts';
+import { carriedBy } from './measure.ts';
 import { insidePaths } from './machine/sandbox.ts';
 import { restoreState, saveState } from './migration.ts';
 import { ownPieces, restoreOwnMemory, saveOwnMemory } from './own-memory.ts';
@@ -37,8 +38,16 @@ const cloneManifest = z.object({
 });
 type CloneManifest = z.infer<typeof cloneManifest>;
 
-/** @throws BellowsError NoRoom, Unavailable; the unit goes on then. */
-export async function putToRest(host: VmHost, core: UnitCore, templateOf: FindTemplate): Promise<void> {
+/**
+ * @param carriedPackets what it is to have carried by then; undefined: whatever
+ * @throws BellowsError NoRoom, Unavailable, Conflict when it has carried more; the unit goes on then.
+ */
+export async function putToRest(
+  host: VmHost,
+  core: UnitCore,
+  templateOf: FindTemplate,
+  carriedPackets: number | undefined,
+): Promise<void> {
   const { machine, record } = core;
   const files = filesOf(host, record);
   rmSync(files.directory, { recursive: true, force: true });
@@ -52,6 +61,9 @@ export async function putToRest(host: VmHost, core: UnitCore, templateOf: FindTe
   };
   await machine.execute('stop', {});
   try {
+    // From here on nothing comes into it.
+    if (carriedPackets !== undefined && carriedBy(host, record) !== carriedPackets)
+      throw new BellowsError('Conflict', `The unit ${record.id} was used meanwhile.`);
     // Reading another's memory takes rights that only root has for sure.
     if (record.templateKey === null || confinement !== 'separate user')
       await saveState(machine, 'everything', places, files.state);

@@ -68,6 +68,11 @@ export class FleetBench {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
+  /** Of units, by fleets before: whom they served, and who is in them. */
+  removeRecords(): void {
+    rmSync(join(this.#directory, 'fleet'), { recursive: true });
+  }
+
   /** A second time: the next fleet finds what the one before left. */
   async open(
     units: Partial<FleetConfig['units']> = {},
