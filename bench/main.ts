@@ -9,6 +9,7 @@ import { connectionsBench } from './connections.ts';
 import { density } from './density.ts';
 import { gateway } from './gateway.ts';
 import { hibernate } from './hibernate.ts';
+import { hibernateApp } from './hibernate-app.ts';
 import { invoke } from './invoke.ts';
 import { replayed } from './replay.ts';
 import { resize } from './resize.ts';
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, Bench>> = {
   connections: connectionsBench,
   upgrade,
   hibernate,
+  'hibernate-app': hibernateApp,
   vm,
   allocator,
   trace,

@@ -64,6 +64,11 @@ export class ClientProcess {
     return this.#timed({ do: 'ask', client });
   }
 
+  /** One message of each. @returns how long it took until all had their answers, in ms; those that have none by then count as lost */
+  askAll(withinMs: number): Promise<number> {
+    return this.#timed({ do: 'askAll', withinMs });
+  }
+
   async account(): Promise<Account> {
     const reply = await this.#request({ do: 'account' });
     if (!('account' in reply)) throw new Error('no account was given');

@@ -59,6 +59,9 @@ class Clients implements Hearing {
         return { tookMs: await this.#settle(command.withinMs) };
       case 'ask':
         return { tookMs: await this.#ask(command.client) };
+      case 'askAll':
+        for (const client of this.#clients) this.#send(client, performance.now());
+        return { tookMs: await this.#settle(command.withinMs) };
       case 'account':
         return { account: this.#account() };
     }

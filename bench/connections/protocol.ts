@@ -25,6 +25,8 @@ export type Command =
   | { readonly do: 'settle'; readonly withinMs: number }
   /** One message of one client; answered with how long its answer took. */
   | { readonly do: 'ask'; readonly client: number }
+  /** One message of each client at once; answered when all have their answers, or time is up, with how long that took. */
+  | { readonly do: 'askAll'; readonly withinMs: number }
   | { readonly do: 'account' };
 
 /** Of the messages of one moment that were answered. */
