@@ -82,7 +82,10 @@ function besideHost(fleet: Fleet, layout: Layout, server: AgentServer): Router {
     remote: agentProtocol,
     onConnect: () => Promise.resolve(),
     // What was told meanwhile is lost, and what was asked of it unanswered: whoever calls looks at everything anew.
-    onDisconnect: () => server.dropLinks(),
+    onDisconnect: () => {
+      router.onGone('host');
+      server.dropLinks();
+    },
     onEvent: (event) => router.onEvent('host', event),
     onDefect: (error, context) => log.error({ err: error, context }, 'the link to the agent went wrong'),
   });

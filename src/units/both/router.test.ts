@@ -55,6 +55,8 @@ class Both {
     vm: new MockAgent(less),
   };
   readonly told: EventOf<AgentProtocol>[] = [];
+  /** The fleet resizes when it is through. */
+  machinesResize = Promise.resolve();
   readonly router: Router;
 
   constructor(emit = (_event: EventOf<AgentProtocol>): void => undefined) {
@@ -64,9 +66,15 @@ class Both {
   }
 
   newRouter(emit = (_event: EventOf<AgentProtocol>): void => undefined): Router {
+    const machines = callerOf(this.agents.vm.handlers);
     return new Router({
       host: callerOf(this.agents.host.handlers),
-      machines: callerOf(this.agents.vm.handlers),
+      machines: {
+        call: async (method, params, options) => {
+          if (method === 'resize') await this.machinesResize;
+          return machines.call(method, params, options);
+        },
+      },
       emit: (event) => {
         this.told.push(event);
         emit(event);
@@ -199,6 +207,70 @@ describe('this machine’s agent and the fleet as one', () => {
     expect(result.tenants).toEqual([
       { tenant: 'acme', changes: [expect.objectContaining({ resource: 'memory', status: 'deferred' })] },
     ]);
+  });
+
+  test('a tenant’s limit that both deferred is told as applied when it is in force in both, and not before', async () => {
+    await startBoth();
+    for (const [kind, { id }] of [
+      ['host', ours],
+      ['vm', theirs],
+    ] as const)
+      both.agents[kind].setInUse(id, 100 * mib);
+    both.told.length = 0;
+    const { tenants } = await both.router.handlers.resize({
+      tenants: [{ ...acme, memoryBytes: 80 * mib }],
+      instances: [],
+      waitMs: 0,
+    });
+    expect(tenants).toMatchObject([
+      { tenant: 'acme', changes: [{ resource: 'memory', status: 'deferred' }] },
+    ]);
+    both.agents.host.setInUse(ours.id, 10 * mib);
+    expect(both.told).toEqual([]);
+    both.agents.vm.setInUse(theirs.id, 10 * mib);
+    expect(both.told).toMatchObject([
+      { event: 'applied', data: { tenants: [{ tenant: 'acme', changes: [{ resource: 'memory' }] }] } },
+    ]);
+  });
+
+  test('what is applied before the other part has answered is told after the answer', async () => {
+    await startBoth();
+    both.agents.host.setInUse(ours.id, 100 * mib);
+    both.told.length = 0;
+    const slow = Promise.withResolvers<void>();
+    both.machinesResize = slow.promise;
+    const resized = both.router.handlers.resize({
+      tenants: [{ ...acme, memoryBytes: 80 * mib }],
+      instances: [],
+      waitMs: 0,
+    });
+    await new Promise(setImmediate);
+    both.agents.host.setInUse(ours.id, 10 * mib);
+    expect(both.told).toEqual([]);
+    slow.resolve();
+    const { tenants } = await resized;
+    expect(tenants).toMatchObject([{ changes: [{ status: 'deferred' }] }]);
+    expect(both.told).toEqual([]);
+    await new Promise(setImmediate);
+    expect(both.told).toMatchObject([{ event: 'applied', data: { tenants: [{ tenant: 'acme' }] } }]);
+  });
+
+  test('what a part deferred that has gone is not waited for', async () => {
+    await startBoth();
+    for (const [kind, { id }] of [
+      ['host', ours],
+      ['vm', theirs],
+    ] as const)
+      both.agents[kind].setInUse(id, 100 * mib);
+    await both.router.handlers.resize({
+      tenants: [{ ...acme, memoryBytes: 80 * mib }],
+      instances: [],
+      waitMs: 0,
+    });
+    both.told.length = 0;
+    both.router.onGone('host');
+    both.agents.vm.setInUse(theirs.id, 10 * mib);
+    expect(both.told).toMatchObject([{ event: 'applied' }]);
   });
 
   test('a part that a resize does not concern is not asked', async () => {

@@ -1,13 +1,14 @@
 // One agent over two: this machine's own, which runs instances as processes here, and the fleet, which runs them in virtual
 // machines. Whoever calls sees one agent of one machine. Owns who is asked what; what the answers come to together is unite.ts
-// and logs.ts, which part has an instance is owners.ts.
+// and logs.ts, which part has an instance is owners.ts, whose limits are waited for deferrals.ts.
 //
 //   controller, gateways ──▶ router ──in this process──▶ fleet ──▶ virtual machines
 //                               └──agent protocol──▶ this machine's agent ──▶ processes
 import type { InstanceId } from '../../base/ids.ts';
 import type { UnitKind } from '../../model/unit-kind.ts';
-import type { AgentProtocol, ResizeRequest } from '../../protocol/agent.ts';
+import type { AgentProtocol, ResizeRequest, ResizeResult } from '../../protocol/agent.ts';
 import type { Caller, EventOf, Handlers, Params, ResultOf } from '../../protocol/rpc.ts';
+import { Deferrals } from './deferrals.ts';
 import { readBothLogs } from './logs.ts';
 import { Owners } from './owners.ts';
 import { uniteHellos, uniteMeasures, uniteResizes } from './unite.ts';
@@ -30,6 +31,11 @@ export class Router {
   readonly #parts: Readonly<Record<UnitKind, Caller<AgentProtocol>>>;
   readonly #emit: (event: EventOf<AgentProtocol>) => void;
   readonly #owners: Owners;
+  readonly #deferrals = new Deferrals();
+  /** Resizes of tenants that not both have answered yet. */
+  #resizing = 0;
+  /** What was applied meanwhile: whoever asked is to know first that it was deferred. */
+  #appliedEarly: (() => void)[] = [];
 
   constructor({ host, machines, emit }: RouterParts) {
     this.#parts = { host, vm: machines };
@@ -54,9 +60,25 @@ export class Router {
       case 'exited':
         this.#owners.forget(event.data.id);
         break;
+      case 'applied':
+        if (event.data.tenants.length === 0) break;
+        if (this.#resizing > 0) this.#appliedEarly.push(() => this.#applied(kind, event.data));
+        else this.#applied(kind, event.data);
+        return;
       default:
     }
     this.#emit(event);
+  }
+
+  /** Its process ended, and the next one remembers nothing of what it had deferred. */
+  onGone(kind: UnitKind): void {
+    this.#deferrals.forget(kind);
+  }
+
+  #applied(kind: UnitKind, { tenants, instances }: ResizeResult): void {
+    const inForce = this.#deferrals.applied(kind, tenants);
+    if (inForce.length + instances.length > 0)
+      this.#emit({ event: 'applied', data: { tenants: inForce, instances } });
   }
 
   #handlers(): Handlers<AgentProtocol> {
@@ -67,7 +89,11 @@ export class Router {
     return {
       hello: async () => uniteHellos(...(await this.#askBoth('hello', {}))),
       ensureTenant: (spec) => both('ensureTenant', spec),
-      removeTenant: (params) => both('removeTenant', params),
+      removeTenant: async (params) => {
+        await both('removeTenant', params);
+        this.#deferrals.forgetTenant(params.tenant);
+        return done;
+      },
       setPool: (params) => both('setPool', params),
       start: (spec) => this.#start(spec),
       stop: (params) => this.#toOwner('stop', params),
@@ -136,8 +162,24 @@ export class Router {
         ? this.#ask(kind, 'resize', { tenants, instances: parts[kind], waitMs })
         : Promise.resolve({ tenants: [], instances: [] });
     };
-    const [host, machines] = await Promise.all([ask('host'), ask('vm')]);
-    return uniteResizes(host, machines);
+    if (tenants.length === 0) return uniteResizes(...(await Promise.all([ask('host'), ask('vm')])));
+    this.#resizing += 1;
+    try {
+      const [host, machines] = await Promise.all([ask('host'), ask('vm')]);
+      this.#deferrals.answered({ host: host.tenants, vm: machines.tenants });
+      return uniteResizes(host, machines);
+    } finally {
+      this.#resizing -= 1;
+      // When the answer is on its way.
+      if (this.#resizing === 0) setImmediate(() => this.#tellAppliedEarly());
+    }
+  }
+
+  #tellAppliedEarly(): void {
+    if (this.#resizing > 0) return;
+    const early = this.#appliedEarly;
+    this.#appliedEarly = [];
+    for (const tell of early) tell();
   }
 
   /** What neither has, this machine's agent says so of. */
