@@ -1,5 +1,5 @@
 // Virtual machines that go to disk without anybody naming them, with real guests: after a time in which nothing happened
-// (`--hibernate-after`). That one is put there on request is vm-units.test.ts.
+// (`--hibernate-after`), and when their memory is needed. That one is put there on request is vm-units.test.ts.
 import { readFileSync, readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InvokeCommand } from '@aws-sdk/client-lambda';
@@ -11,11 +11,17 @@ import { instanceOf, missingForMachines, privateBytesOf, unitOf } from '../suppo
 import { suiteNeeding } from '../support/needs.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
 
+interface Reclaimed {
+  readonly from: readonly { readonly workload: string; readonly how: string }[];
+}
+
 const mib = 1024 * 1024;
 const afterSeconds = 12;
 /** Longer than that, and than a look at it takes. */
 const slowAnswerMs = (afterSeconds + 10) * 1_000;
 const sleptMs = 180_000;
+/** A minute in which nothing happens, after idle connections of the first requests have been closed. */
+const quietMs = 300_000;
 /** At once: more take an emulated machine longer, on a busy host, than a client is let wait. */
 const clientCount = 5;
 
@@ -84,6 +90,18 @@ suiteNeeding('virtual machines that sleep', missingForMachines, () => {
     );
   const asleep = (name: string): Promise<void> => untilItIs(name, 'hibernated');
   const awake = (name: string): Promise<void> => untilItIs(name, 'bound');
+  /** Who owns the machines is killed; until another one does. */
+  const killOwner = async (): Promise<void> => {
+    const killed = bellows.pidOf('units');
+    process.kill(killed!, 'SIGKILL');
+    await eventually(
+      () => {
+        const next = bellows.pidOf('units');
+        return next !== undefined && next !== killed;
+      },
+      { timeoutMs: sleptMs, what: () => 'another owner of the machines' },
+    );
+  };
   /** Each says something several times, all in turn, which wakes it; until all of it is answered. */
   const talk = async (clients: NumberedSockets, messages: number): Promise<void> => {
     const before = clients.sent;
@@ -99,7 +117,7 @@ suiteNeeding('virtual machines that sleep', missingForMachines, () => {
     begin('--hibernate-after', String(afterSeconds));
 
     test(
-      'M-C4 M-C5: an app whose clients are silent goes to disk, its clients stay, and what one says wakes it and is answered',
+      'M-C4 M-C5: an app whose clients are silent goes to disk, stays there when its owner is killed, and what a client says wakes it and is answered',
       { timeout: 600_000 },
       async () => {
         await deployDozer();
@@ -118,6 +136,10 @@ suiteNeeding('virtual machines that sleep', missingForMachines, () => {
           new RegExp(`${first.id} was hibernated in \\d+ ms, since nothing had happened in it for \\d+ s: `),
         );
         expect((await instanceOf(bellows, 'dozer')).connections).toBe(clientCount);
+        await killOwner();
+        await asleep('dozer');
+        expect(processesOf(first.id)).toEqual([]);
+        expect((await bellows.cli('events')).stdout).not.toContain(`${first.id} was woken`);
         const ports = clients.localPorts;
         await talk(clients, 100);
         const { pid } = await unitOf(bellows, 'dozer');
@@ -160,6 +182,45 @@ suiteNeeding('virtual machines that sleep', missingForMachines, () => {
         const { pid } = await unitOf(bellows, 'counter');
         await asleep('counter');
         expect(isProcess(pid)).toBe(false);
+        expect(await countOf()).toEqual({ calls: 2 });
+      },
+    );
+  });
+
+  describe('when their memory is needed', () => {
+    begin();
+
+    test(
+      'M-B4 M-C4: what is quiet goes to disk before any function is ended, and both answer afterwards',
+      { timeout: 900_000 },
+      async () => {
+        await deployCounter();
+        await countOf();
+        await deployDozer();
+        const clients = await NumberedSockets.open(
+          `ws://127.0.0.1:${bellows.port}/w/default/dozer/`,
+          clientCount,
+        );
+        const pids = [(await unitOf(bellows, 'dozer')).pid, (await unitOf(bellows, 'counter')).pid];
+        const wanted = { memory: '64GiB' };
+        const howOf = ({ from }: Reclaimed): string[] =>
+          from.filter(({ how }) => how !== 'claim').map(({ workload, how }) => `${workload} ${how}`);
+        const all = ['counter hibernate', 'dozer hibernate'];
+        let told = '';
+        await eventually(
+          async () => {
+            const { body } = await bellows.v1<Reclaimed>('POST', '/reclaim?plan=true', wanted);
+            told = JSON.stringify(body);
+            return howOf(body).toSorted().join() === all.join();
+          },
+          { timeoutMs: quietMs, everyMs: 5_000, what: () => `both to be quiet for long: ${told}` },
+        );
+        const { body } = await bellows.v1<Reclaimed>('POST', '/reclaim', wanted);
+        expect(howOf(body).toSorted()).toEqual(all);
+        for (const pid of pids) expect(isProcess(pid)).toBe(false);
+        await talk(clients, 20);
+        expect(await clients.stop()).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
+        clients.close();
         expect(await countOf()).toEqual({ calls: 2 });
       },
     );

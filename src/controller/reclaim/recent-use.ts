@@ -6,12 +6,21 @@ import { knownOf, type ActualState } from '../state/actual.ts';
 
 /** Half of what is remembered is of the last half minute: as long as a person looks at a page, or thinks before the next call. */
 const halfLifeMs = 30_000;
-/** One per cent of a processor: the timers of a server that nobody talks to take less, the first request more. */
+/** One per cent of a processor: the timers of a server that nobody talks to take less. */
 const quietMillicores = 10;
+/** Over so long: a timer that fires once in some seconds is no work, though in its own second it is more, in an emulated machine above all. */
+const quietSpanMs = 10_000;
+/** What takes more than that between two looks is work, and not to be waited for. */
+const busyMillicores = 100;
 
-interface Recent {
+interface Look {
   readonly atMs: number;
   readonly cpuUsageMicros: number;
+}
+
+interface Recent extends Look {
+  /** Where the span begins that is being looked at. */
+  readonly from: Look;
   /** Average part of the granted memory that was in its working set. */
   readonly share: number;
   readonly busyAtMs: number;
@@ -31,12 +40,15 @@ export class RecentUse {
       const before = this.#recent.get(id);
       const elapsedMs = before === undefined ? 0 : nowMs - before.atMs;
       const kept = before === undefined ? 0 : 0.5 ** (elapsedMs / halfLifeMs);
-      // Microseconds per millisecond are millicores.
-      const ranMicros = usage.cpuUsageMicros - (before?.cpuUsageMicros ?? 0);
-      const isBusy = ranMicros > quietMillicores * elapsedMs;
+      const look: Look = { atMs: nowMs, cpuUsageMicros: usage.cpuUsageMicros };
+      const isWhole = before !== undefined && nowMs - before.from.atMs >= quietSpanMs;
+      const isBusy =
+        before !== undefined &&
+        (millicores(before, look) > busyMillicores ||
+          (isWhole && millicores(before.from, look) > quietMillicores));
       this.#recent.set(id, {
-        atMs: nowMs,
-        cpuUsageMicros: usage.cpuUsageMicros,
+        ...look,
+        from: before === undefined || isWhole ? look : before.from,
         share: kept * (before?.share ?? 0) + (1 - kept) * share,
         // One that is seen for the first time may just have run.
         busyAtMs: isBusy || before === undefined ? nowMs : before.busyAtMs,
@@ -54,4 +66,9 @@ export class RecentUse {
   busyAtMs(id: InstanceId): number | undefined {
     return this.#recent.get(id)?.busyAtMs;
   }
+}
+
+/** Microseconds per millisecond are millicores. */
+function millicores(from: Look, to: Look): number {
+  return (to.cpuUsageMicros - from.cpuUsageMicros) / Math.max(1, to.atMs - from.atMs);
 }
