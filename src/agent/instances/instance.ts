@@ -12,6 +12,7 @@ import type { Endpoint, InstanceSpec } from '../../protocol/agent.ts';
 import { frameType } from '../../protocol/instance.ts';
 import { letRunSooner } from '../../sys/priority.ts';
 import type { Cgroup } from '../cgroup/port.ts';
+import { patience } from '../patience.ts';
 import type { GrantBook, GrantPhase } from '../grants.ts';
 import type { Cell } from './cells.ts';
 import type { Handle, Handles } from './handle.ts';
@@ -19,8 +20,8 @@ import { noConnections, sumOf, TunnelCounts } from './tunnel-counts.ts';
 
 /** User code may compute without a pause; the notice then reaches it later, and nobody waits longer for it. */
 const noticeTimeoutMs = 1000;
-/** A collection of a heap of several GiB takes a second or two. */
-const trimTimeoutMs = 5000;
+/** A collection of a heap of several GiB takes a second or two, emulated longer; whoever asks waits 30 s. */
+const trimTimeoutMs = Math.min(5_000 * patience, 20_000);
 
 /** What was lent of an instance's memory it has back before it runs: see resize/lending.ts. */
 export interface LendingSide {
