@@ -75,6 +75,8 @@ class Bench {
   readonly froze: string[] = [];
   /** How often an instance was sent something while it had something of the other gateway. */
   mixed = 0;
+  /** So many words are not heard, as of a gateway that is just being replaced. */
+  unheard = 0;
   readonly pools: FunctionPool[];
   readonly #most: number;
   /** What stands for each gateway at the other. */
@@ -89,6 +91,10 @@ class Bench {
   #pool(place: number): FunctionPool {
     const say = (id: InstanceId, word: LendingWord): void => {
       if (!this.#alive[1 - place]) return;
+      if (this.unheard > 0) {
+        this.unheard -= 1;
+        return;
+      }
       setTimeout(() => {
         if (this.#alive[place] && this.#alive[1 - place])
           this.pools[1 - place]!.lending.heard(this.#names[place]!, id, word);
@@ -230,6 +236,30 @@ test('M-E6: when a gateway is killed the other has its instances, those that it 
   await vi.advanceTimersByTimeAsync(1_000);
   for (let index = 0; index < most * 2; index += 1) expect(bench.answered.get(`${index}:5`)).toBe(1);
   expect(bench.failed).toEqual([]);
+});
+
+/** There is one instance, which is at home with the first, and no other can be had. */
+function benchWithOne(): Bench {
+  for (;;) {
+    const bench = new Bench(1);
+    if (homeOf(bench.add(), 2) === 0) return bench;
+  }
+}
+
+test.each([0, 1])('a word that is not heard holds nobody up: gateway %i asks again', async (asking) => {
+  const bench = benchWithOne();
+  bench.submit(1 - asking, 'other:1');
+  await vi.advanceTimersByTimeAsync(50);
+  const sweeps = setInterval(() => bench.pools.forEach((pool) => pool.sweep(true)), 500);
+  bench.unheard = 1;
+  bench.submit(asking, 'held up:1');
+  await vi.advanceTimersByTimeAsync(500);
+  expect(bench.unheard).toBe(0);
+  expect(bench.answered.get('held up:1')).toBeUndefined();
+  await vi.advanceTimersByTimeAsync(1_500);
+  clearInterval(sweeps);
+  expect(bench.failed).toEqual([]);
+  expect(bench.answered.get('held up:1')).toBe(1);
 });
 
 test('whatever comes to two gateways when, every call is answered once, and no instance is sent to by both at once', async () => {

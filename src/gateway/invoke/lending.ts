@@ -19,6 +19,8 @@ import type { Slots } from './slots.ts';
 const turnMs = 5;
 /** Who was refused one asks again after this; a call that is short has ended. */
 const refusedMs = 20;
+/** Who was asked and has said nothing is asked again after this, in case it has not heard, or does not have it any more. */
+const askAgainMs = 1_000;
 /** One that was wanted before it was known here comes with the controller's next word. */
 const earlyMs = 5_000;
 
@@ -91,11 +93,15 @@ export class Lending {
 
   /** Would have one that another gateway has. */
   ask(slot: Slot): void {
-    const { id, atHome, place } = slot;
-    if (place !== 'elsewhere') return;
+    if (slot.place === 'elsewhere') this.#ask(slot);
+  }
+
+  #ask(slot: Slot): void {
+    const { id, atHome } = slot;
     const whom = atHome ? this.#holders.get(id) : this.#effects.homeOf(id);
     if (whom !== undefined) {
       slot.place = 'asked';
+      slot.placedAtMs = this.#effects.clock.monotonicMs();
       this.#effects.say(whom, id, atHome ? 'recalls' : 'wants');
       return;
     }
@@ -169,10 +175,11 @@ export class Lending {
     else if (slot.state === 'ready' || slot.state === 'starting') this.#lend(slot);
   }
 
-  /** Gives back what has not been used for so long, and forgets who wanted what never came. */
+  /** Gives back what has not been used for so long, asks again for what does not come, and forgets who wanted what never came. */
   sweep(idleMs: number): void {
     const nowMs = this.#effects.clock.monotonicMs();
     for (const slot of this.#slots.all()) {
+      if (slot.place === 'asked' && nowMs - slot.placedAtMs >= askAgainMs) this.#ask(slot);
       if (slot.place !== 'here' || slot.atHome || slot.inflight.length > 0) continue;
       if (nowMs - Math.max(slot.idleSinceMs, slot.placedAtMs) >= idleMs) this.#giveBack(slot);
     }
@@ -183,7 +190,8 @@ export class Lending {
 
   #wanted(who: Neighbour, id: InstanceId, slot: Slot | undefined): void {
     const isMovable = slot === undefined || (!slot.retiring && slot.state !== 'freezing');
-    if (!this.#effects.isHome(id) || !isMovable || this.#wishes.has(id)) {
+    const wish = this.#wishes.get(id);
+    if (!this.#effects.isHome(id) || !isMovable || (wish !== undefined && wish.who !== who)) {
       this.#effects.say(who, id, 'refuses');
       return;
     }
