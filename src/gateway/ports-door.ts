@@ -1,10 +1,9 @@
 // Where a supervisor comes for the sockets that this gateway accepts from, when the one that had made them was killed:
 // `run/gateway-PID-ports.sock`. Who connects is sent each, with its port, and then the end. Owns that socket. The kernel's queue of
 // who has connected and was not accepted yet stays with what was sent; a socket made anew would have another.
-import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { dirname } from 'node:path';
 import { sendFd, socketFd } from '../sys/fd-passing.ts';
+import { listenAtSocket } from '../sys/listen-at-socket.ts';
 
 export interface ListeningPort {
   readonly port: number;
@@ -29,13 +28,8 @@ export class PortsDoor {
     });
   }
 
-  async listen(path: string): Promise<void> {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    rmSync(path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(path, () => resolve());
-    });
+  listen(path: string): Promise<void> {
+    return listenAtSocket(this.#server, path);
   }
 
   close(): void {

@@ -1,10 +1,10 @@
 // The socket on which the supervisor is asked for something: run/supervisor.sock. Owns listening and its links. What is done
 // is passed in.
-import { rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import type { Protocol, ResultOf } from '../protocol/rpc.ts';
 import { RpcPeer } from '../protocol/rpc-link.ts';
 import { supervisorProtocol, type SupervisorProtocol } from '../protocol/supervisor.ts';
+import { listenAtSocket } from '../sys/listen-at-socket.ts';
 
 const nothingServed = { methods: {}, events: {} } satisfies Protocol;
 type Peer = RpcPeer<SupervisorProtocol, typeof nothingServed>;
@@ -32,11 +32,7 @@ export class ControlServer {
 
   async listen(): Promise<void> {
     // One that was killed left its name behind; who holds the data directory's lock is the only one.
-    rmSync(this.#path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(this.#path, () => resolve());
-    });
+    await listenAtSocket(this.#server, this.#path);
   }
 
   /** Who was just answered has its answer. */

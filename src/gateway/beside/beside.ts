@@ -1,13 +1,13 @@
 // The gateways that run beside this one: those that serve with it, the one before, which finishes what it carries, or the next.
 // Owns the links to them and who they are; what they say and are asked is passed on (together.ts).
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { dirname } from 'node:path';
 import { besideProtocol, type BesideProtocol } from '../../protocol/beside.ts';
 import { RpcClient } from '../../protocol/rpc-client.ts';
 import { RpcPeer } from '../../protocol/rpc-link.ts';
 import type { EventOf, Handlers } from '../../protocol/rpc.ts';
 import type { Layout } from '../../sys/layout.ts';
+import { listenAtSocket } from '../../sys/listen-at-socket.ts';
 import type { Logger } from '../../sys/log.ts';
 import { isAlive, type ProcessIdentity } from '../../sys/process.ts';
 import { besideTiming } from '../config.ts';
@@ -64,13 +64,7 @@ export class Beside {
 
   /** Lets those that come later connect, and connects to those before. */
   async listen(): Promise<void> {
-    const path = this.#parts.layout.gatewaySocket(process.pid);
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    rmSync(path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(path, () => resolve());
-    });
+    await listenAtSocket(this.#server, this.#parts.layout.gatewaySocket(process.pid));
     for (const { pid } of this.#before) this.#connect(pid);
   }
 

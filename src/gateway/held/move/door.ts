@@ -1,10 +1,9 @@
 // Where the next gateway comes for this one's held connections: `run/gateway-PID-held.sock`. It connects twice: over one connection
 // descriptors go to it, which Node may not read at its end (src/sys/fd-passing.ts), over the other words: ours that some were
 // sent, its that one was taken or not. Owns both, and who is the newest. Does not own what is given (giver.ts).
-import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
 import { sendFd, socketFd } from '../../../sys/fd-passing.ts';
+import { listenAtSocket } from '../../../sys/listen-at-socket.ts';
 import type { Successor } from './giver.ts';
 
 /** Which of the gateways that serve together one is, and how many they are. */
@@ -51,13 +50,8 @@ export class Door {
     this.#server = createServer((socket) => this.#greet(socket));
   }
 
-  async listen(path: string): Promise<void> {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    rmSync(path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(path, () => resolve());
-    });
+  listen(path: string): Promise<void> {
+    return listenAtSocket(this.#server, path);
   }
 
   close(): void {
