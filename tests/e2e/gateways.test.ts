@@ -112,6 +112,27 @@ const setLimits = async (limits: object): Promise<void> => {
   expect((await bellows.v1('PUT', '/tenants/default/limits', limits)).status).toBe(200);
 };
 
+/** Held connections of the function that tells each its id. */
+function heldTalkers(count: number) {
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/talk/`);
+      await once(socket, 'open');
+      const told = once(socket, 'message') as Promise<[Buffer]>;
+      socket.send('{"action":"who-am-i"}');
+      return { socket, ConnectionId: (await told)[0].toString() };
+    }),
+  );
+}
+
+const managerOfTalkers = (): ApiGatewayManagementApiClient =>
+  new ApiGatewayManagementApiClient({
+    endpoint: `${bellows.url}/w/default/talk`,
+    region: 'us-east-1',
+    credentials: bellows.credentials.tenants['default']!,
+    maxAttempts: 1,
+  });
+
 test('both serve every function, by the same instance while one is enough, and every app', async () => {
   const clients = await clientOfEach();
   for (let round = 0; round < 20; round += 1)
@@ -238,26 +259,9 @@ test('M-C2: requests that come to both count against one limit a second', async 
 
 test('M-D2: @connections reaches a held connection, whichever gateway has it and whichever is asked', async () => {
   expect((await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction())).status).toBe(201);
-  const held = await Promise.all(
-    Array.from({ length: 8 }, async () => {
-      const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/talk/`);
-      await once(socket, 'open');
-      const told = once(socket, 'message') as Promise<[Buffer]>;
-      socket.send('{"action":"who-am-i"}');
-      return { socket, ConnectionId: (await told)[0].toString() };
-    }),
-  );
+  const held = await heldTalkers(8);
   // Each of these has a connection of its own, to the one or the other gateway.
-  const managers = Array.from(
-    { length: 8 },
-    () =>
-      new ApiGatewayManagementApiClient({
-        endpoint: `${bellows.url}/w/default/talk`,
-        region: 'us-east-1',
-        credentials: bellows.credentials.tenants['default']!,
-        maxAttempts: 1,
-      }),
-  );
+  const managers = Array.from({ length: 8 }, managerOfTalkers);
   for (const { socket, ConnectionId } of held) {
     for (const [index, manager] of managers.entries()) {
       const told = once(socket, 'message') as Promise<[Buffer]>;
@@ -369,24 +373,8 @@ test('M-E6: held connections go to the next gateway in the same place, and @conn
   const deployed = await bellows.v1('PUT', '/workloads/default/talk', await talkingFunction());
   expect([200, 201]).toContain(deployed.status);
   const talking = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/talk/`, 100);
-  const known = await Promise.all(
-    Array.from({ length: 4 }, async () => {
-      const socket = new WebSocket(`ws://127.0.0.1:${bellows.port}/w/default/talk/`);
-      await once(socket, 'open');
-      const told = once(socket, 'message') as Promise<[Buffer]>;
-      socket.send('{"action":"who-am-i"}');
-      return { socket, ConnectionId: (await told)[0].toString() };
-    }),
-  );
-  const managers = known.map(
-    () =>
-      new ApiGatewayManagementApiClient({
-        endpoint: `${bellows.url}/w/default/talk`,
-        region: 'us-east-1',
-        credentials: bellows.credentials.tenants['default']!,
-        maxAttempts: 1,
-      }),
-  );
+  const known = await heldTalkers(4);
+  const managers = known.map(managerOfTalkers);
   const placesOf = (pids: readonly number[]): number[] =>
     talking.localPorts.map((port) => pids.indexOf(ownerOfConnection(port!, bellows.port, pids) ?? 0));
   // Each asks for all of them in turn.

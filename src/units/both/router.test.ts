@@ -122,6 +122,14 @@ describe('this machine’s agent and the fleet as one', () => {
     await both.router.handlers.ensureTenant(acme);
   });
 
+  const specs = { host: ours, vm: theirs };
+  /** Below what is in use, where `setInUse` says so. */
+  const lowerTenant = () =>
+    both.router.handlers.resize({
+      tenants: [{ ...acme, memoryBytes: 80 * mib }],
+      instances: [],
+      waitMs: 0,
+    });
   const startBoth = async (): Promise<void> => {
     for (const spec of [ours, theirs]) await both.router.handlers.start(spec);
   };
@@ -211,17 +219,9 @@ describe('this machine’s agent and the fleet as one', () => {
 
   test('a tenant’s limit that both deferred is told as applied when it is in force in both, and not before', async () => {
     await startBoth();
-    for (const [kind, { id }] of [
-      ['host', ours],
-      ['vm', theirs],
-    ] as const)
-      both.agents[kind].setInUse(id, 100 * mib);
+    for (const kind of ['host', 'vm'] as const) both.agents[kind].setInUse(specs[kind].id, 100 * mib);
     both.told.length = 0;
-    const { tenants } = await both.router.handlers.resize({
-      tenants: [{ ...acme, memoryBytes: 80 * mib }],
-      instances: [],
-      waitMs: 0,
-    });
+    const { tenants } = await lowerTenant();
     expect(tenants).toMatchObject([
       { tenant: 'acme', changes: [{ resource: 'memory', status: 'deferred' }] },
     ]);
@@ -239,11 +239,7 @@ describe('this machine’s agent and the fleet as one', () => {
     both.told.length = 0;
     const slow = Promise.withResolvers<void>();
     both.machinesResize = slow.promise;
-    const resized = both.router.handlers.resize({
-      tenants: [{ ...acme, memoryBytes: 80 * mib }],
-      instances: [],
-      waitMs: 0,
-    });
+    const resized = lowerTenant();
     await new Promise(setImmediate);
     both.agents.host.setInUse(ours.id, 10 * mib);
     expect(both.told).toEqual([]);
@@ -257,16 +253,8 @@ describe('this machine’s agent and the fleet as one', () => {
 
   test('what a part deferred that has gone is not waited for', async () => {
     await startBoth();
-    for (const [kind, { id }] of [
-      ['host', ours],
-      ['vm', theirs],
-    ] as const)
-      both.agents[kind].setInUse(id, 100 * mib);
-    await both.router.handlers.resize({
-      tenants: [{ ...acme, memoryBytes: 80 * mib }],
-      instances: [],
-      waitMs: 0,
-    });
+    for (const kind of ['host', 'vm'] as const) both.agents[kind].setInUse(specs[kind].id, 100 * mib);
+    await lowerTenant();
     both.told.length = 0;
     both.router.onGone('host');
     both.agents.vm.setInUse(theirs.id, 10 * mib);
