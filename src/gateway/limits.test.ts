@@ -308,10 +308,10 @@ describe('invocations beyond the limit of concurrency', () => {
     await expect.poll(inUse).toMatchObject({ concurrency: 1 });
     await harness.restartGateway();
     expect(await running).not.toBe('null');
-    await expect.poll(inUse, { timeout: 10_000 }).toMatchObject({ concurrency: 1 });
+    await expect.poll(inUse).toMatchObject({ concurrency: 1 });
     expect(await invoke('two', {})).toContain('runs 1 invocations, and its limit is 1');
     writeFileSync(ending, '');
-    await expect.poll(() => invoke('two', {}), { timeout: 10_000 }).toBe('"quick"');
+    await expect.poll(() => invoke('two', {})).toBe('"quick"');
     await expect.poll(inUse).toMatchObject({ concurrency: 0 });
   });
 

@@ -49,7 +49,7 @@ test('it says when it is ready, answers without a controller, and ends with 0 wh
     network: 'host',
     cgroupRoot: 'x',
   });
-  await expect.poll(lines, { timeout: 10_000 }).toContain('"msg":"ready"');
+  await expect.poll(lines).toContain('"msg":"ready"');
   const health = await fetch(`http://127.0.0.1:${port}/healthz`);
   expect(health.status).toBe(503);
   expect(await health.json()).toMatchObject({ status: 'starting', controller: 'away' });

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ReplacedFile, writeFileAtomic } from './atomic-file.ts';
 
 let directory: string;
@@ -72,7 +72,7 @@ test('a file that is replaced again and again has the last content, and was writ
     if (existsSync(path)) seen.add(readFileSync(path, 'utf8'));
     if (count % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
   }
-  await vi.waitFor(() => expect(readFileSync(path, 'utf8')).toBe('50'));
+  await expect.poll(() => readFileSync(path, 'utf8')).toBe('50');
   expect(seen.size).toBeLessThan(6);
   expect(statSync(path).mode & 0o777).toBe(0o600);
   file.replace('out of date');

@@ -71,7 +71,7 @@ class Client {
 
   /** Waits for the whole echo, and takes it. */
   async echo(text: string): Promise<void> {
-    await expect.poll(() => this.#body()?.length ?? -1, { timeout: 5000, interval: 5 }).toBe(text.length);
+    await expect.poll(() => this.#body()?.length ?? -1, { interval: 5 }).toBe(text.length);
     expect(this.#body() === text).toBe(true);
     this.#received = this.#received.slice(0, -text.length || undefined);
   }

@@ -105,7 +105,7 @@ test('M-E1: a shrink that waits is applied by itself although the agent, and the
         if (replacement === undefined || replacement === killed) return false;
         return (await fetch(`${bellows.url}/healthz`)).ok;
       },
-      { timeoutMs: 10_000, what: () => `the ${role} to be back` },
+      { timeoutMs: 60_000, what: () => `the ${role} to be back` },
     );
     expect(memoryLimitOf(group)).toBeGreaterThan(200 * mib);
     await fetch(at('/free'));
@@ -131,7 +131,7 @@ test('an app that crashes is started again, with another pid, and serves', async
       if (now.length !== 1 || now[0]!.pid === app?.pid) return false;
       return (await fetch(`${bellows.url}/w/default/stateful/state`)).ok;
     },
-    { timeoutMs: 15_000, what: () => 'the app to be back' },
+    { timeoutMs: 60_000, what: () => 'the app to be back' },
   );
 });
 
@@ -159,7 +159,11 @@ test('M-E6: kill -9 of the supervisor: a new `bellows up` takes over from the ga
       .filter(({ state }) => state !== 'starting')
       .map(({ workload, pid }) => `${workload} ${pid}`);
   try {
-    await eventually(() => callers.fewest > 5 && clients.held.outstanding < 5);
+    await eventually(() => callers.fewest > 5 && clients.held.outstanding < 5, {
+      timeoutMs: 60_000,
+      what: () =>
+        `all to be served: ${callers.fewest} calls, ${clients.held.outstanding} messages outstanding; ${callers.errors.join()}`,
+    });
     const before = await running();
     const gateway = bellows.pidOf('gateway')!;
     bellows.process.kill('SIGKILL');
@@ -172,7 +176,7 @@ test('M-E6: kill -9 of the supervisor: a new `bellows up` takes over from the ga
         now = await running();
         return before.every((each) => now.includes(each));
       },
-      { what: () => `what ran before (${before.join()}) to run now: ${now.join()}` },
+      { timeoutMs: 60_000, what: () => `what ran before (${before.join()}) to run now: ${now.join()}` },
     );
     // Messages that waited may have been given a second instance of the function. Nothing else is there twice.
     const more = now.filter((each) => !before.includes(each));
@@ -187,7 +191,10 @@ test('M-E6: kill -9 of the supervisor: a new `bellows up` takes over from the ga
     // Held ones are the new one's, so of what it carried only these keep the one before.
     expect(isProcess(gateway)).toBe(true);
     clients.carried.close();
-    await eventually(() => !isProcess(gateway), { timeoutMs: 30_000 });
+    await eventually(() => !isProcess(gateway), {
+      timeoutMs: 60_000,
+      what: () => `the gateway before, ${gateway}, to end:\n${bellows.output.slice(-2_000)}`,
+    });
     expect(clients.held.stillOpen).toBe(5);
   } finally {
     await callers.stop();

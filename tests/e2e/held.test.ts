@@ -84,8 +84,9 @@ class Talker {
 async function goOn(talkers: readonly Talker[], what: string): Promise<void> {
   const marks = talkers.map(({ sent }) => sent + 5);
   await eventually(() => talkers.every(({ told }, index) => told.length >= marks[index]!), {
-    timeoutMs: 30_000,
-    what: () => `messages to be answered after ${what}`,
+    timeoutMs: 60_000,
+    what: () =>
+      `messages to be answered after ${what}: ${talkers.map(({ told, sent, closes }, index) => `${told.length} of ${marks[index]}, ${sent} sent, ${closes} closes`).join('; ')}`,
   });
 }
 
@@ -139,18 +140,22 @@ test('M-C4: connections stay through resizes, new code, kill -9 of the controlle
     const controller = bellows.pidOf('controller')!;
     process.kill(controller, 'SIGKILL');
     await goOn(talkers, 'the kill of the controller');
-    await eventually(async () => {
-      const next = bellows.pidOf('controller');
-      return next !== undefined && next !== controller && (await bellows.instances()).length > 0;
-    });
+    await eventually(
+      async () => {
+        const next = bellows.pidOf('controller');
+        return next !== undefined && next !== controller && (await bellows.instances()).length > 0;
+      },
+      { timeoutMs: 60_000, what: () => 'the next controller to know what runs' },
+    );
     const killed = (await bellows.instances()).filter(({ workload }) => workload.endsWith('chat'));
     expect(killed).not.toHaveLength(0);
     for (const { pid } of killed) process.kill(pid, 'SIGKILL');
     await goOn(talkers, 'the kill of the instances');
     for (const talker of talkers) talker.stop();
     await eventually(() => talkers.every(({ told, sent }) => told.length >= sent), {
-      timeoutMs: 30_000,
-      what: () => 'an answer to every message',
+      timeoutMs: 60_000,
+      what: () =>
+        `an answer to every message: ${talkers.map(({ told, sent }) => `${told.length} of ${sent}`).join()}`,
     });
     let broken = 0;
     for (const { told, sent, closes } of talkers) {

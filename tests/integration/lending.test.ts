@@ -52,7 +52,7 @@ async function collected(app: Process, belowMib: number): Promise<void> {
     await app.tell('gc');
     return lowestMib(app);
   };
-  await expect.poll(collect, { timeout: 10_000 }).toBeLessThan(belowMib);
+  await expect.poll(collect).toBeLessThan(belowMib);
 }
 
 const held = (app: Process): boolean => unit.cgroup.memoryStrain(app.group).held;

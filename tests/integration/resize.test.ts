@@ -87,7 +87,7 @@ describe('one instance', () => {
     expect(await resize(app, 128)).toMatchObject({ status: 'deferred' });
     await app.tell('hold 0');
     await app.tell('gc');
-    await expect.poll(() => kernelLimit(app.group), { timeout: 10_000 }).toBe(128 * mib);
+    await expect.poll(() => kernelLimit(app.group)).toBe(128 * mib);
     await expect.poll(() => unit.later.length).toBe(1);
     expect(unit.later[0]?.instances[0]).toMatchObject({
       instance: app.id,
@@ -135,7 +135,7 @@ describe('one instance', () => {
     expect(kernelLimit(app.group)).toBe(300 * mib);
     await app.tell('hold 0');
     await app.tell('gc');
-    await expect.poll(() => kernelLimit(app.group), { timeout: 10_000 }).toBe(lowMib * mib);
+    await expect.poll(() => kernelLimit(app.group)).toBe(lowMib * mib);
     expectAlive(app);
   });
 
@@ -223,7 +223,7 @@ describe('a tenant and its instances', () => {
     for (const app of apps) await app.tell('hold 0');
     for (const app of apps) await app.tell('gc');
     const group = unit.groupOfTenant(tenant);
-    await expect.poll(() => kernelLimit(group), { timeout: 10_000 }).toBe(200 * mib);
+    await expect.poll(() => kernelLimit(group)).toBe(200 * mib);
     apps.forEach(expectAlive);
   });
 
@@ -264,7 +264,7 @@ describe('a tenant and its instances', () => {
       })
       .finally(() => (isAnswered = true));
     const current = (): unknown[] => unit.notices.filter(({ phase }) => phase === 'current');
-    await expect.poll(current, { timeout: 5_000, interval: 5 }).toHaveLength(2);
+    await expect.poll(current, { interval: 5 }).toHaveLength(2);
     expect(isAnswered).toBe(false);
     expect(current()).toEqual(
       expect.arrayContaining([

@@ -49,14 +49,14 @@ test('M-B4: who needs more than it has room for, and no more than was asked for 
   const app = await startShort(120, 300);
   expect(held(app)).toBe(true);
   const served = app.tell('hold 200');
-  await expect.poll(strains, { timeout: 10_000 }).toContain('waiting');
+  await expect.poll(strains).toContain('waiting');
   expect(unit.strains.at(-1)).toMatchObject({ id: app.id, limitBytes: 120 * mib, requestedBytes: 300 * mib });
   expect(await isDone(served)).toBe(false);
   expectAlive(app);
   // Still not all of it: it is held on.
   expect(await grant(app, 180, 300)).toBe('applied');
   const last = () => unit.strains.at(-1);
-  await expect.poll(last, { timeout: 10_000 }).toMatchObject({ strain: 'waiting', limitBytes: 180 * mib });
+  await expect.poll(last).toMatchObject({ strain: 'waiting', limitBytes: 180 * mib });
   expect([held(app), await isDone(served)]).toEqual([true, false]);
   await grant(app, 300, 300);
   await served;
@@ -85,17 +85,17 @@ test('M-B4: who uses less again need not wait any more, and that is told', async
   await app.tell('hold 60');
   const { workingSetBytes } = unit.cgroup.usage(app.group);
   await grant(app, Math.ceil(workingSetBytes / mib) + 12, 300);
-  await expect.poll(() => strains().at(-1), { timeout: 10_000 }).toBe('near');
+  await expect.poll(() => strains().at(-1)).toBe('near');
   await app.tell('hold 0');
   await app.tell('gc');
-  await expect.poll(() => strains().at(-1), { timeout: 10_000 }).toBe('easy');
+  await expect.poll(() => strains().at(-1)).toBe('easy');
   expect(held(app)).toBe(true);
 });
 
 test('who needs more than was asked for it is killed by the kernel, as ever', async () => {
   const app = await startShort(120, 160);
   const served = app.tell('hold 250').catch((error: unknown) => error);
-  await expect.poll(strains, { timeout: 10_000 }).toContain('waiting');
+  await expect.poll(strains).toContain('waiting');
   await grant(app, 160, 160);
   expect(await served).toBeInstanceOf(Error);
   expect(unit.cgroup.usage(app.group).oomKills).toBe(1);
@@ -124,7 +124,7 @@ test('M-B4: a loan of what is less than was asked for goes back to that when it 
     })
     .toBe('applied');
   const served = app.tell('hold 220');
-  await expect.poll(strains, { timeout: 10_000 }).toContain('waiting');
+  await expect.poll(strains).toContain('waiting');
   expect(unit.givenBack).toMatchObject([{ memory: promisedMib * mib, why: 'strain' }]);
   expect([held(app), await isDone(served)]).toEqual([true, false]);
   await grant(app, 300, 300);
@@ -136,7 +136,7 @@ test('M-B4: a loan of what is less than was asked for goes back to that when it 
 test('M-B4: an agent that dies leaves nobody waiting: the next one lets who stands at its limit go on', async () => {
   const app = await startShort(120, 300);
   const served = app.tell('hold 200');
-  await expect.poll(strains, { timeout: 10_000 }).toContain('waiting');
+  await expect.poll(strains).toContain('waiting');
   // What the next agent does first, before it knows what is asked for anybody.
   await unit.resizer.adopt([app.id], []);
   await served;
@@ -146,7 +146,7 @@ test('M-B4: an agent that dies leaves nobody waiting: the next one lets who stan
 test('M-B4: one that waits and is ended, as at the deadline of its call, ends at once', async () => {
   const app = await startShort(120, 300);
   const served = app.tell('hold 200').catch((error: unknown) => error);
-  await expect.poll(strains, { timeout: 10_000 }).toContain('waiting');
+  await expect.poll(strains).toContain('waiting');
   await unit.cgroup.kill(app.group);
   expect(await served).toBeInstanceOf(Error);
   // Its output ends a moment before that is known.

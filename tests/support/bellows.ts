@@ -290,12 +290,18 @@ export function readIfThere(path: string): string {
   }
 }
 
-/** Asks again until `check` is true; what it throws counts as "not yet" and is shown when time is up. */
+/** As long as `expect.poll` looks (vitest.config.ts): what comes at once comes late on a busy machine. */
+const patienceMs = 20_000;
+
+/**
+ * Asks again until `check` is true; what it throws counts as "not yet" and is shown when time is up.
+ * @param options.what is waited for, and how far it has come; without it a failure shows the check itself
+ */
 export async function eventually(
   check: () => boolean | Promise<boolean>,
   options: { readonly timeoutMs?: number; readonly everyMs?: number; readonly what?: () => string } = {},
 ): Promise<void> {
-  const end = Date.now() + (options.timeoutMs ?? 10_000);
+  const end = Date.now() + (options.timeoutMs ?? patienceMs);
   let last: unknown;
   for (;;) {
     try {
@@ -307,7 +313,7 @@ export async function eventually(
     if (Date.now() > end) {
       const cause = last === undefined ? {} : { cause: last };
       throw new Error(
-        `waited in vain for ${options.what?.() ?? 'a condition'}${last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`}`,
+        `waited in vain for ${options.what?.() ?? check.toString()}${last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`}`,
         cause,
       );
     }

@@ -139,7 +139,7 @@ test('M-B4: an agent that stops leaves no hold, and nobody at a limit without on
   settle(128);
   use(128);
   shortfalls.close();
-  await vi.waitFor(() => expect(state.held).toBe(false));
+  await expect.poll(() => state.held).toBe(false);
   expect(state.limitBytes).toBe(256 * mib);
 });
 

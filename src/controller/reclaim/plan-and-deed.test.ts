@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { InstanceId } from '../../base/ids.ts';
 import { mib } from '../../base/quantity.ts';
 import type { ReclaimReport } from '../control-plane.ts';
-import { acme, fn, Harness, type TestGateway } from '../testing/harness.ts';
+import { acme, eventually, fn, Harness, type TestGateway } from '../testing/harness.ts';
 
 let harness: Harness;
 let gateway: TestGateway;
@@ -38,9 +38,9 @@ async function idleFunctions(...megabytes: number[]): Promise<InstanceId[]> {
   for (const [index, amount] of megabytes.entries()) {
     const workload = await harness.control.deploy(acme, fn(`f${index}`), { mustCreate: true });
     const id = await gateway.acquire(workload);
-    await vi.waitFor(async () => expect(await harness.running()).toContain(id));
+    await eventually(async () => expect(await harness.running()).toContain(id));
     harness.agent.setInUse(id, amount * mib);
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await harness.control.instances()).find((view) => view.id === id)?.state).toBe('busy'),
     );
     gateway.client.peer?.emit('idle', {
@@ -49,7 +49,7 @@ async function idleFunctions(...megabytes: number[]): Promise<InstanceId[]> {
     });
     ids.push(id);
   }
-  await vi.waitFor(async () =>
+  await eventually(async () =>
     expect((await harness.control.instances()).map(({ state }) => state)).toEqual(
       megabytes.map(() => 'idle'),
     ),
@@ -123,7 +123,7 @@ describe('M-E3: a plan of a reclaim', () => {
 test('M-E3: what was taken, from whom, why, how long and what it did to connections is an event', async () => {
   const [id] = await idleFunctions(60);
   harness.agent.setConnections(id!, { open: 2, closedByClient: 0, closedByServer: 0 });
-  await vi.waitFor(async () => expect((await harness.control.instances())[0]?.connections.open).toBe(2));
+  await eventually(async () => expect((await harness.control.instances())[0]?.connections.open).toBe(2));
   await harness.control.reclaim({ memoryBytes: 500 * mib });
   const [event] = await harness.events('reclaim.taken');
   expect(event?.message).toMatch(

@@ -215,9 +215,12 @@ function begin(
   });
 }
 
-/** Asks again until it holds: what a controller does after an event has no moment of its own. */
+/**
+ * Asks again until it holds: what a controller does after an event has no moment of its own. As long as `expect.poll`
+ * looks (vitest.config.ts): what comes at once comes late on a busy machine.
+ */
 export async function eventually(check: () => Promise<void> | void): Promise<void> {
-  await vi.waitFor(check, { timeout: 5_000, interval: 5 });
+  await vi.waitFor(check, { timeout: 20_000, interval: 5 });
 }
 
 type Hello = Params<ControllerProtocol['methods']['hello']>;

@@ -118,7 +118,7 @@ describe('the world of a function', () => {
         .map((match) => Number(match[1]))
         .reduce((sum, count) => sum + count, 0);
     const reports = (): number => running.output.match(/^REPORT RequestId/gm)?.length ?? 0;
-    await expect.poll(() => told() + reports(), { timeout: 10_000 }).toBe(many + 1);
+    await expect.poll(() => told() + reports()).toBe(many + 1);
     expect(told()).toBeGreaterThan(0);
     for (const id of [first, talker]) {
       for (const word of ['START', 'END', 'REPORT'])
