@@ -90,13 +90,17 @@ export function messageOf(thrown: unknown): string {
 const diskFullCodes: readonly unknown[] = ['ENOSPC', 'EDQUOT'];
 const sqliteFull = 13;
 
+export function isDiskFull(thrown: unknown): boolean {
+  if (!(thrown instanceof Error)) return false;
+  return (
+    ('code' in thrown && diskFullCodes.includes(thrown.code)) ||
+    ('errcode' in thrown && thrown.errcode === sqliteFull)
+  );
+}
+
 /** The expected failure behind an error of the system; undefined for a defect. */
 export function knownSystemError(thrown: unknown): BellowsError | undefined {
-  if (!(thrown instanceof Error)) return undefined;
-  const full =
-    ('code' in thrown && diskFullCodes.includes(thrown.code)) ||
-    ('errcode' in thrown && thrown.errcode === sqliteFull);
-  if (!full) return undefined;
+  if (!isDiskFull(thrown)) return undefined;
   return new BellowsError(
     'NoRoom',
     'The disk with the data directory is full.',

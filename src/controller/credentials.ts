@@ -1,11 +1,12 @@
 // Who may call: making of keys and tokens, and the file that tells the person who runs Bellows.
 // Owns DIR/credentials.json. Checking signatures and tokens is the API's.
 import { randomBytes, randomInt } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { BellowsError } from '../base/errors.ts';
+import { BellowsError, isDiskFull } from '../base/errors.ts';
 import type { Tenant, TenantCredentials } from '../model/tenant.ts';
 import { writeFileAtomic } from '../sys/atomic-file.ts';
+import type { Logger } from '../sys/log.ts';
 
 const accessKeyLetters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
 
@@ -44,15 +45,38 @@ export function newAdminToken(): string {
   return randomBytes(32).toString('base64url');
 }
 
-/** Replaces the file as a whole: a reader sees the old one or the new one. */
+const ownerOnly = 0o600;
+
+/** Replaces the file as a whole: a reader sees the old one or the new one. One that says it all already is left: a start needs no room on a disk. */
 export async function writeCredentials(
   path: string,
   adminToken: string,
   tenants: readonly Tenant[],
 ): Promise<void> {
-  const byTenant = Object.fromEntries(tenants.map((tenant) => [tenant.id, tenant.credentials]));
-  await writeFileAtomic(path, `${JSON.stringify({ adminToken, tenants: byTenant }, null, 2)}\n`, {
-    mode: 0o600,
-    durable: true,
-  });
+  // In one order, whichever they were made in: what is the same is the same text.
+  const byTenant = Object.fromEntries(
+    tenants.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((tenant) => [tenant.id, tenant.credentials]),
+  );
+  const content = `${JSON.stringify({ adminToken, tenants: byTenant }, null, 2)}\n`;
+  if (await holds(path, content)) return;
+  await writeFileAtomic(path, content, { mode: ownerOnly, durable: true });
+}
+
+async function holds(path: string, content: string): Promise<boolean> {
+  try {
+    return ((await stat(path)).mode & 0o777) === ownerOnly && (await readFile(path, 'utf8')) === content;
+  } catch {
+    // Not there, or not to be read: writing it says what is wrong.
+    return false;
+  }
+}
+
+/** For a start: on a full disk the file is as it was before the last change, and who has keys can go on with them. */
+export async function unlessDiskIsFull(write: () => Promise<void>, log: Pick<Logger, 'warn'>): Promise<void> {
+  try {
+    await write();
+  } catch (thrown) {
+    if (!isDiskFull(thrown)) throw thrown;
+    log.warn({ err: thrown }, 'the disk is full: the credentials file is not up to date');
+  }
 }

@@ -13,7 +13,7 @@ import type { UnitDriver } from '../units/port.ts';
 import { AuditLog } from './audit.ts';
 import { tuningOf, type ControllerConfig, type Tuning } from './config.ts';
 import type { ControlPlane } from './control-plane.ts';
-import { newAdminToken, readAdminToken } from './credentials.ts';
+import { newAdminToken, readAdminToken, unlessDiskIsFull } from './credentials.ts';
 import { findUnit } from './find-unit.ts';
 import { GatewayServer } from './routes/server.ts';
 import { DesiredState } from './state/desired.ts';
@@ -106,7 +106,7 @@ export async function startController(
   await accounts.load();
 
   if (desired.tenant(defaultTenantId) === undefined) await tenants.put(defaultTenantId, {});
-  else await tenants.writeFile();
+  else await unlessDiskIsFull(() => tenants.writeFile(), log);
   void link.requestSync();
   await synced.promise;
   await code.sweep();

@@ -1,5 +1,5 @@
 // Tenants seen from outside: their credentials, the file, and that nothing of one is given to another.
-import { readFile, stat } from 'node:fs/promises';
+import { chmod, readFile, stat } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { defaultTenantId, parseTenantId } from '../base/ids.ts';
 import { acme, app, Harness } from './testing/harness.ts';
@@ -29,6 +29,16 @@ test('the credentials file is readable by its owner only, holds every tenant, an
   await harness.restart();
   expect(await credentials()).toEqual(before);
   expect(harness.started.adminToken).toBe(before.adminToken);
+});
+
+test('a start leaves a credentials file that is right: it needs no room on a full disk; one that others can read is made anew', async () => {
+  const path = harness.started.layout.credentials;
+  const { ino } = await stat(path);
+  await harness.restart();
+  expect((await stat(path)).ino).toBe(ino);
+  await chmod(path, 0o644);
+  await harness.restart();
+  expect((await stat(path)).mode & 0o777).toBe(0o600);
 });
 
 test('keys look like those of AWS and find their tenant', () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { prepareDataDirectory } from './data-directory.ts';
+import { checkRoom, prepareDataDirectory } from './data-directory.ts';
 import { unusable } from './make-directory.ts';
 
 const module = fileURLToPath(new URL('data-directory.ts', import.meta.url));
@@ -62,6 +62,12 @@ describe('a data directory that can not be used is refused at once, with what to
   ])('by the words for %s', (code, said) => {
     expect(unusable('/x', Object.assign(new Error('x'), { code })).message).toMatch(said);
   });
+});
+
+test('a disk without room is told, and one that is not there yet is not asked', () => {
+  // What is in /proc takes nothing of a disk, and there is none.
+  expect(() => checkRoom('/proc')).toThrow(expect.objectContaining({ code: 'NoRoom' }));
+  expect(() => checkRoom(join(root, 'not-there'))).not.toThrow();
 });
 
 test('directories above it are made', () => {

@@ -1,9 +1,10 @@
 // The data directory before anything runs on it: made, private, usable, and ours alone.
 // Owns the checks and their messages. What lies below is src/sys/layout.ts's.
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, realpathSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BellowsError } from '../base/errors.ts';
+import { mib } from '../base/quantity.ts';
 import { tryLockFile, type FileLock } from '../sys/file-lock.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
 import { makeDirectory, unusable } from './make-directory.ts';
@@ -24,6 +25,22 @@ export function checkPathLength(dataDirectory: string): void {
     'BadRequest',
     `The path of the data directory ${dataDirectory} is ${tooMany} bytes too long: the sockets below it may have ${maxSocketPathBytes} at most.`,
     'Choose a shorter one: bellows up --data /var/lib/bellows',
+  );
+}
+
+/** With less, the next code, or the next change, may not fit. */
+const littleRoomBytes = 32 * mib;
+
+/** @throws BellowsError NoRoom when its disk is nearly full */
+export function checkRoom(dataDirectory: string): void {
+  if (!existsSync(dataDirectory)) return;
+  const { bavail, bsize } = statfsSync(dataDirectory);
+  const left = bavail * bsize;
+  if (left >= littleRoomBytes) return;
+  throw new BellowsError(
+    'NoRoom',
+    `The disk with ${dataDirectory} has ${Math.floor(left / mib)}MiB left.`,
+    'Free some room: what runs goes on, but changes are refused while it is full.',
   );
 }
 

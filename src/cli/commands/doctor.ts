@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { BellowsError } from '../../base/errors.ts';
-import { checkPathLength } from '../../supervisor/data-directory.ts';
+import { checkPathLength, checkRoom } from '../../supervisor/data-directory.ts';
 import { checkPort } from '../../supervisor/port.ts';
 import { mayRaisePriority } from '../../sys/priority.ts';
 import { onPath } from '../../supervisor/system-packages.ts';
@@ -49,7 +49,10 @@ async function gather(ctx: Context): Promise<Facts> {
     openFiles: openFilesLimit(),
     mayRaisePriority: mayRaisePriority(),
     accelerator: await accelerator(),
-    dataDirectoryProblem: await problemOf(() => checkPathLength(ctx.installation.dataDirectory)),
+    dataDirectoryProblem: await problemOf(() => {
+      checkPathLength(ctx.installation.dataDirectory);
+      checkRoom(ctx.installation.dataDirectory);
+    }),
     running: await lookAtRunning(ctx),
   };
 }

@@ -14,17 +14,13 @@ import { BlobDirectory } from '../blobs.ts';
 import { checkKey } from '../key.ts';
 import type { Entry, Store, StoreEvent } from '../port.ts';
 import { Watchers } from '../watchers.ts';
+import { Checkpoint } from './checkpoint.ts';
 import { GroupSync } from './group-sync.ts';
 import { checkpointPages, LogFile } from './log-file.ts';
 import { migrate } from './migrations.ts';
 
 /** A controller that is just ending may hold the write lock for the length of a checkpoint. */
 const busyTimeoutMs = 5_000;
-/**
- * Moving the log into the database takes two syncs of this thread, 1 to 30 ms: in a pause, and only without one when the
- * log has become as long as it may be.
- */
-const checkpointAfterMs = 500;
 
 export interface SqliteStoreOptions {
   readonly databasePath: string;
@@ -82,7 +78,7 @@ class SqliteStore implements Store {
   readonly #watchers = new Watchers();
   readonly #log: LogFile;
   readonly #sync: GroupSync;
-  #checkpoint: NodeJS.Timeout | undefined;
+  readonly #checkpoint: Checkpoint;
   readonly #select: StatementSync;
   readonly #selectFrom: StatementSync;
   readonly #upsert: StatementSync;
@@ -94,6 +90,7 @@ class SqliteStore implements Store {
     this.#blobs = blobs;
     this.#log = log;
     this.#sync = new GroupSync(() => log.sync());
+    this.#checkpoint = new Checkpoint(() => database.exec('PRAGMA wal_checkpoint(PASSIVE)'));
     this.#select = database.prepare('SELECT key, value, revision FROM entries WHERE key = ?');
     this.#selectFrom = database.prepare(
       'SELECT key, value, revision FROM entries WHERE key >= ? AND key > ? ORDER BY key',
@@ -183,7 +180,7 @@ class SqliteStore implements Store {
 
   async close(): Promise<void> {
     if (!this.#database.isOpen) return;
-    clearTimeout(this.#checkpoint);
+    this.#checkpoint.stop();
     // Closing syncs everything once more; the descriptor goes when nobody's sync uses it any more.
     this.#database.close();
     await this.#sync.idle();
@@ -194,13 +191,6 @@ class SqliteStore implements Store {
   #checkOpen(): void {
     if (!this.#database.isOpen) throw new BellowsError('Unavailable', 'The store is closed.');
     if (this.#sync.failure !== undefined) throw this.#sync.failure;
-  }
-
-  #checkpointLater(): void {
-    this.#checkpoint ??= setTimeout(() => {
-      if (this.#database.isOpen) this.#database.exec('PRAGMA wal_checkpoint(PASSIVE)');
-    }, checkpointAfterMs).unref();
-    this.#checkpoint.refresh();
   }
 
   #takeRevision(): number {
@@ -214,7 +204,7 @@ class SqliteStore implements Store {
       if (expect !== undefined) this.#compare(key, expect);
       const result = write();
       this.#database.exec('COMMIT');
-      this.#checkpointLater();
+      this.#checkpoint.later();
       return result;
     } catch (thrown) {
       // SQLite ends the transaction by itself on some errors, such as a full disk.
