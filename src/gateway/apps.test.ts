@@ -365,7 +365,7 @@ describe('WebSocket and other upgrades to an app', () => {
   test("more than the tenant's limit are refused with 429 and the limit, and fewer are let in again", async () => {
     await harness.startInstance('site', { 'server.js': echoServer }, { argv: ['server.js'] });
     harness.setTenant({ connectionLimit: 3 });
-    await sleep(50);
+    await harness.call('sync', {});
     const open = Array.from({ length: 3 }, () => raw(upgrade()));
     await Promise.all(open.map(({ socket }) => once(socket, 'data')));
     const refused = await raw(upgrade()).text;

@@ -6,6 +6,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { tarGzOf } from '../support/archives.ts';
 import { deployStatefulApp } from '../support/apps.ts';
+import { Barrier } from '../support/barrier.ts';
 import { eventually } from '../support/bellows.ts';
 import { Functions } from '../support/functions.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
@@ -37,6 +38,10 @@ async function inUse(): Promise<TenantAnswer['inUse']> {
   return (await units.bellows.v1<TenantAnswer>('GET', '/tenants/default')).body.inUse;
 }
 
+async function untilInUse(counts: Partial<NonNullable<TenantAnswer['inUse']>>): Promise<void> {
+  await expect.poll(inUse).toMatchObject(counts);
+}
+
 const app = (): string => `ws://127.0.0.1:${units.bellows.port}/w/default/stateful/hello`;
 
 /** What a client is told that dials: the app's first words, or code and reason of the close. */
@@ -62,10 +67,7 @@ const refused = (limit: number): string =>
 afterEach(async () => {
   await setLimits({ connections: null, concurrency: null, requests: null });
   // Whatever came and went, nothing is counted that is no more.
-  await eventually(async () => {
-    const now = await inUse();
-    return now?.connections === 0 && now.concurrency === 0;
-  });
+  await untilInUse({ connections: 0, concurrency: 0 });
 });
 
 beforeAll(() => deployStatefulApp(units.bellows));
@@ -95,7 +97,7 @@ describe('connections', () => {
       socket.terminate();
       await eventually(async () => (await told()) === letIn);
       await setLimits({ connections: 20 });
-      await eventually(async () => (await inUse())?.connections === 20);
+      await untilInUse({ connections: 20 });
       expect(await told()).toBe(refused(20));
     } finally {
       const account = await clients.stop();
@@ -165,10 +167,10 @@ describe('connections', () => {
 
   test('an app of another language, whose connections the gateway carries, is held to the same', async () => {
     const server = `
-import http.server, os, time
+import http.server, os, urllib.parse, urllib.request
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        time.sleep(float(self.path[1:] or 0))
+        if len(self.path) > 1: urllib.request.urlopen(urllib.parse.unquote(self.path[1:])).read()
         self.send_response(200); self.send_header('Content-Length', '2'); self.end_headers(); self.wfile.write(b'ok')
     def log_message(self, *args): pass
 http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
@@ -179,30 +181,35 @@ http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler)
     expect(deployed.status, JSON.stringify(deployed.body)).toBeLessThan(300);
     await setLimits({ connections: 2 });
     const url = `${units.bellows.url}/w/default/snake`;
-    const slow = [fetch(`${url}/2`), fetch(`${url}/2`)];
-    await eventually(async () => (await inUse())?.connections === 2);
-    expect((await fetch(`${url}/0`)).status).toBe(429);
-    expect(await Promise.all(slow.map(async (each) => (await each).text()))).toEqual(['ok', 'ok']);
-    expect((await fetch(`${url}/0`)).status).toBe(200);
+    const barrier = await Barrier.raise();
+    const slow = `${url}/${encodeURIComponent(barrier.url)}`;
+    const waiting = [fetch(slow), fetch(slow)];
+    await untilInUse({ connections: 2 });
+    expect((await fetch(`${url}/`)).status).toBe(429);
+    barrier.open();
+    expect(await Promise.all(waiting.map(async (each) => (await each).text()))).toEqual(['ok', 'ok']);
+    expect((await fetch(`${url}/`)).status).toBe(200);
   });
 });
 
 describe('concurrency', () => {
-  /** Long enough that all of several calls are there before the first ends. */
-  const busyMs = 1_000;
-  const code = `export const handler = async ({ rawPath, mark }) => {
-    if (mark) console.log('begun ' + mark);
-    if (rawPath !== '/quick') await new Promise((r) => setTimeout(r, ${busyMs}));
-    if (mark) console.log('ended ' + mark);
+  const code = `export const handler = async ({ until, mark }) => {
+    if (until) await fetch(until);
+    if (mark) {
+      console.log('begun ' + mark);
+      await new Promise((r) => setTimeout(r, 500));
+      console.log('ended ' + mark);
+    }
     return 'done';
   };`;
-  const call = (name: string): Promise<string> =>
-    functions.invoke(name).then(
+  /** @param barrier until which it runs */
+  const call = (name: string, barrier?: Barrier): Promise<string> =>
+    functions.invoke(name, { until: barrier?.url }).then(
       ({ payload }) => String(payload),
       (error: { name: string; Reason: string; message: string }) =>
         `${error.name} ${error.Reason}: ${error.message}`,
     );
-  const url = (): string => `${units.bellows.url}/w/default/left/quick`;
+  const url = (): string => `${units.bellows.url}/w/default/left/`;
 
   beforeAll(async () => {
     await functions.create('left', code);
@@ -213,9 +220,20 @@ describe('concurrency', () => {
 
   test('M-C2 M-D4: is one for all functions of a tenant: beyond it the SDK gets TooManyRequestsException and a URL 429, both with the limit', async () => {
     await setLimits({ concurrency: 2 });
-    const all = Array.from({ length: 6 }, (_, n) => call(n % 2 === 0 ? 'left' : 'right'));
-    await eventually(async () => (await inUse())?.concurrency === 2);
+    const barrier = await Barrier.raise();
+    const all = Array.from({ length: 6 }, (_, n) => call(n % 2 === 0 ? 'left' : 'right', barrier));
+    const told: string[] = [];
+    for (const each of all) void each.then((words) => told.push(words));
     const tooMany = 'Rate Exceeded. The tenant default runs 2 invocations, and its limit is 2.';
+    await expect
+      .poll(() => told)
+      .toEqual(
+        Array.from(
+          { length: 4 },
+          () => `TooManyRequestsException ConcurrentInvocationLimitExceeded: ${tooMany}`,
+        ),
+      );
+    expect(await inUse()).toMatchObject({ concurrency: 2 });
     const answer = await fetch(url());
     expect(answer.status).toBe(429);
     expect(answer.headers.get('retry-after')).toBe('1');
@@ -223,26 +241,23 @@ describe('concurrency', () => {
       Reason: 'ConcurrentInvocationLimitExceeded',
       detail: tooMany,
     });
-    const told = await Promise.all(all);
-    expect(told.filter((each) => each === 'done')).toHaveLength(2);
-    expect(
-      told.filter(
-        (each) => each === `TooManyRequestsException ConcurrentInvocationLimitExceeded: ${tooMany}`,
-      ),
-    ).toHaveLength(4);
+    barrier.open();
+    expect((await Promise.all(all)).filter((each) => each === 'done')).toHaveLength(2);
     expect((await fetch(url())).status).toBe(200);
   });
 
   test('M-C2: is raised and lowered while functions run: what runs is finished, who comes next meets the new limit', async () => {
     await setLimits({ concurrency: 1 });
-    const running = call('left');
-    await eventually(async () => (await inUse())?.concurrency === 1);
+    const barrier = await Barrier.raise();
+    const running = call('left', barrier);
+    await untilInUse({ concurrency: 1 });
     expect(await call('right')).toContain('its limit is 1.');
     await setLimits({ concurrency: 2 });
-    const second = call('right');
-    await eventually(async () => (await inUse())?.concurrency === 2);
+    const second = call('right', barrier);
+    await untilInUse({ concurrency: 2 });
     await setLimits({ concurrency: 0 });
     expect(await call('right')).toContain('its limit is 0.');
+    barrier.open();
     expect(await Promise.all([running, second])).toEqual(['done', 'done']);
   });
 
@@ -279,8 +294,11 @@ describe('concurrency', () => {
     };
     expect(await lines()).toEqual([]);
     await setLimits({ concurrency: 1 });
-    await eventually(async () => (await lines()).length === 6, { timeoutMs: 60_000 });
-    const seen = await lines();
+    let seen: string[] = [];
+    await eventually(async () => (seen = await lines()).length === 6, {
+      timeoutMs: 60_000,
+      what: () => `three to begin and end: ${seen.join()}`,
+    });
     expect(seen.toSorted()).toEqual(marks.flatMap((mark) => [`begun ${mark}`, `ended ${mark}`]).toSorted());
     for (const at of [0, 2, 4]) expect(seen[at]?.replace('begun', 'ended')).toBe(seen[at + 1]);
   });

@@ -47,7 +47,7 @@ test('M-C2 M-B4: an idle function lends to another tenant’s app that asks for 
   await eventually(async () => (await lender.worker()).state === 'frozen', { what: () => 'it to freeze' });
   const change = await bellows.v1<{ status: string; instances: { tenant: string }[] }>(
     'PATCH',
-    '/workloads/borrower/app?wait=5',
+    '/workloads/borrower/app?wait=20',
     { memory: '500MiB' },
   );
   expect(change.body.status).toBe('applied');

@@ -12,6 +12,7 @@ interface ResourceChange {
   readonly resource: 'memory' | 'cpu' | 'storage' | 'bandwidth';
   readonly before: string | null;
   readonly after: string | null;
+  readonly wanted: string | null;
   readonly status: 'applied' | 'deferred' | 'infeasible';
   readonly reason: string;
   readonly durationMs: number;
@@ -57,7 +58,7 @@ describe('an app with open WebSockets', () => {
       const clients = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/stateful/`, 50);
       const portsBefore = clients.localPorts;
       clients.start(100);
-      await eventually(async () => (await theInstance('stateful')).connections === 50);
+      await expect.poll(async () => (await theInstance('stateful')).connections).toBe(50);
 
       const random = randomFrom(20240214326);
       const seen = { applied: 0, deferred: 0, infeasible: 0 };
@@ -96,10 +97,13 @@ describe('an app with open WebSockets', () => {
           seen[answer.body.status] += 1;
           expect(answer.body.connections.dropped).toBe(0);
           for (const instance of answer.body.instances) {
-            for (const { resource, after, status, reason } of instance.changes) {
+            for (const { resource, after, wanted, status, reason } of instance.changes) {
               if (status !== 'applied') expect(reason).not.toBe('');
               if (after === null || status === 'infeasible') continue;
-              if (resource === 'memory') expect(memoryLimitOf(memoryGroup)).toBe(amountOf('memory', after));
+              // What is deferred may have come about between the answer and this look.
+              const held = status === 'deferred' ? [after, wanted ?? after] : [after];
+              if (resource === 'memory')
+                expect(held.map((each) => amountOf('memory', each))).toContain(memoryLimitOf(memoryGroup));
               if (resource === 'cpu')
                 expect(Math.abs(cpuLimitOf(cpuGroup) - amountOf('cpu', after))).toBeLessThanOrEqual(1);
             }
@@ -112,10 +116,10 @@ describe('an app with open WebSockets', () => {
               expect(Math.abs(cpuLimitOf(parent(cpuGroup)) - amountOf('cpu', after))).toBeLessThanOrEqual(1);
           }
         }
+        await eventually(() => clients.sent > 500, { what: () => `500 messages; ${clients.sent} were sent` });
         const account = await clients.stop();
         console.log(`M-C5: 200 changes ${JSON.stringify(seen)}; ${JSON.stringify(account)}`);
         expect(account).toMatchObject({ lost: 0, doubled: 0, reordered: 0, closes: 0 });
-        expect(account.sent).toBeGreaterThan(500);
         expect(seen.applied).toBeGreaterThan(100);
         expect(seen.infeasible + refused).toBeGreaterThan(5);
         expect(clients.localPorts).toEqual(portsBefore);
@@ -210,14 +214,17 @@ describe('an app with open WebSockets', () => {
     expect(first).toMatchObject({ memory: '384MiB', cpu: '500m' });
     expect(first.storage).not.toBe('');
     await bellows.v1('PATCH', '/workloads/default/aware', { memory: '256MiB', cpu: '750m' });
-    await eventually(async () => (await getJson<Grant>(appUrl('aware', '/grant'))).memory === '256MiB');
-    const file = await getJson<Grant>(appUrl('aware', '/grant'));
-    expect(file).toMatchObject({ memory: '256MiB', memoryBytes: 256 * mib, cpu: '750m' });
+    // It is written and told once before the change and once after.
+    const inFile = async (): Promise<Grant> => getJson<Grant>(appUrl('aware', '/grant'));
+    const wanted = { memory: '256MiB', memoryBytes: 256 * mib, cpu: '750m', phase: 'current' };
+    await expect.poll(inFile).toMatchObject(wanted);
+    const file = await inFile();
     expect(file.generation).toBeGreaterThan(first.generation);
     const overApi = await getJson<Grant>(appUrl('aware', '/runtime-api'));
-    expect(overApi).toMatchObject({ memory: '256MiB', cpu: '750m', generation: file.generation });
-    const { grants } = await getJson<{ grants: Grant[] }>(appUrl('aware', '/state'));
-    expect(grants.at(-1)).toMatchObject({ memory: '256MiB' });
+    expect(overApi).toMatchObject({ ...wanted, generation: file.generation });
+    const lastHeard = async (): Promise<Grant | undefined> =>
+      (await getJson<{ grants: Grant[] }>(appUrl('aware', '/state'))).grants.at(-1);
+    await expect.poll(lastHeard).toMatchObject(wanted);
     await bellows.v1('DELETE', '/workloads/default/aware');
   });
 

@@ -81,6 +81,10 @@ const processes = (): Processes =>
 
 const anew = new Agent({ keepAlive: false });
 
+/** Connections of the tenant, as its limit counts them. */
+const inUse = async (): Promise<number> =>
+  (await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default')).body.inUse.connections;
+
 /** One request over the agent's connections; nothing is tried again. */
 function get(agent: Agent, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -165,7 +169,10 @@ test('M-E6: three upgrades and one that fails, under load: no call fails, no con
 
     writeCode(3);
     bellows.process.kill('SIGHUP');
-    await eventually(async () => (await runningVersion()) === 3, { timeoutMs: 30_000 });
+    await eventually(async () => (await runningVersion()) === 3, {
+      timeoutMs: 60_000,
+      what: () => `the third version to serve:\n${bellows.output.slice(-2_000)}`,
+    });
     await someCalls();
 
     await Promise.all(callers.map((each) => each.stop()));
@@ -180,13 +187,14 @@ test('M-E6: three upgrades and one that fails, under load: no call fails, no con
     // The carried ones went on where they were, and count.
     const now = await bellows.instances();
     for (const { id, pid } of before) expect(now.find((each) => each.id === id)?.pid).toBe(pid);
-    await eventually(async () =>
-      (await bellows.instances())
-        .filter(({ workload }) => !workload.includes('echo'))
-        .every(({ connections, workload }) => connections === (workload.endsWith('stateful') ? 15 : 10)),
-    );
-    const { body } = await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default');
-    expect(body.inUse.connections).toBe(25);
+    const connectionsOf = async (): Promise<unknown> =>
+      Object.fromEntries(
+        (await bellows.instances())
+          .filter(({ workload }) => !workload.includes('echo'))
+          .map(({ connections, workload }) => [workload.split('/').at(-1), connections]),
+      );
+    await expect.poll(connectionsOf).toEqual({ stateful: 15, carried: 10 });
+    await expect.poll(inUse).toBe(25);
   } finally {
     direct.close();
     carried.close();
@@ -208,19 +216,20 @@ test('M-E6: three upgrades and one that fails, under load: no call fails, no con
 test('M-E6: an upgrade survives a controller that dies, and what the one before carries counts after a crash of the next', async () => {
   const carried = await NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/carried/`, 5);
   carried.start(50);
-  const inUse = async (): Promise<number> =>
-    (await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default')).body.inUse.connections;
   try {
     process.kill(bellows.pidOf('controller')!, 'SIGKILL');
     const upgraded = await bellows.cli('upgrade', '--json');
     expect(upgraded.code, upgraded.stderr).toBe(0);
     const { pid, before } = JSON.parse(upgraded.stdout) as { pid: number; before: number };
     expect(processes()).toMatchObject({ children: { gateway: { pid } }, beside: [{ pid: before }] });
-    await eventually(async () => (await inUse()) === 5);
+    await expect.poll(inUse).toBe(5);
 
     process.kill(pid, 'SIGKILL');
-    await eventually(() => processes().children.gateway.pid !== pid);
-    await eventually(async () => (await inUse()) === 5);
+    await eventually(() => processes().children.gateway.pid !== pid, {
+      timeoutMs: 60_000,
+      what: () => 'another gateway to take the place of the one that was killed',
+    });
+    await expect.poll(inUse).toBe(5);
     const limited = await bellows.v1('PUT', '/tenants/default/limits', { connections: 5 });
     expect(limited.status).toBe(200);
     expect((await fetch(`${bellows.url}/w/default/carried/state`)).status).toBe(429);
@@ -228,7 +237,7 @@ test('M-E6: an upgrade survives a controller that dies, and what the one before 
   } finally {
     carried.close();
   }
-  await eventually(async () => (await fetch(`${bellows.url}/w/default/carried/state`)).status === 200);
+  await expect.poll(async () => (await fetch(`${bellows.url}/w/default/carried/state`)).status).toBe(200);
   expect((await bellows.v1('PUT', '/tenants/default/limits', { connections: null })).status).toBe(200);
 });
 
@@ -251,9 +260,6 @@ test('M-E6: connections that are held for a function go to the next gateway, twi
     known.send('{"action":"who-am-i"}');
     const ConnectionId = await told;
     expect((await bellows.v1('PUT', '/tenants/default/limits', { connections: 6 })).status).toBe(200);
-    const inUse = async (): Promise<number> =>
-      (await bellows.v1<{ inUse: { connections: number } }>('GET', '/tenants/default')).body.inUse
-        .connections;
     const counts = new Set<number>();
     const watching = new SteadyCallers(1, async () => void counts.add(await inUse()));
     for (let upgrade = 0; upgrade < 2; upgrade += 1) {
@@ -261,7 +267,10 @@ test('M-E6: connections that are held for a function go to the next gateway, twi
       expect(upgraded.code, upgraded.stderr).toBe(0);
       const { before } = JSON.parse(upgraded.stdout) as { before: number };
       // The one before has nothing left to carry, and all clients stay.
-      await eventually(() => !isProcess(before), { timeoutMs: 60_000 });
+      await eventually(() => !isProcess(before), {
+        timeoutMs: 60_000,
+        what: () => `the gateway before, ${before}, to end:\n${bellows.output.slice(-2_000)}`,
+      });
       expect(known.readyState).toBe(WebSocket.OPEN);
     }
     await watching.stop();
@@ -311,10 +320,12 @@ test('M-E6: the next gateway is killed while held connections go to it: those th
     await eventually(() => filesOf() > others + 100, { everyMs: 1 });
     process.kill(pid, 'SIGKILL');
     await upgraded;
-    await eventually(() => !isProcess(before), { timeoutMs: 60_000 });
-    talking.pause();
+    await eventually(() => !isProcess(before), {
+      timeoutMs: 60_000,
+      what: () => `the gateway before, ${before}, to end:\n${bellows.output.slice(-2_000)}`,
+    });
+    const account = await talking.stop();
     const { stillOpen } = talking;
-    const account = await talking.stop(5_000);
     console.log(`M-E6: next gateway killed: ${stillOpen} of ${count} stay, ${JSON.stringify(account)}`);
     expect(stillOpen).toBeGreaterThan(0);
     expect(stillOpen).toBeLessThan(count);

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { TenantId, WorkloadKey } from '../../src/base/ids.ts';
 import { mib } from '../../src/base/quantity.ts';
 import { instancePids } from '../../src/agent/config.ts';
+import { linesOf } from './agent-workloads.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import {
   appSpec,
@@ -91,13 +92,12 @@ suiteNeeding('sandbox', isRoot ? undefined : 'root is needed for separate users'
       unit,
       appSpec(script, 'sh run.sh', { runtime: 'custom', workload: 'acme/caps' as WorkloadKey }),
     );
-    const { entries } = await unit.caller.call('readLogs', {
-      workload: 'acme/caps' as WorkloadKey,
-      cursor: null,
-      limit: 100,
-      waitMs: 5000,
+    // It listens before all that it said is in the log.
+    let lines: string[] = [];
+    await eventually(async () => {
+      lines = (await linesOf(unit, 'acme/caps' as WorkloadKey)).map((line) => line.replace(/\s+/g, ' '));
+      return lines.some((line) => / 3 -> /.test(line));
     });
-    const lines = entries.map((entry) => entry.line.replace(/\s+/g, ' '));
     for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
       expect(lines).toContain(`${set}: 0000000000000000`);
     expect(lines).toContain('Seccomp: 2');

@@ -3,7 +3,7 @@
 import { WebSocket, type ClientOptions } from 'ws';
 
 /** What is under way is there sooner, however busy the machine: what is not is lost. */
-const settleMs = 30_000;
+const settleMs = 60_000;
 
 export interface Account {
   readonly sent: number;
@@ -93,11 +93,13 @@ export class NumberedSockets {
     clearInterval(this.#timer);
   }
 
-  /** Stops sending, waits for what is under way, at most so long, and gives the account. */
-  async stop(withinMs = settleMs): Promise<Account> {
+  /** Stops sending, waits for what is under way over sockets that are open, and gives the account. */
+  async stop(): Promise<Account> {
     clearInterval(this.#timer);
-    const end = Date.now() + withinMs;
-    while (Date.now() < end && this.#clients.some((client) => client.seen.size < client.sentAtMs.length)) {
+    const end = Date.now() + settleMs;
+    const waits = ({ socket, seen, sentAtMs }: Client): boolean =>
+      seen.size < sentAtMs.length && socket.readyState !== WebSocket.CLOSED;
+    while (Date.now() < end && this.#clients.some(waits)) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     const sum = (of: (client: Client) => number): number =>

@@ -32,8 +32,6 @@ export abstract class UnitsUnderTest {
     return hostMs * this.patience;
   }
 
-  /** `Timeout` of functions that are not to reach it: Lambda's own on the host. */
-  abstract readonly usualTimeoutSeconds: number;
   /** `Timeout` of functions that are to reach it: so short that waiting for it is cheap, and enough for one that does not. */
   abstract readonly shortTimeoutSeconds: number;
 
@@ -46,7 +44,6 @@ export abstract class UnitsUnderTest {
 
 export class HostUnits extends UnitsUnderTest {
   readonly kind = 'host';
-  readonly usualTimeoutSeconds = 3;
   readonly shortTimeoutSeconds = 2;
   protected readonly patience = 1;
 
@@ -67,7 +64,6 @@ class VirtualMachines extends UnitsUnderTest {
   readonly kind = 'vm';
   // A Timeout is counted from when the invocation is sent, a start not included. But a call that takes milliseconds takes
   // seconds in a guest whose emulated processor gets a small part of a busy host's.
-  readonly usualTimeoutSeconds = 30;
   readonly shortTimeoutSeconds = 12;
   /** An emulated processor is some ten times slower than the host's, and starts a Node process in seconds. */
   protected readonly patience = 10;

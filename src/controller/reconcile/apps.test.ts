@@ -104,14 +104,18 @@ describe('deploying', () => {
 
   test('removing a workload while it starts ends the start and leaves nothing', async () => {
     harness = await Harness.start();
-    harness.agent.script.next('start', { do: 'delay', ms: 100 });
+    const serves = Promise.withResolvers<void>();
+    harness.agent.script.next('start', { do: 'wait', until: serves.promise });
     const deployed = harness.control.deploy(acme, app('chat'), { mustCreate: true });
     const outcome = deployed.then(
       () => 'deployed',
       (error: BellowsError) => error.code,
     );
     await eventually(() => expect(harness.starts).toBe(1));
-    await harness.control.deleteWorkload(acme, chat);
+    const removed = harness.control.deleteWorkload(acme, chat);
+    await eventually(() => expect(() => harness.control.getWorkload(acme, chat)).toThrow());
+    serves.resolve();
+    await removed;
     expect(await outcome).toBe('Conflict');
     expect(await harness.running()).toEqual([]);
     expect(await harness.control.instances()).toEqual([]);
@@ -247,11 +251,13 @@ describe('restarts', () => {
 
   test('a start whose answer was lost is found again, not repeated', async () => {
     harness = await Harness.start();
-    harness.agent.script.next('start', { do: 'delay', ms: 60 });
+    const serves = Promise.withResolvers<void>();
+    harness.agent.script.next('start', { do: 'wait', until: serves.promise });
     const deployed = harness.control.deploy(acme, app('chat'), { mustCreate: true });
     await eventually(() => expect(harness.starts).toBe(1));
     harness.unit.disconnect();
     // The agent starts it all the same.
+    serves.resolve();
     await eventually(async () => expect(await harness.running()).toHaveLength(1));
     harness.unit.reconnect();
     await deployed;

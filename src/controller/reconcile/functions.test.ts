@@ -43,7 +43,8 @@ describe('acquire', () => {
   test('its route is sent while it starts, as soon as it can be reached, and again when it serves', async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
-    harness.agent.script.next('start', { do: 'delay', ms: 50 });
+    const serves = Promise.withResolvers<void>();
+    harness.agent.script.next('start', { do: 'wait', until: serves.promise });
     const acquired = gateway.acquire(hello);
     const starting = (): boolean[] =>
       gateway.changes.flatMap((change) => (change.change === 'instance' ? [change.instance.starting] : []));
@@ -53,6 +54,7 @@ describe('acquire', () => {
     await eventually(() => expect(starting()).toEqual([true]));
     // It may answer before it is known to serve: who was answered finds it.
     expect((await harness.control.instances()).map((instance) => instance.id)).toEqual([spec.id]);
+    serves.resolve();
     expect(await acquired).toBe(spec.id);
     expect(starting()).toEqual([true, false]);
   });
@@ -319,13 +321,15 @@ describe('what is not needed any more', () => {
   test('new code retires one of the old that starts and can be reached already: it may have begun with what it was sent', async () => {
     await begin();
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
-    harness.agent.script.next('start', { do: 'delay', ms: 100 });
+    const serves = Promise.withResolvers<void>();
+    harness.agent.script.next('start', { do: 'wait', until: serves.promise });
     const acquired = gateway.acquire(hello).catch(() => 'asked again');
     await eventually(() => expect(harness.starts).toBe(1));
     const spec = harness.agent.calls.find(({ method }) => method === 'start')?.params as InstanceSpec;
     harness.agent.sayReachable(spec);
     await eventually(() => expect(gateway.changes.at(-1)?.change).toBe('instance'));
     await harness.control.deploy(acme, fn('hello', { env: { A: '1' } }), { mustCreate: false });
+    serves.resolve();
     expect(await acquired).toBe('asked again');
     await eventually(async () => expect(await harness.running()).toEqual([]));
     expect(gateway.retired).toEqual([spec.id]);
@@ -336,12 +340,14 @@ describe('what is not needed any more', () => {
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
     const id = await gateway.acquire(hello);
     gateway.changes.length = 0;
-    harness.agent.script.next('start', { do: 'delay', ms: 100 });
+    const serves = Promise.withResolvers<void>();
+    harness.agent.script.next('start', { do: 'wait', until: serves.promise });
     const deployed = harness.control.deploy(acme, fn('hello', { env: { A: '1' } }), { mustCreate: false });
     await eventually(() => expect(harness.starts).toBe(2));
     // More of the code before are to be had meanwhile.
     const another = await gateway.acquire(hello);
     expect(gateway.changes.every(({ change }) => change === 'instance')).toBe(true);
+    serves.resolve();
     const { generation } = await deployed;
     const told = gateway.changes.flatMap((change) => {
       if (change.change === 'workload') return [`code ${change.workload.generation}`];

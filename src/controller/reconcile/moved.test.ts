@@ -42,11 +42,13 @@ describe('a function', () => {
     const hello = await harness.control.deploy(acme, fn('hello'), { mustCreate: true });
     const id = await gateway.acquire(hello);
     gateway.changes.length = 0;
-    harness.agent.script.next('start', { do: 'delay', ms: 100 });
+    const serves = Promise.withResolvers<void>();
+    harness.agent.script.next('start', { do: 'wait', until: serves.promise });
     const moving = harness.control.moveWorkload(acme, hello.name, 'vm');
     await eventually(() => expect(harness.starts).toBe(2));
     expect(gateway.changes.filter(({ change }) => change === 'workload')).toEqual([]);
     expect(harness.control.unitKindOf(harness.control.getWorkload(acme, hello.name))).toBe('host');
+    serves.resolve();
     expect(await moving).toMatchObject({ from: 'host', to: 'vm' });
     const there = harness.control.getWorkload(acme, hello.name);
     expect(harness.control.unitKindOf(there)).toBe('vm');

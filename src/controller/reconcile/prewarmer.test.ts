@@ -107,10 +107,15 @@ test('who calls while one is started ahead gets that one', async () => {
   aheadMs += 15 * minute;
   await eventually(async () => expect(await harness.running()).toEqual([]));
   const { starts } = harness;
-  harness.agent.script.next('start', { do: 'delay', ms: 300 });
+  const serves = Promise.withResolvers<void>();
+  harness.agent.script.next('start', { do: 'wait', until: serves.promise });
   aheadMs += 13 * minute;
   await eventually(() => expect(harness.starts).toBe(starts + 1));
-  const id = await gateway.acquire(workload, 1, clock.nowMs() + 5_000);
+  const acquired = gateway.acquire(workload, 1, clock.nowMs() + 5_000);
+  // What was asked on the same link after it is answered: it waits.
+  await heard();
+  serves.resolve();
+  const id = await acquired;
   expect(await harness.running()).toEqual([id]);
   expect(harness.starts).toBe(starts + 1);
 });

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ChangePlan } from '../../allocator/plan-change.ts';
 import { parseWorkloadName, type InstanceId, type TransactionId } from '../../base/ids.ts';
+import type { Behaviour } from '../../units/mock/script.ts';
 import { acme, app, eventually, Harness, mebibytes } from '../testing/harness.ts';
 import { withStarting } from './starting.ts';
 import { appliedTransaction } from './transaction.ts';
@@ -62,14 +63,14 @@ describe('who waits while an instance starts', () => {
 
   afterEach(() => harness.close());
 
-  const beginStart = async (): Promise<void> => {
-    harness.agent.script.next('start', { do: 'delay', ms: 150 });
+  const beginStart = async (behaviour: Behaviour<'start'>): Promise<void> => {
+    harness.agent.script.next('start', behaviour);
     await harness.control.resizeWorkload(acme, chat, { scale: 1 }, { plan: false, waitMs: 0 });
     await eventually(() => expect(harness.starts).toBe(1));
   };
 
   test('gets the answer when the instance has its share, by the kernel’s word', async () => {
-    await beginStart();
+    await beginStart({ do: 'delay', ms: 150 });
     const options = { plan: false, waitMs: 10_000 };
     const transaction = await harness.control.resizeWorkload(acme, chat, { memory }, options);
     const [id] = await harness.running();
@@ -81,10 +82,12 @@ describe('who waits while an instance starts', () => {
   });
 
   test('hears after that time that it is starting still, and it gets its share all the same', async () => {
-    await beginStart();
+    const serves = Promise.withResolvers<void>();
+    await beginStart({ do: 'wait', until: serves.promise });
     const options = { plan: false, waitMs: 20 };
     const transaction = await harness.control.resizeWorkload(acme, chat, { memory }, options);
     expect(transaction).toMatchObject({ status: 'deferred', reason: expect.stringContaining('is starting') });
+    serves.resolve();
     await eventually(async () => {
       const [id] = await harness.running();
       expect(harness.agent.instance(id!).grant.memory).toBe(memory);

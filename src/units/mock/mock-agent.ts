@@ -184,6 +184,7 @@ export class MockAgent {
         if (behaviour?.do === 'fail') throw behaviour.error;
         if (behaviour?.do === 'answer') return behaviour.result;
         if (behaviour?.do === 'hang') return new Promise(() => undefined);
+        if (behaviour?.do === 'wait') await behaviour.until;
         if (behaviour?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, behaviour.ms));
         const handler = handlers[method] as (params: Params<Methods[M]>) => Promise<unknown>;
         return handler(params);

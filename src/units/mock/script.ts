@@ -12,6 +12,8 @@ export type Behaviour<M extends AgentMethod = AgentMethod> =
   | { readonly do: 'fail'; readonly error: BellowsError }
   /** Answers as usual, only later. */
   | { readonly do: 'delay'; readonly ms: number }
+  /** Answers as usual, once this has come about: whatever is to happen before it does, however busy the machine. */
+  | { readonly do: 'wait'; readonly until: Promise<unknown> }
   /** Never answers: the caller's time runs out. */
   | { readonly do: 'hang' }
   /** Answers with this; nothing is changed. */

@@ -22,8 +22,11 @@ import type { UnitsUnderTest } from '../../support/units.ts';
 const mib = 1024 * 1024;
 
 export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): void {
-  /** Longer than a start on the host: else who waits is served sooner by one that runs, and no other is started for it. */
-  const busyMs = 1500;
+  /**
+   * Much longer than a start on the host and than the calls that come meanwhile, however busy it is: else who waits is
+   * served sooner by one that runs, and no other is started for it.
+   */
+  const busyMs = 5_000;
 
   describe('M-D1: the life of a function', () => {
     test('code reaches the Bellows that runs it, where the SDK looks for it', async () => {
@@ -127,10 +130,7 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
           '=> ({',
           '=> Promise.resolve({',
         ),
-        {
-          MemorySize: 256,
-          Timeout: units.usualTimeoutSeconds,
-        },
+        { MemorySize: 256 },
       );
       expect((await functions.invoke('resized')).payload).toMatchObject({ n: 1, mb: '256' });
       const [instance] = await functions.instancesOf('resized');
@@ -240,7 +240,7 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
           const { stdout } = await units.bellows.cli('logs', 'queued');
           return [0, 1, 2, 3, 4].every((i) => stdout.includes(`done-${i}`));
         },
-        { timeoutMs: units.within(20_000), what: () => 'all five to be run' },
+        { timeoutMs: units.within(60_000), what: () => 'all five to be run' },
       );
       // More were started for them than were needed in the end, which in machines takes a minute: the next test's start would wait for it.
       await functions.sdk.send(new DeleteFunctionCommand({ FunctionName: 'queued' }));
@@ -251,7 +251,7 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
     test('reserved concurrency throttles with TooManyRequestsException and lifts again', async () => {
       await functions.create(
         'narrow',
-        `export const handler = async () => { await new Promise((r) => setTimeout(r, ${busyMs})); return 1; };`,
+        `export const handler = async ({ busyMs = 0 }) => { await new Promise((r) => setTimeout(r, busyMs)); return 1; };`,
       );
       await functions.invoke('narrow');
       await functions.sdk.send(
@@ -268,10 +268,11 @@ export function functionLifeSuite(units: UnitsUnderTest, functions: Functions): 
         (await functions.sdk.send(new GetFunctionConcurrencyCommand({ FunctionName: 'narrow' })))
           .ReservedConcurrentExecutions,
       ).toBe(2);
-      const all = await Promise.allSettled([1, 2, 3, 4].map(() => functions.invoke('narrow')));
+      const fourAtOnce = () => [1, 2, 3, 4].map(() => functions.invoke('narrow', { busyMs }));
+      const all = await Promise.allSettled(fourAtOnce());
       expect(all.filter((each) => each.status === 'fulfilled').length).toBe(2);
       await functions.sdk.send(new DeleteFunctionConcurrencyCommand({ FunctionName: 'narrow' }));
-      const unlimited = await Promise.all([1, 2, 3, 4].map(() => functions.invoke('narrow')));
+      const unlimited = await Promise.all(fourAtOnce());
       expect(unlimited.every((each) => each.error === undefined)).toBe(true);
       // In machines, whose start takes longer than those that run take for all four, more are rightly not started.
       if (units.kind === 'host') expect((await functions.instancesOf('narrow')).length).toBeGreaterThan(2);
