@@ -5,34 +5,13 @@ import {
   ListFunctionsCommand,
   ListTagsCommand,
   PutFunctionConcurrencyCommand,
-  type CreateFunctionCommandInput,
-  type LambdaClient,
 } from '@aws-sdk/client-lambda';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { TenantId, WorkloadName } from '../../base/ids.ts';
-import { clientFor, createFunction } from '../testing/lambda-client.ts';
-import { startApi, type ApiUnderTest } from '../testing/api-under-test.ts';
-import { rawZip, zipOf } from '../testing/archives.ts';
+import { clientFor, LambdaUnderTest } from '../testing/lambda-client.ts';
+import { rawZip } from '../testing/archives.ts';
 
-let api: ApiUnderTest;
-let lambda: LambdaClient;
-let zip: Buffer;
-
-beforeAll(async () => {
-  api = await startApi();
-  lambda = clientFor(api, 'AKIAACME', 'secret of acme');
-  zip = await zipOf({ 'index.js': 'exports.handler = async () => 1' });
-});
-afterAll(async () => {
-  lambda.destroy();
-  await api[Symbol.asyncDispose]();
-});
-beforeEach(() => api.control.workloads.clear());
-
-const create = (
-  name: string,
-  more: Partial<CreateFunctionCommandInput> = {},
-): ReturnType<typeof createFunction> => createFunction(lambda, name, { Code: { ZipFile: zip }, ...more });
+const lambda = new LambdaUnderTest();
 
 interface Refusal {
   readonly what: string;
@@ -44,171 +23,172 @@ interface Refusal {
 const refusals: Refusal[] = [
   {
     what: 'MemorySize 64',
-    call: () => create('x', { MemorySize: 64 }),
+    call: () => lambda.create('x', { MemorySize: 64 }),
     name: 'ValidationException',
     message:
       /^1 validation error detected: Value '64' at 'memorySize' failed to satisfy constraint: Member must have value greater than or equal to 128$/,
   },
   {
     what: 'MemorySize 10241',
-    call: () => create('x', { MemorySize: 10_241 }),
+    call: () => lambda.create('x', { MemorySize: 10_241 }),
     name: 'ValidationException',
     message: /'10241' at 'memorySize' .* less than or equal to 10240$/,
   },
   {
     what: 'Timeout 0 and MemorySize 1',
-    call: () => create('x', { Timeout: 0, MemorySize: 1 }),
+    call: () => lambda.create('x', { Timeout: 0, MemorySize: 1 }),
     name: 'ValidationException',
     message: /^2 validation errors detected: .*'timeout'.*; .*'memorySize'/,
   },
   {
     what: 'Timeout 901',
-    call: () => create('x', { Timeout: 901 }),
+    call: () => lambda.create('x', { Timeout: 901 }),
     name: 'ValidationException',
     message: /'901' at 'timeout' .* less than or equal to 900/,
   },
   {
     what: 'a long description',
-    call: () => create('x', { Description: 'd'.repeat(257) }),
+    call: () => lambda.create('x', { Description: 'd'.repeat(257) }),
     name: 'ValidationException',
     message: /'description' .* Member must have length less than or equal to 256/,
   },
   {
     what: 'a handler with a space',
-    call: () => create('x', { Handler: 'a b' }),
+    call: () => lambda.create('x', { Handler: 'a b' }),
     name: 'ValidationException',
     message: /'handler' .* regular expression pattern: \[\^\\s\]\+/,
   },
   {
     what: 'a role that is no ARN',
-    call: () => create('x', { Role: 'me' }),
+    call: () => lambda.create('x', { Role: 'me' }),
     name: 'ValidationException',
     message: /Value 'me' at 'role' .* regular expression pattern: arn:/,
   },
   {
     what: 'no role',
-    call: () => create('x', { Role: undefined as unknown as string }),
+    call: () => lambda.create('x', { Role: undefined as unknown as string }),
     name: 'ValidationException',
     message: /Value null at 'role' .* Member must not be null/,
   },
   {
     what: 'a name with spaces',
-    call: () => create('a b'),
+    call: () => lambda.create('a b'),
     name: 'ValidationException',
     message: /'a b' at 'functionName'/,
   },
   {
     what: 'an unknown runtime',
-    call: () => create('x', { Runtime: 'python3.13' }),
+    call: () => lambda.create('x', { Runtime: 'python3.13' }),
     name: 'InvalidParameterValueException',
     message: /python3\.13 at 'runtime' .* \[nodejs20\.x, .*nodejs26\.x\]/,
   },
   {
     what: 'no runtime',
-    call: () => create('x', { Runtime: undefined }),
+    call: () => lambda.create('x', { Runtime: undefined }),
     name: 'InvalidParameterValueException',
     message: /Runtime is mandatory/,
   },
   {
     what: 'no handler',
-    call: () => create('x', { Handler: undefined }),
+    call: () => lambda.create('x', { Handler: undefined }),
     name: 'InvalidParameterValueException',
     message: /Handler is mandatory/,
   },
   {
     what: 'an image',
-    call: () => create('x', { PackageType: 'Image', Code: { ImageUri: 'a' } }),
+    call: () => lambda.create('x', { PackageType: 'Image', Code: { ImageUri: 'a' } }),
     name: 'InvalidParameterValueException',
     message: /images are not supported/,
   },
   {
     what: 'code in S3',
-    call: () => create('x', { Code: { S3Bucket: 'bucket', S3Key: 'k' } }),
+    call: () => lambda.create('x', { Code: { S3Bucket: 'bucket', S3Key: 'k' } }),
     name: 'InvalidParameterValueException',
     message: /no S3/,
   },
   {
     what: 'no code',
-    call: () => create('x', { Code: {} }),
+    call: () => lambda.create('x', { Code: {} }),
     name: 'InvalidParameterValueException',
     message: /Please provide a source/,
   },
   {
     what: 'layers',
-    call: () => create('x', { Layers: ['arn:aws:lambda:us-east-1:1:layer:a:1'] }),
+    call: () => lambda.create('x', { Layers: ['arn:aws:lambda:us-east-1:1:layer:a:1'] }),
     name: 'InvalidParameterValueException',
     message: /Layers is not supported/,
   },
   {
     what: 'Publish',
-    call: () => create('x', { Publish: true }),
+    call: () => lambda.create('x', { Publish: true }),
     name: 'InvalidParameterValueException',
     message: /Publish .* no versions but \$LATEST/,
   },
   {
     what: 'a reserved variable',
-    call: () => create('x', { Environment: { Variables: { AWS_REGION: 'x' } } }),
+    call: () => lambda.create('x', { Environment: { Variables: { AWS_REGION: 'x' } } }),
     name: 'InvalidParameterValueException',
     message: /reserved keys .* AWS_REGION$/,
   },
   {
     what: 'a variable with a dash',
-    call: () => create('x', { Environment: { Variables: { 'A-B': 'x' } } }),
+    call: () => lambda.create('x', { Environment: { Variables: { 'A-B': 'x' } } }),
     name: 'ValidationException',
     message: /environment\.variables.* Map keys must satisfy constraint: \[Member must satisfy regular/,
   },
   {
     what: 'an environment over 4 KB',
-    call: () => create('x', { Environment: { Variables: { BIG: 'x'.repeat(4_100) } } }),
+    call: () => lambda.create('x', { Environment: { Variables: { BIG: 'x'.repeat(4_100) } } }),
     name: 'InvalidParameterValueException',
     message: /exceeded the 4KB limit/,
   },
   {
     what: 'text as a zip',
-    call: () => create('x', { Code: { ZipFile: Buffer.from('hello') } }),
+    call: () => lambda.create('x', { Code: { ZipFile: Buffer.from('hello') } }),
     name: 'InvalidParameterValueException',
     message: /^Could not unzip uploaded file\./,
   },
   {
     what: 'an empty zip',
-    call: () => create('x', { Code: { ZipFile: rawZip([]) } }),
+    call: () => lambda.create('x', { Code: { ZipFile: rawZip([]) } }),
     name: 'InvalidParameterValueException',
     message: /^Uploaded file must be a non-empty zip$/,
   },
   {
-    what: 'a zip that leads out',
-    call: () => create('x', { Code: { ZipFile: rawZip([{ name: '../x', content: 'x' }]) } }),
+    what: 'a lambda.zip that leads out',
+    call: () => lambda.create('x', { Code: { ZipFile: rawZip([{ name: '../x', content: 'x' }]) } }),
     name: 'InvalidParameterValueException',
     message: /^Could not unzip .* leads out of the archive/,
   },
   {
-    what: 'a zip bomb',
-    call: () => create('x', { Code: { ZipFile: rawZip([{ name: 'x', content: 'x', saysSize: 3e9 }]) } }),
+    what: 'a lambda.zip bomb',
+    call: () =>
+      lambda.create('x', { Code: { ZipFile: rawZip([{ name: 'x', content: 'x', saysSize: 3e9 }]) } }),
     name: 'InvalidParameterValueException',
     message: /^Unzipped size must be smaller than 262144000 bytes/,
   },
   {
-    what: 'a zip of 51 MB',
-    call: () => create('x', { Code: { ZipFile: Buffer.alloc(52_428_801) } }),
+    what: 'a lambda.zip of 51 MB',
+    call: () => lambda.create('x', { Code: { ZipFile: Buffer.alloc(52_428_801) } }),
     name: 'RequestEntityTooLargeException',
     message: /^Zipped size must be smaller than 52428800 bytes$/,
   },
   {
     what: 'a request of 70 MB',
-    call: () => create('x', { Code: { ZipFile: Buffer.alloc(53_000_000) } }),
+    call: () => lambda.create('x', { Code: { ZipFile: Buffer.alloc(53_000_000) } }),
     name: 'RequestEntityTooLargeException',
     message: /^Request must be smaller than 70167211 bytes for the CreateFunction operation$/,
   },
   {
     what: 'a second function of the name',
-    call: () => create('twice').then(() => create('twice')),
+    call: () => lambda.create('twice').then(() => lambda.create('twice')),
     name: 'ResourceConflictException',
     message: /^Function already exist: twice$/,
   },
   {
     what: "another account's ARN",
     call: () =>
-      lambda.send(
+      lambda.sdk.send(
         new GetFunctionCommand({ FunctionName: 'arn:aws:lambda:us-east-1:999999999999:function:x' }),
       ),
     name: 'AccessDeniedException',
@@ -217,63 +197,69 @@ const refusals: Refusal[] = [
   {
     what: 'a version',
     call: () =>
-      create('v').then(() => lambda.send(new GetFunctionCommand({ FunctionName: 'v', Qualifier: '7' }))),
+      lambda
+        .create('v')
+        .then(() => lambda.sdk.send(new GetFunctionCommand({ FunctionName: 'v', Qualifier: '7' }))),
     name: 'ResourceNotFoundException',
     message: /function:v:7$/,
   },
   {
     what: 'MaxItems 0',
-    call: () => lambda.send(new ListFunctionsCommand({ MaxItems: 0 })),
+    call: () => lambda.sdk.send(new ListFunctionsCommand({ MaxItems: 0 })),
     name: 'ValidationException',
     message: /'0' at 'maxItems'/,
   },
   {
     what: 'MaxItems 10001',
-    call: () => lambda.send(new ListFunctionsCommand({ MaxItems: 10_001 })),
+    call: () => lambda.sdk.send(new ListFunctionsCommand({ MaxItems: 10_001 })),
     name: 'ValidationException',
     message: /less than or equal to 10000/,
   },
   ...['nonsense', '%%%', Buffer.from('a.b').toString('base64url')].map((Marker) => ({
     what: `the Marker ${Marker}`,
-    call: () => lambda.send(new ListFunctionsCommand({ Marker })),
+    call: () => lambda.sdk.send(new ListFunctionsCommand({ Marker })),
     name: 'InvalidParameterValueException',
     message: /Invalid Marker .*NextMarker/,
   })),
   {
     what: 'tags of what is no ARN',
-    call: () => lambda.send(new ListTagsCommand({ Resource: 'hello' })),
+    call: () => lambda.sdk.send(new ListTagsCommand({ Resource: 'hello' })),
     name: 'ValidationException',
     message: /'hello' at 'resource'/,
   },
   {
     what: 'negative concurrency',
     call: () =>
-      create('c').then(() =>
-        lambda.send(
-          new PutFunctionConcurrencyCommand({ FunctionName: 'c', ReservedConcurrentExecutions: -1 }),
+      lambda
+        .create('c')
+        .then(() =>
+          lambda.sdk.send(
+            new PutFunctionConcurrencyCommand({ FunctionName: 'c', ReservedConcurrentExecutions: -1 }),
+          ),
         ),
-      ),
     name: 'ValidationException',
     message: /'reservedConcurrentExecutions'/,
   },
   {
     what: 'a URL with IAM',
     call: () =>
-      create('u').then(() =>
-        lambda.send(new CreateFunctionUrlConfigCommand({ FunctionName: 'u', AuthType: 'AWS_IAM' })),
-      ),
+      lambda
+        .create('u')
+        .then(() =>
+          lambda.sdk.send(new CreateFunctionUrlConfigCommand({ FunctionName: 'u', AuthType: 'AWS_IAM' })),
+        ),
     name: 'InvalidParameterValueException',
     message: /AuthType AWS_IAM is not supported/,
   },
   {
     what: 'a wrong secret',
-    call: () => clientFor(api, 'AKIAACME', 'wrong').send(new ListFunctionsCommand({})),
+    call: () => clientFor(lambda.api, 'AKIAACME', 'wrong').send(new ListFunctionsCommand({})),
     name: 'InvalidSignatureException',
     message: /does not match the signature you provided/,
   },
   {
     what: 'an unknown key',
-    call: () => clientFor(api, 'AKIANOBODY', 'x').send(new ListFunctionsCommand({})),
+    call: () => clientFor(lambda.api, 'AKIANOBODY', 'x').send(new ListFunctionsCommand({})),
     name: 'UnrecognizedClientException',
     message: /security token .* is invalid/,
   },
@@ -284,11 +270,11 @@ describe('what AWS refuses is refused in its words', () => {
     const thrown = await call().catch((error: unknown) => error);
     expect(thrown).toMatchObject({ name, message: expect.stringMatching(message) });
     expect(JSON.stringify(thrown)).not.toMatch(/\.ts:\d+|node_modules/);
-    expect(api.defects).toEqual([]);
+    expect(lambda.api.defects).toEqual([]);
   });
 
   test('an app is no function', async () => {
-    await api.control.deploy(
+    await lambda.api.control.deploy(
       'acme' as TenantId,
       {
         kind: 'app',
@@ -302,10 +288,10 @@ describe('what AWS refuses is refused in its words', () => {
       },
       { mustCreate: false },
     );
-    await expect(lambda.send(new GetFunctionCommand({ FunctionName: 'chat' }))).rejects.toMatchObject({
+    await expect(lambda.sdk.send(new GetFunctionCommand({ FunctionName: 'chat' }))).rejects.toMatchObject({
       name: 'ResourceNotFoundException',
     });
-    await expect(create('chat')).rejects.toMatchObject({ name: 'ResourceConflictException' });
-    expect((await lambda.send(new ListFunctionsCommand({}))).Functions).toEqual([]);
+    await expect(lambda.create('chat')).rejects.toMatchObject({ name: 'ResourceConflictException' });
+    expect((await lambda.sdk.send(new ListFunctionsCommand({}))).Functions).toEqual([]);
   });
 });

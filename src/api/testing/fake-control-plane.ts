@@ -4,13 +4,11 @@ import { BellowsError } from '../../base/errors.ts';
 import {
   newTransactionId,
   workloadKey,
-  type InstanceId,
   type TenantId,
-  type UnitId,
   type WorkloadKey,
   type WorkloadName,
 } from '../../base/ids.ts';
-import { mib, type Bytes } from '../../base/quantity.ts';
+import { mib } from '../../base/quantity.ts';
 import type {
   AppRestart,
   AuditEvent,
@@ -20,19 +18,12 @@ import type {
   LogEntry,
   SubmittedCode,
 } from '../../controller/control-plane.ts';
-import { noUsage } from '../../controller/views.ts';
 import type { ChangeStatus, CountChange, ResourceChange, Transaction } from '../../model/change.ts';
-import { resourceKinds, type PartialResources, type Resources } from '../../model/resources.ts';
+import { resourceKinds, type PartialResources } from '../../model/resources.ts';
 import { countedLimits, unlimited, type CountedUse, type Tenant } from '../../model/tenant.ts';
-import { defaultRequest, type FunctionWorkload, type Workload } from '../../model/workload.ts';
-
-const emptyResources = { memory: 0, cpu: 0, storage: 0, bandwidth: 0 } as Resources;
-
-/** Laid over one another; what is undefined changes nothing. */
-function sized(base: Resources, change: PartialResources): Resources {
-  const { memory = base.memory, cpu = base.cpu, storage = base.storage, bandwidth = base.bandwidth } = change;
-  return { memory, cpu, storage, bandwidth };
-}
+import type { FunctionWorkload, Workload } from '../../model/workload.ts';
+import { hostUnit, instanceOf, ledgerOf, theInstance } from './fake-machine.ts';
+import { sized, workloadOf } from './fake-workload.ts';
 
 export class FakeControlPlane implements ControlPlane {
   readonly startedAtMs = Date.UTC(2026, 0, 1);
@@ -167,42 +158,7 @@ export class FakeControlPlane implements ControlPlane {
     const key = workloadKey(tenant, deployment.name);
     const old = this.workloads.get(key);
     if (old !== undefined && mustCreate) throw new BellowsError('Conflict', `${key} exists.`);
-    const base = {
-      key,
-      tenant,
-      name: deployment.name,
-      runtime: deployment.runtime,
-      codeSha256: deployment.code.sha256,
-      codeSizeBytes: deployment.code.sizeBytes,
-      generation: randomUUID(),
-      request: sized(defaultRequest, deployment.request),
-      env: deployment.env,
-      network: deployment.network ?? 'host',
-      tags: deployment.tags ?? {},
-      createdAtMs: this.startedAtMs,
-      modifiedAtMs: this.startedAtMs + 1_234,
-    } as const;
-    const workload: Workload =
-      deployment.kind === 'app'
-        ? { kind: 'app', ...base, start: deployment.start, scale: deployment.scale }
-        : {
-            kind: 'function',
-            ...base,
-            ...(deployment.runtimeIdentifier === undefined
-              ? {}
-              : { runtimeIdentifier: deployment.runtimeIdentifier }),
-            handler: deployment.handler,
-            timeoutMs: deployment.timeoutMs,
-            description: deployment.description ?? '',
-            revisionId: randomUUID(),
-            role: deployment.role ?? '',
-            ...(deployment.region === undefined ? {} : { region: deployment.region }),
-            url: deployment.url ?? false,
-            ...(deployment.invokeMode === undefined ? {} : { invokeMode: deployment.invokeMode }),
-            ...(deployment.websocket === undefined ? {} : { websocket: deployment.websocket }),
-            reservedConcurrency: null,
-            maxRetries: 2,
-          };
+    const workload = workloadOf(tenant, deployment, this.startedAtMs);
     this.workloads.set(key, workload);
     return workload;
   }
@@ -283,7 +239,7 @@ export class FakeControlPlane implements ControlPlane {
     return this.#transaction(plan, {
       instances: [
         {
-          instance: 'i-0123456789ab' as InstanceId,
+          instance: theInstance,
           workload: key,
           tenant,
           changes: resourceKinds
@@ -306,69 +262,15 @@ export class FakeControlPlane implements ControlPlane {
   }
 
   async instances(): Promise<InstanceView[]> {
-    return this.listWorkloads().map((workload) => ({
-      id: 'i-0123456789ab' as InstanceId,
-      tenant: workload.tenant,
-      workload: workload.key,
-      generation: workload.generation,
-      kind: workload.kind,
-      unit: 'host' as UnitId,
-      state: 'idle',
-      pid: 4_321,
-      startedAtMs: this.startedAtMs,
-      grant: workload.request,
-      desired: { ...workload.request, memory: (64 * mib) as Bytes },
-      promised: { memory: (128 * mib) as Bytes },
-      strain: { is: 'waiting', requestedBytes: 256 * mib, reason: 'Others have the rest.' },
-      connections: { open: 2, closedByClient: 1, closedByServer: 0 },
-      usage: {
-        ...noUsage,
-        memoryBytes: 90 * mib,
-        workingSetBytes: 80 * mib,
-        memoryPeakBytes: 100 * mib,
-        cpuUsageMicros: 1,
-        pids: 7,
-      },
-      demand: { ...emptyResources, memory: (81 * mib + 5) as Bytes },
-      used: { ...emptyResources, memory: (80 * mib) as Bytes },
-      claimed: emptyResources,
-      unitPid: null,
-    }));
+    return this.listWorkloads().map((workload) => instanceOf(workload, this.startedAtMs));
   }
 
   async units(): ReturnType<ControlPlane['units']> {
-    return [
-      {
-        id: 'host',
-        driver: 'host',
-        state: 'ready',
-        pid: null,
-        tenant: null,
-        instances: 1,
-        warm: 3,
-        capabilities: null,
-        ...{ provisioned: defaultRequest, granted: defaultRequest },
-        ...{ claimed: emptyResources, used: emptyResources },
-        host: null,
-      },
-    ];
+    return [hostUnit];
   }
 
   async ledger(): ReturnType<ControlPlane['ledger']> {
-    return resourceKinds.map((resource) => ({
-      resource,
-      capacity: 1_000_000,
-      provisioned: 1_000_000,
-      granted: 1_500_000,
-      used: 250_000,
-      claimed: 0,
-      unallocated: 0,
-      oversubscribed: 500_000,
-      tenants: this.listTenants().map((tenant) => ({
-        tenant: tenant.id,
-        ...{ limit: null, granted: 1_500_000, used: 250_000 },
-      })),
-    }));
+    return ledgerOf(this.listTenants());
   }
 
   hibernateUnit: ControlPlane['hibernateUnit'] = async () => ({
@@ -388,7 +290,7 @@ export class FakeControlPlane implements ControlPlane {
       from: this.listWorkloads()
         .slice(0, 1)
         .map(({ key }) => ({
-          instance: 'i-0123456789ab' as InstanceId,
+          instance: theInstance,
           workload: key,
           how: 'trim',
           beforeBytes: 90 * mib,

@@ -1,11 +1,13 @@
-// The AWS SDK's client at an API under test, and a function created with it. Tests only.
+// The AWS SDK's client at an API under test, and functions created with it. Tests only.
 import {
   CreateFunctionCommand,
   LambdaClient,
   type CreateFunctionCommandInput,
   type CreateFunctionCommandOutput,
 } from '@aws-sdk/client-lambda';
-import type { ApiUnderTest } from './api-under-test.ts';
+import { afterAll, beforeAll, beforeEach } from 'vitest';
+import { startApi, type ApiUnderTest } from './api-under-test.ts';
+import { zipOf } from './archives.ts';
 
 export function clientFor(
   api: Pick<ApiUnderTest, 'url'>,
@@ -36,4 +38,30 @@ export function createFunction(
       ...more,
     }),
   );
+}
+
+/** What the tests of a file call by the SDK: an API of their own, without functions at the beginning of each. */
+export class LambdaUnderTest {
+  api!: ApiUnderTest;
+  /** The tenant's `acme`. */
+  sdk!: LambdaClient;
+  /** Code that can be run. */
+  zip!: Buffer;
+
+  constructor() {
+    beforeAll(async () => {
+      this.api = await startApi();
+      this.sdk = clientFor(this.api, 'AKIAACME', 'secret of acme');
+      this.zip = await zipOf({ 'index.js': 'exports.handler = async () => 1' });
+    });
+    afterAll(async () => {
+      this.sdk.destroy();
+      await this.api[Symbol.asyncDispose]();
+    });
+    beforeEach(() => this.api.control.workloads.clear());
+  }
+
+  create(name: string, more: Partial<CreateFunctionCommandInput> = {}): Promise<CreateFunctionCommandOutput> {
+    return createFunction(this.sdk, name, { Code: { ZipFile: this.zip }, ...more });
+  }
 }
