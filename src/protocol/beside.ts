@@ -6,8 +6,8 @@ import { instanceId, tenantId, workloadKey } from './schemas.ts';
 
 /**
  * Every instance of a function is at home with one gateway, which lends it to others.
- * `wants`: who speaks would have it. `lends`, `refuses`: what who is at home answers. `recalls`: who is at home would have it back.
- * `holds`: it was lent to who speaks, said to all who are at home with it. `returns`: it was given back.
+ * `wants`: who speaks would have it. `lends`, `refuses`: what who is at home answers. `recalls`: who is at home would have it back;
+ * `refuses` is also said to that: it is not there. `holds`: it was lent to who speaks, said to all who are at home with it. `returns`: it was given back.
  */
 export const lendingWords = ['wants', 'lends', 'refuses', 'recalls', 'holds', 'returns'] as const;
 export type LendingWord = (typeof lendingWords)[number];

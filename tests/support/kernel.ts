@@ -134,22 +134,30 @@ export function ownerOfConnection(
   serverPort: number,
   pids: readonly number[],
 ): number | undefined {
-  const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0');
-  const rows = readFileSync('/proc/net/tcp', 'utf8')
-    .split('\n')
-    .map((row) => row.trim().split(/\s+/));
-  const row = rows.find(
-    ([, local, remote]) => local?.endsWith(`:${hex(serverPort)}`) && remote?.endsWith(`:${hex(clientPort)}`),
-  );
-  const link = `socket:[${row?.[9]}]`;
-  return pids.find((pid) =>
-    readdirSync(`/proc/${pid}/fd`).some((fd) => {
+  return ownersOfConnections([clientPort], serverPort, pids)[0];
+}
+
+/** The same of many at once: on a busy machine the tables are long, and each process's have all its connections. */
+export function ownersOfConnections(
+  clientPorts: readonly number[],
+  serverPort: number,
+  pids: readonly number[],
+): (number | undefined)[] {
+  const server = serverPort.toString(16).toUpperCase().padStart(4, '0');
+  const inodes = new Map<number, string>();
+  for (const row of readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
+    const [, local, remote, , , , , , , inode] = row.trim().split(/\s+/);
+    if (local?.endsWith(`:${server}`) !== true || remote === undefined || inode === undefined) continue;
+    inodes.set(Number.parseInt(remote.slice(remote.indexOf(':') + 1), 16), `socket:[${inode}]`);
+  }
+  const owners = new Map<string, number>();
+  for (const pid of pids)
+    for (const fd of readdirSync(`/proc/${pid}/fd`)) {
       try {
-        return readlinkSync(`/proc/${pid}/fd/${fd}`) === link;
+        owners.set(readlinkSync(`/proc/${pid}/fd/${fd}`), pid);
       } catch {
         // Closed since it was listed.
-        return false;
       }
-    }),
-  );
+    }
+  return clientPorts.map((port) => owners.get(inodes.get(port) ?? ''));
 }

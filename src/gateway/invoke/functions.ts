@@ -38,6 +38,12 @@ export interface LendingEvent {
   readonly say: LendingWord;
 }
 
+/** An instance that another gateway has. */
+interface Loan {
+  readonly from: Neighbour;
+  readonly id: InstanceId;
+}
+
 export class Functions {
   readonly #effects: FunctionsEffects;
   readonly #tuning: InvokeTuning;
@@ -47,7 +53,7 @@ export class Functions {
   /** Instances whose link is not known to be good yet. */
   readonly #unheard = new Map<InstanceId, NodeJS.Timeout | undefined>();
   /** What other gateways have of functions that are not known here yet. */
-  readonly #heldEarly = new Map<WorkloadKey, { readonly from: Neighbour; readonly id: InstanceId }[]>();
+  readonly #heldEarly = new Map<WorkloadKey, Loan[]>();
   #leaving = false;
 
   constructor(effects: FunctionsEffects, tuning: InvokeTuning) {
@@ -111,9 +117,15 @@ export class Functions {
   lending(from: Neighbour, { workload, id, say }: LendingEvent): void {
     const pool = this.#pools.get(workload);
     if (pool !== undefined) pool.lending.heard(from, id, say);
-    else if (say === 'holds')
-      this.#heldEarly.set(workload, [...(this.#heldEarly.get(workload) ?? []), { from, id }]);
+    else if (say === 'holds' || say === 'returns') this.#hearEarly(workload, { from, id }, say);
     else if (say === 'wants') this.#effects.lending(workload).say(from, id, 'refuses');
+  }
+
+  #hearEarly(workload: WorkloadKey, loan: Loan, say: 'holds' | 'returns'): void {
+    const others = (this.#heldEarly.get(workload) ?? []).filter(
+      ({ from, id }) => from !== loan.from || id !== loan.id,
+    );
+    this.#heldEarly.set(workload, say === 'holds' ? [...others, loan] : others);
   }
 
   /** Another gateway has ended. */

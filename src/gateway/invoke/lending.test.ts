@@ -165,6 +165,11 @@ class Bench {
     );
   }
 
+  /** The other's word, whatever it knows of it. */
+  hears(place: number, id: InstanceId, word: LendingWord): void {
+    this.pools[place]!.lending.heard(this.#names[1 - place]!, id, word);
+  }
+
   /** As by kill -9. */
   kill(place: number): void {
     this.#alive[place] = false;
@@ -238,10 +243,10 @@ test('M-E6: when a gateway is killed the other has its instances, those that it 
   expect(bench.failed).toEqual([]);
 });
 
-/** There is one instance, which is at home with the first, and no other can be had. */
-function benchWithOne(): Bench {
+/** There is one instance, which is at home with the first; by default no other can be had. */
+function benchWithOne(most = 1): Bench {
   for (;;) {
-    const bench = new Bench(1);
+    const bench = new Bench(most);
     if (homeOf(bench.add(), 2) === 0) return bench;
   }
 }
@@ -260,6 +265,29 @@ test.each([0, 1])('a word that is not heard holds nobody up: gateway %i asks aga
   clearInterval(sweeps);
   expect(bench.failed).toEqual([]);
   expect(bench.answered.get('held up:1')).toBe(1);
+});
+
+test('who is believed to have one and has not says so, and it is used at once', async () => {
+  const bench = benchWithOne();
+  const [id] = [...bench.instances.keys()];
+  bench.hears(0, id!, 'holds');
+  bench.submit(0, 'at home:1');
+  await vi.advanceTimersByTimeAsync(50);
+  expect(bench.answered.get('at home:1')).toBe(1);
+});
+
+test('a gateway that stands still holds nobody up for long: what is at home with it is done without', async () => {
+  const bench = benchWithOne(12);
+  bench.unheard = Infinity;
+  const sweeps = setInterval(() => bench.pools[1]!.sweep(true), 500);
+  bench.submit(1, 'first:1');
+  await vi.advanceTimersByTimeAsync(defaultInvokeTuning.maxWaitMs);
+  expect(bench.failed).toEqual([]);
+  expect(bench.answered.get('first:1')).toBe(1);
+  bench.submit(1, 'later:1');
+  await vi.advanceTimersByTimeAsync(50);
+  expect(bench.answered.get('later:1')).toBe(1);
+  clearInterval(sweeps);
 });
 
 test('whatever comes to two gateways when, every call is answered once, and no instance is sent to by both at once', async () => {

@@ -7,6 +7,8 @@
 //   not at home:  elsewhere ──somebody waits: wants──▶ asked ──lent──▶ here ──recalled, or idle for long: returns──▶ elsewhere
 //                   ▲──────────────refused────────────────┘
 //
+// Who is at home may believe for a moment that another has one: a gateway that just came hears of loans before it knows the
+// function. So a recall of what is not there is refused, and who is at home has it.
 // An instance runs one invocation after the other, whoever sends them (runtime/node/unanswered.ts): should two gateways believe for
 // a moment that it is theirs, as after a crash, a call waits for another's, and nothing is run twice or lost.
 import type { Clock } from '../../base/clock.ts';
@@ -19,7 +21,7 @@ import type { Slots } from './slots.ts';
 const turnMs = 5;
 /** Who was refused one asks again after this; a call that is short has ended. */
 const refusedMs = 20;
-/** Who was asked and has said nothing is asked again after this, in case it has not heard, or does not have it any more. */
+/** Who was asked and has said nothing is asked again after this, in case it has not heard; it may also hang, so it is not counted on. */
 const askAgainMs = 1_000;
 /** One that was wanted before it was known here comes with the controller's next word. */
 const earlyMs = 5_000;
@@ -93,7 +95,14 @@ export class Lending {
 
   /** Would have one that another gateway has. */
   ask(slot: Slot): void {
-    if (slot.place === 'elsewhere') this.#ask(slot);
+    if (slot.place !== 'elsewhere') return;
+    slot.askedAtMs = this.#effects.clock.monotonicMs();
+    this.#ask(slot);
+  }
+
+  /** Whether one that was asked for may come any moment. */
+  isExpected({ askedAtMs }: Slot): boolean {
+    return this.#effects.clock.monotonicMs() - askedAtMs < askAgainMs;
   }
 
   #ask(slot: Slot): void {
@@ -127,10 +136,15 @@ export class Lending {
         return;
       case 'refuses':
         if (slot?.place !== 'asked') return;
+        if (slot.atHome) {
+          if (this.#holders.get(id) === from) this.#returned(id);
+          return;
+        }
         slot.place = 'elsewhere';
         slot.placedAtMs = this.#effects.clock.monotonicMs();
         return;
       case 'recalls':
+        if (slot === undefined || slot.place === 'elsewhere') this.#effects.say(from, id, 'refuses');
         if (slot?.place !== 'here' || slot.atHome) return;
         this.#press(slot);
         this.settle(slot);

@@ -30,7 +30,7 @@ export interface Waiting extends Pick<Demand, 'generation' | 'waiting' | 'averag
 export class Reserve {
   readonly #effects: PoolEffects;
   readonly #tuning: InvokeTuning;
-  readonly #lending: Pick<Lending, 'ask' | 'mayAsk'>;
+  readonly #lending: Pick<Lending, 'ask' | 'mayAsk' | 'isExpected'>;
   readonly #onChange: () => void;
   readonly #starter: Starter;
   #leaving = false;
@@ -40,7 +40,7 @@ export class Reserve {
   constructor(
     effects: PoolEffects,
     tuning: InvokeTuning,
-    lending: Pick<Lending, 'ask' | 'mayAsk'>,
+    lending: Pick<Lending, 'ask' | 'mayAsk' | 'isExpected'>,
     handlers: ReserveHandlers,
   ) {
     this.#effects = effects;
@@ -110,7 +110,7 @@ export class Reserve {
     for (const slot of usable) {
       if (slot.place !== 'here') others.push(slot);
       if (slot.elsewhere > 0) running += 1;
-      else if (slot.place === 'asked') coming += slot.serves ? 1 : 0;
+      else if (slot.place === 'asked') coming += slot.serves && this.#lending.isExpected(slot) ? 1 : 0;
       else if (slot.place === 'elsewhere') running += slot.serves ? 1 : 0;
       else if (slot.state === 'ready') {
         running += 1;

@@ -69,6 +69,8 @@ export class Slot {
   place: 'here' | 'elsewhere' | 'asked' = 'here';
   /** Monotonic: since when it is here, or was refused. */
   placedAtMs = Number.NEGATIVE_INFINITY;
+  /** Monotonic: since when another gateway is asked for it, when one is. */
+  askedAtMs = Number.NEGATIVE_INFINITY;
   /** Another gateway waits for it; then it gets nothing new when `yields`, and goes there once nothing of ours is in flight. */
   wanted = false;
   yields = false;
