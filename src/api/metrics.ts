@@ -5,23 +5,31 @@ import type { TenantId } from '../base/ids.ts';
 import { instanceStates } from '../model/instance.ts';
 import { resourceKinds } from '../model/resources.ts';
 import { countedLimits, type CountedUse, type Tenant } from '../model/tenant.ts';
-import type { ControlPlane, UnitView } from '../controller/control-plane.ts';
+import type { ControlPlane, GatewayView, UnitView } from '../controller/control-plane.ts';
 import { nameInKey } from './workload-key.ts';
 
 /** @param detailed whether series by tenant and workload are given too */
 export async function renderMetrics(
   control: Pick<
     ControlPlane,
-    'instances' | 'units' | 'ledger' | 'listTenants' | 'countedUse' | 'memoryAccount' | 'startedAtMs'
+    | 'instances'
+    | 'units'
+    | 'gateways'
+    | 'ledger'
+    | 'listTenants'
+    | 'countedUse'
+    | 'memoryAccount'
+    | 'startedAtMs'
   >,
   detailed: boolean,
 ): Promise<{ text: string; mediaType: string }> {
   // A registry for each answer: what is gone since the last one leaves no series behind.
   const registry = new Registry();
   const registers = [registry];
-  const [instances, units, ledger] = await Promise.all([
+  const [instances, units, gateways, ledger] = await Promise.all([
     control.instances(),
     control.units(),
+    control.gateways(),
     control.ledger(),
   ]);
 
@@ -96,6 +104,7 @@ export async function renderMetrics(
       instances.reduce((sum, instance) => sum + instance.demand[resource], 0),
     );
   addUnits(registers, units);
+  addGateways(registers, gateways);
   if (detailed) {
     const tenants = control.listTenants();
     addDetails(registers, instances, ledger, tenants, await control.countedUse());
@@ -132,6 +141,26 @@ function addUnits(registers: Registry[], units: readonly UnitView[]): void {
     if (unit.host === null) continue;
     host.set({ unit: unit.id, resource: 'memory' }, unit.host.privateBytes);
     host.set({ unit: unit.id, resource: 'storage' }, unit.host.storageBytes);
+  }
+}
+
+/** By place: process ids would begin new series with each upgrade. `bellows gateways` tells them. */
+function addGateways(registers: Registry[], gateways: readonly GatewayView[]): void {
+  const byPlace = { labelNames: ['gateway', 'state'] as const, registers };
+  const processes = new Gauge({
+    name: 'bellows_gateways',
+    help: 'Processes that clients are connected to, by place and state; more than one leave one place after several upgrades.',
+    ...byPlace,
+  });
+  const connections = new Gauge({
+    name: 'bellows_gateway_connections',
+    help: 'Client connections open in gateways; what was handed to apps is not. No series of one that is silent.',
+    ...byPlace,
+  });
+  for (const { place, state, connections: open } of gateways) {
+    const labels = { gateway: String(place + 1), state };
+    processes.inc(labels);
+    if (open !== null) connections.inc(labels, open);
   }
 }
 

@@ -108,6 +108,15 @@ export const units = z.array(
   }),
 );
 
+export const gateways = z.array(
+  z.looseObject({
+    gateway: z.number(),
+    pid: z.number(),
+    state: z.string(),
+    connections: z.number().nullable(),
+  }),
+);
+
 export const hibernation = z.looseObject({
   unit: z.string(),
   before: z.string(),

@@ -133,6 +133,16 @@ export interface MemoryAccount {
   readonly credit: number;
 }
 
+export interface GatewayView {
+  readonly pid: number;
+  /** Which of the gateways that serve together; one that replaces another has the same. */
+  readonly place: number;
+  /** Leaving, it finishes what it carries. Silent, it did not say so in time. */
+  readonly state: 'starting' | 'serving' | 'leaving' | 'silent';
+  /** Of clients, open in its process; null when it did not say. */
+  readonly connections: number | null;
+}
+
 export interface UnitView {
   readonly id: string;
   readonly driver: string;
@@ -325,6 +335,8 @@ export interface ControlPlane {
 
   instances(): Promise<InstanceView[]>;
   units(): Promise<UnitView[]>;
+  /** By place. */
+  gateways(): Promise<GatewayView[]>;
   /** @throws BellowsError NotFound, Conflict, NotSupportedHere, NoRoom */
   hibernateUnit(id: UnitId): Promise<HibernationReport>;
   /** Nothing happens to one that runs. @throws BellowsError NotFound, NotSupportedHere, NoRoom */

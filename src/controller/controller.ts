@@ -28,6 +28,7 @@ import type {
   ReclaimReport,
   ReclaimRequest,
   SubmittedCode,
+  GatewayView,
   UnitView,
 } from './control-plane.ts';
 import type { Places } from './places.ts';
@@ -184,6 +185,10 @@ export class Controller implements ControlPlane {
 
   instances(): Promise<InstanceView[]> {
     return this.#parts.observer.instances();
+  }
+
+  gateways(): Promise<GatewayView[]> {
+    return this.#parts.gateways.look();
   }
 
   units(): Promise<UnitView[]> {

@@ -214,6 +214,19 @@ function renderUnits(units) {
     });
 }
 
+/** More than one, that is: several serve, or one that was replaced finishes what it carries. */
+function renderGateways(gateways) {
+  if (gateways.length < 2) return [];
+  return gateways.map(({ gateway, pid, state, connections }) =>
+    row(
+      make('td', String(gateway)),
+      cell(make('span', `pid ${pid}`, 'id')),
+      stateCell(state),
+      make('td', connections === null ? 'unknown' : String(connections), 'number'),
+    ),
+  );
+}
+
 function renderInstances(instances) {
   if (instances.length === 0) return [emptyRow(6, 'Nothing runs now. Functions start when they are called.')];
   return instances.map((one) => {
@@ -239,16 +252,19 @@ function renderInstances(instances) {
 }
 
 async function refresh() {
-  const paths = ['tenants', 'workloads', 'instances', 'ledger', 'units'];
+  const paths = ['tenants', 'workloads', 'instances', 'ledger', 'units', 'gateways'];
   const answers = await Promise.all(
     paths.map((path) => get(`/v1/${path}`).then((response) => response.json())),
   );
-  const [tenants, workloads, instances, ledger, units] = answers;
+  const [tenants, workloads, instances, ledger, units, gateways] = answers;
   element('ledger').replaceChildren(...renderLedger(ledger));
   fill(element('tenants'), renderTenants(tenants, ledger, workloads));
   const machines = renderUnits(units);
   fill(element('units'), machines);
   element('units-section').hidden = machines.length === 0;
+  const several = renderGateways(gateways);
+  fill(element('gateways'), several);
+  element('gateways-section').hidden = several.length === 0;
   fill(element('instances'), renderInstances(instances));
 }
 

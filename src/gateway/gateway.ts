@@ -72,6 +72,7 @@ export class Gateway {
   readonly #whenReady: boolean;
   readonly #leavingMs: number | undefined;
   readonly #timers: NodeJS.Timeout[] = [];
+  #accepts = false;
   #leaving: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #port: number;
@@ -177,6 +178,7 @@ export class Gateway {
         // Changes are applied as they arrive, and the link keeps the order.
         sync: async () => ({}),
         usage: async () => this.#usage(),
+        look: async () => this.#look(),
         retire: async ({ ids, deadlineMs }) => {
           await this.#retire(ids, deadlineMs);
           return {};
@@ -236,6 +238,7 @@ export class Gateway {
     );
     const ports = await this.#front.start();
     this.#port = ports.port;
+    this.#accepts = true;
     return ports;
   }
 
@@ -315,6 +318,14 @@ export class Gateway {
   async #retire(ids: readonly InstanceId[], deadlineMs: number): Promise<void> {
     const done = ids.flatMap((id) => [this.#functions.retire(id), this.#apps.retire(id)]);
     await within(deadlineMs - Date.now(), Promise.all(done));
+  }
+
+  #look(): ResultOf<GatewayProtocol['methods']['look']> {
+    const leaves = this.#leaving !== undefined || this.#stopping !== undefined;
+    return {
+      state: leaves ? 'leaving' : this.#accepts ? 'serving' : 'starting',
+      connections: this.#front.asking + this.#held.size + this.#apps.tunnels,
+    };
   }
 
   #usage(): ResultOf<GatewayProtocol['methods']['usage']> {

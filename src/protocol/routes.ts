@@ -171,6 +171,16 @@ export const gatewayProtocol = {
         }),
       ),
     ),
+    /** What it is doing, for people. One of an earlier Bellows does not know it. */
+    look: method(
+      nothing,
+      z.object({
+        /** It does not accept yet, or not any more. */
+        state: z.enum(['starting', 'serving', 'leaving']),
+        /** Of clients, open in this process. What was handed to apps is theirs. */
+        connections: z.number().int().nonnegative(),
+      }),
+    ),
     /** Answers when every change that was sent before has been applied: what is called after it meets them. */
     sync: method(nothing, nothing),
     /** Stop accepting, let what runs end by then, close. */

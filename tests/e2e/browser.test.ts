@@ -2,7 +2,7 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import { unitView } from '../../src/api/v1/views/machine.ts';
+import { gatewayView, unitView } from '../../src/api/v1/views/machine.ts';
 import { archiveOf } from '../support/apps.ts';
 import { Bellows, eventually } from '../support/bellows.ts';
 import { isWiderThanWindow, noBrowser, openPage, socketsOf, startBrowser } from '../support/browser.ts';
@@ -186,9 +186,27 @@ suiteNeeding('in a browser', noBrowser, () => {
     const bar = page.locator('#instances .meter').first();
     expect(await bar.getAttribute('aria-label')).toMatch(/ used of 224 MiB granted, .* demanded$/);
     expect(await bar.locator('.demand').count()).toBe(1);
-    expect(await page.locator('#units-section').isVisible()).toBe(false);
+    for (const section of ['#units-section', '#gateways-section'])
+      expect(await page.locator(section).isVisible()).toBe(false);
     await chat.page.context().close();
     await shows('#instances tr', /chat.*0$/);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  test('the dashboard names gateways where there are several, and says which of them leaves', async () => {
+    const [serving] = z.array(gatewayView).parse((await bellows.v1('GET', '/gateways')).body);
+    expect(serving).toMatchObject({ gateway: 1, pid: bellows.pidOf('gateway'), state: 'serving' });
+    const leaving = { gateway: 1, pid: 12_345, state: 'leaving', connections: 17 };
+    const { page, complaints } = await openPage(browser, `${bellows.url}/`);
+    await page.route('**/v1/gateways', (route) => route.fulfill({ json: [leaving, serving] }));
+    await page.fill('#token', bellows.credentials.adminToken);
+    await page.press('#token', 'Enter');
+    const rows = page.locator('#gateways tr');
+    await eventually(async () => (await rows.count()) === 2);
+    const texts = await rows.allTextContents();
+    expect(texts[0]).toMatch(/^1\s*pid 12345\s*leaving\s*17$/);
+    expect(texts[1]).toContain(`pid ${serving!.pid}`);
     expect(complaints).toEqual([]);
     await page.context().close();
   });

@@ -269,6 +269,8 @@ export class FakeControlPlane implements ControlPlane {
     return [hostUnit];
   }
 
+  gateways: ControlPlane['gateways'] = async () => [];
+
   async ledger(): ReturnType<ControlPlane['ledger']> {
     return ledgerOf(this.listTenants());
   }

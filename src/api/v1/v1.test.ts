@@ -277,6 +277,24 @@ describe('the machine', () => {
     expect(api.control.calls.at(-1)?.args).toEqual([{ memoryBytes: 1_073_741_824, plan: true }]);
   });
 
+  test('gateways come with their place, from 1 on, and what they are doing', async () => {
+    api.control.gateways = async () => [
+      { pid: 11, place: 0, state: 'leaving', connections: 2 },
+      { pid: 12, place: 0, state: 'serving', connections: 40 },
+      { pid: 13, place: 1, state: 'silent', connections: null },
+    ];
+    expect((await call('listGateways', '/v1/gateways')).body).toEqual([
+      { gateway: 1, pid: 11, state: 'leaving', connections: 2 },
+      { gateway: 1, pid: 12, state: 'serving', connections: 40 },
+      { gateway: 2, pid: 13, state: 'silent', connections: null },
+    ]);
+    const metrics = await (await fetch(`${api.url}/metrics`)).text();
+    expect(metrics).toMatch(/^bellows_gateways\{gateway="1",state="leaving"\} 1$/m);
+    expect(metrics).toMatch(/^bellows_gateways\{gateway="2",state="silent"\} 1$/m);
+    expect(metrics).toMatch(/^bellows_gateway_connections\{gateway="1",state="serving"\} 40$/m);
+    expect(metrics).not.toMatch(/^bellows_gateway_connections\{gateway="2"/m);
+  });
+
   test('a virtual machine is hibernated and woken by its id', async () => {
     const { body } = await call('hibernateUnit', '/v1/units/u-1/hibernate');
     expect(body).toEqual({ unit: 'u-1', before: '200MiB', after: '0', stored: '150MiB', durationMs: 800 });

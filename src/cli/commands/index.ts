@@ -4,6 +4,7 @@ import { deleteWorkload } from './delete.ts';
 import { deploy } from './deploy.ts';
 import { doctor } from './doctor.ts';
 import { events } from './events.ts';
+import { gateways } from './gateways.ts';
 import { hibernate } from './hibernate.ts';
 import { invoke } from './invoke.ts';
 import { ledger } from './ledger.ts';
@@ -36,6 +37,7 @@ export const commands: readonly Command[] = [
   events,
   reclaim,
   units,
+  gateways,
   hibernate,
   wake,
   move,

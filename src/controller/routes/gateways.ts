@@ -4,6 +4,7 @@ import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId, TenantId } from '../../base/ids.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { CountedUse } from '../../model/tenant.ts';
+import type { GatewayView } from '../control-plane.ts';
 import type { RpcPeer } from '../../protocol/rpc-link.ts';
 import type { Params, ResultOf } from '../../protocol/rpc.ts';
 import type { ControllerProtocol, GatewayProtocol, RouteChange } from '../../protocol/routes.ts';
@@ -24,7 +25,7 @@ type Invoke = GatewayProtocol['methods']['invoke'];
 const answerMarginMs = 2_000;
 /** A round trip on a Unix socket; a gateway that is stuck for longer than this does not hold up a change. */
 const syncTimeoutMs = 1_000;
-/** Likewise: whoever looks at tenants is answered without. */
+/** Likewise: whoever looks at tenants or gateways is answered without. */
 const usageTimeoutMs = 1_000;
 
 export class Gateways {
@@ -139,6 +140,21 @@ export class Gateways {
       this.#log.warn({ err: thrown }, 'a gateway did not say what is in use');
       return null;
     }
+  }
+
+  /** All that are connected, by place; of those in one place who came first is first. */
+  async look(): Promise<GatewayView[]> {
+    const seen = await Promise.all(
+      [...this.#gateways].map(async ([peer, { pid, place }]): Promise<GatewayView> => {
+        try {
+          return { pid, place, ...(await peer.call('look', {}, { timeoutMs: usageTimeoutMs })) };
+        } catch (thrown) {
+          this.#log.warn({ err: thrown, gateway: pid }, 'a gateway did not say what it is doing');
+          return { pid, place, state: 'silent', connections: null };
+        }
+      }),
+    );
+    return seen.toSorted((left, right) => left.place - right.place);
   }
 
   /** Runs an event through a gateway that serves, in turn. @throws BellowsError Unavailable when there is none */

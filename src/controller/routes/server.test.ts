@@ -117,6 +117,26 @@ test('what tenants have in use is asked of the newest gateway in each place, and
   expect(await harness.control.countedUse()).toBeNull();
 });
 
+test('gateways are listed by place with what they say of themselves, and one that does not answer as silent', async () => {
+  const harness = await Harness.start({ gatewayArrivalMs: 1 });
+  onTestFinished(() => harness.close());
+  expect(await harness.control.gateways()).toEqual([]);
+  const says = (state: 'serving' | 'leaving', connections: number) => ({
+    look: async () => ({ state, connections }),
+  });
+  for (const gateway of [
+    await harness.gateway(says('serving', 7), { pid: 3, place: 1 }),
+    await harness.gateway(says('leaving', 2), { pid: 4, place: 0 }),
+    await harness.gateway({ look: () => new Promise(() => {}) }, { pid: 5, place: 0 }),
+  ])
+    onTestFinished(() => gateway.client.close());
+  expect(await harness.control.gateways()).toEqual([
+    { pid: 4, place: 0, state: 'leaving', connections: 2 },
+    { pid: 5, place: 0, state: 'silent', connections: null },
+    { pid: 3, place: 1, state: 'serving', connections: 7 },
+  ]);
+});
+
 test('queued events are given to the gateways in turn, and to none that only ends what it has', async () => {
   const harness = await Harness.start({ gatewayArrivalMs: 1 });
   onTestFinished(() => harness.close());

@@ -251,6 +251,7 @@ export class TestGateway {
         },
         invoke: async () => ({ outcome: 'ok', payload: '' }),
         usage: async () => [],
+        look: async () => ({ state: 'serving', connections: 0 }),
         sync: async () => ({}),
         drain: async () => ({}),
         ...handlers,

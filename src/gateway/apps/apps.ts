@@ -78,6 +78,14 @@ export class Apps {
     }
   }
 
+  /** How many tunnels there are. */
+  get tunnels(): number {
+    let open = 0;
+    for (const pool of this.#pools.values())
+      for (const instance of pool.instances) open += instance.tunnels.open;
+    return open;
+  }
+
   /** A new agent knows of no tunnels. */
   tellTunnels(): void {
     for (const pool of this.#pools.values()) for (const instance of pool.instances) instance.tellTunnels();

@@ -14,10 +14,12 @@ import { parsedBy } from '../invalid.ts';
 import { jsonBody, noBody, route } from '../route.ts';
 import { instanceView, showInstance } from '../views/instance.ts';
 import {
+  gatewayView,
   hibernationView,
   ledgerLineView,
   moveView,
   reclaimView,
+  showGateway,
   showHibernation,
   showLedgerLine,
   showMove,
@@ -72,6 +74,20 @@ export const machineRoutes = [
     answer: z.array(unitView),
     statuses: { 200: 'The units.' },
     handle: async ({ control }) => ({ status: 200, body: (await control.units()).map(showUnit) }),
+  }),
+  route({
+    operationId: 'listGateways',
+    method: 'GET',
+    path: '/v1/gateways',
+    tag,
+    summary:
+      'The processes that clients are connected to: those that serve, and those that were replaced and finish what they carry.',
+    params: noParams,
+    query: noQuery,
+    body: noBody,
+    answer: z.array(gatewayView),
+    statuses: { 200: 'The gateways.' },
+    handle: async ({ control }) => ({ status: 200, body: (await control.gateways()).map(showGateway) }),
   }),
   route({
     operationId: 'hibernateUnit',

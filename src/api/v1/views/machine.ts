@@ -1,7 +1,8 @@
-// Units, the ledger and the report of a reclaim, as /v1 shows them.
+// Units, gateways, the ledger and the report of a reclaim, as /v1 shows them.
 import { z } from 'zod';
 import { rungs } from '../../../allocator/reclaim/ladder.ts';
 import type {
+  GatewayView,
   HibernationReport,
   MoveReport,
   LedgerLine,
@@ -74,6 +75,28 @@ export function showUnit(unit: UnitView): z.infer<typeof unitView> {
           },
     capabilities: unit.capabilities,
   };
+}
+
+export const gatewayView = z
+  .object({
+    gateway: z.number().meta({
+      description:
+        'Its place among those that serve together, from 1 on; one that replaces another has the same.',
+    }),
+    pid: z.number(),
+    state: z.enum(['starting', 'serving', 'leaving', 'silent']).meta({
+      description:
+        'starting: it does not accept yet; leaving: another serves in its place, and it ends with the last of its connections; silent: it did not say within a second.',
+    }),
+    connections: z.number().nullable().meta({
+      description:
+        'Of clients, open in its process; what was handed to apps is not there any more. null when it is silent.',
+    }),
+  })
+  .meta({ id: 'Gateway' });
+
+export function showGateway({ pid, place, state, connections }: GatewayView): z.infer<typeof gatewayView> {
+  return { gateway: place + 1, pid, state, connections };
 }
 
 export const hibernationView = z
