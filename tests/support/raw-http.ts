@@ -19,7 +19,7 @@ export async function sendRaw(
     const socket = connect(port, '127.0.0.1');
     let received = '';
     let quiet: NodeJS.Timeout | undefined;
-    const late = setTimeout(() => socket.destroy(), 10_000);
+    const late = setTimeout(() => socket.destroy(), 60_000);
     socket.on('data', (chunk: Buffer) => {
       received += chunk.toString('latin1');
       clearTimeout(quiet);
