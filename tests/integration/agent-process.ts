@@ -99,7 +99,8 @@ export async function startAgent(
   const exited = once(unit.agent, 'exit').then(() =>
     Promise.reject(new Error(`the agent ended:\n${unit.log}`)),
   );
-  await Promise.race([eventually(() => unit.log.includes('"msg":"ready"')), exited]);
+  const isReady = (): boolean => unit.log.includes('"msg":"ready"');
+  await Promise.race([eventually(isReady, 60_000, () => `the agent to be ready:\n${unit.log}`), exited]);
   exited.catch(() => undefined);
 }
 
@@ -227,13 +228,15 @@ export async function run(endpoint: Endpoint, js: string): Promise<{ value?: unk
   return (await invoke(endpoint, { js })) as { value?: unknown; error?: string };
 }
 
+/** @param what is waited for, and how far it has come; without it a failure shows the condition itself */
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   timeoutMs = 20_000,
+  what: () => string = () => condition.toString(),
 ): Promise<void> {
   const untilMs = performance.now() + timeoutMs;
   while (!(await condition())) {
-    if (performance.now() > untilMs) throw new Error(`not within ${timeoutMs} ms: ${condition.toString()}`);
+    if (performance.now() > untilMs) throw new Error(`not within ${timeoutMs} ms: ${what()}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

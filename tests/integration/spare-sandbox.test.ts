@@ -34,8 +34,15 @@ async function unitWithSpare(): Promise<{ unit: TestUnit; code: string }> {
   return { unit, code: writeCode(unit, 'probe', evalHandler) };
 }
 
+/** Longer than until it is tried again, where making it came to nothing on a busy machine. */
+const standsWithinMs = 60_000;
+
 const stands = (unit: TestUnit): Promise<void> =>
-  eventually(() => tracesOf(unit).processes.length === processesOfSpare);
+  eventually(
+    () => tracesOf(unit).processes.length === processesOfSpare,
+    standsWithinMs,
+    () => `${processesOfSpare} processes of a spare sandbox: ${namesOf(unit).join()}\n${unit.log}`,
+  );
 
 suiteNeeding('a spare sandbox', isRoot ? undefined : 'root is needed for groups and sandboxes', () => {
   test('has no program, becomes an instance of exactly the size asked for, and another stands then', async () => {
