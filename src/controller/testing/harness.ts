@@ -132,7 +132,12 @@ export class Harness {
     const put = harness.control.putTenant(acme, {});
     // Answered when a gateway knows of it: a test that has one come later does not wait for that.
     if (all.gatewayArrivalMs === 0) await put;
-    else await eventually(() => expect(harness.control.listTenants().map(({ id }) => id)).toContain(acme));
+    // It is in the store before the agent knows of it, which what follows may need: the audit log has it last.
+    else
+      await eventually(async () => {
+        const events = await harness.control.eventsSince(0, 100);
+        expect(events).toContainEqual(expect.objectContaining({ type: 'tenant.created', tenant: acme }));
+      });
     return harness;
   }
 
