@@ -10,6 +10,10 @@ test('the gateway waits for a start longer than one may take, as a process and i
   expect(virtualInvokeTuning.acquireTimeoutMs).toBeGreaterThan(virtualStartTimeoutMs);
 });
 
+test("a client of an app waits for its machine as long as a function's caller waits for one", () => {
+  expect(virtualInvokeTuning.appWaitMs).toBe(virtualInvokeTuning.maxWaitMs);
+});
+
 test('idle instances stay as somebody named it, else for less long in virtual machines, which cost something while they idle', () => {
   const config = controllerConfig.parse({
     dataDirectory: '/data',

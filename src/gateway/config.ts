@@ -158,6 +158,8 @@ export interface InvokeTuning {
   readonly firstStartMs: number;
   /** Pause after the controller could not start an instance: it freed nothing within a few milliseconds, as a rule. */
   readonly acquirePauseMs: number;
+  /** How long a client of an app waits for an instance that takes it; then it is told to come again. */
+  readonly appWaitMs: number;
 }
 
 export const defaultInvokeTuning: InvokeTuning = {
@@ -174,7 +176,12 @@ export const defaultInvokeTuning: InvokeTuning = {
   // From the warm pool.
   firstStartMs: 50,
   acquirePauseMs: 200,
+  // An app that restarts after a crash is back within this, as a rule.
+  appWaitMs: 10_000,
 };
+
+/** As long as a start may take, and as long as an app's machine that sleeps may take to wake. */
+const virtualWaitMs = 120_000;
 
 /**
  * An emulated machine's processor is ten to twenty times slower than this one's, and so is a cold start: who called gets
@@ -182,7 +189,8 @@ export const defaultInvokeTuning: InvokeTuning = {
  */
 export const virtualInvokeTuning: InvokeTuning = {
   ...defaultInvokeTuning,
-  maxWaitMs: 120_000,
+  maxWaitMs: virtualWaitMs,
+  appWaitMs: virtualWaitMs,
   deathReasonMs: 10_000,
   acquireTimeoutMs: 190_000,
   // Where a start takes less the first one says so; where it takes a minute, a guess of little starts a machine for each that waits.
@@ -190,8 +198,6 @@ export const virtualInvokeTuning: InvokeTuning = {
 };
 
 export const appLimits = {
-  /** An app that restarts after a crash is back within this, as a rule; then the client is told to come again. */
-  waitForInstanceMs: 10_000,
   /** How long a hand-over waits for an instance that does not take the ones before it. */
   handoverWaitMs: 2_000,
   /** The controller restarts within a second; a request to it waits so long before it is refused. */

@@ -100,6 +100,7 @@ export class Gateway {
         this.#agent.tunnels(id, counts, this.#leaving === undefined ? this.#together.pids : null),
       lines,
       this.#connections,
+      tuning.appWaitMs,
     );
     const place = config.place ?? { index: 0, of: 1 };
     this.#portsPath = layout.gatewayPortsSocket(process.pid);

@@ -11,13 +11,16 @@ const none: ReadonlySet<InstanceId> = new Set();
 
 export class AppPool {
   route: WorkloadRoute;
+  /** How long a client waits for one that takes it. */
+  readonly waitMs: number;
   /** The one that was taken last stands last, so that equals take turns. */
   readonly #instances = new Map<InstanceId, AppInstance>();
   readonly #waiters = new Set<Waiter>();
   readonly #retired = new Map<InstanceId, (() => void)[]>();
 
-  constructor(route: WorkloadRoute) {
+  constructor(route: WorkloadRoute, waitMs: number) {
     this.route = route;
+    this.waitMs = waitMs;
   }
 
   get instances(): Iterable<AppInstance> {

@@ -13,6 +13,7 @@ export class Apps {
   readonly #tunnels: (id: InstanceId, counts: ConnectionCounts) => void;
   readonly #lines: Lines;
   readonly #connections: Connections;
+  readonly #waitMs: number;
   readonly #pools = new Map<WorkloadKey, AppPool>();
   readonly #poolOfInstance = new Map<InstanceId, AppPool>();
 
@@ -21,11 +22,13 @@ export class Apps {
     tunnels: (id: InstanceId, counts: ConnectionCounts) => void,
     lines: Lines,
     connections: Connections,
+    waitMs: number,
   ) {
     this.#discard = discard;
     this.#tunnels = tunnels;
     this.#lines = lines;
     this.#connections = connections;
+    this.#waitMs = waitMs;
   }
 
   pool(key: WorkloadKey): AppPool | undefined {
@@ -44,7 +47,7 @@ export class Apps {
         const pool = this.#pools.get(workload.key);
         if (workload.kind !== 'app') this.#removePool(workload.key);
         else if (pool !== undefined) pool.setRoute(workload);
-        else this.#pools.set(workload.key, new AppPool(workload));
+        else this.#pools.set(workload.key, new AppPool(workload, this.#waitMs));
         return;
       }
       case 'workloadGone':

@@ -57,7 +57,7 @@ export async function serveApp(exchange: AppExchange): Promise<void> {
       new BellowsError(
         'NotReady',
         `No instance of ${key} is up.`,
-        'It may be restarting: try again in a moment, or look at `bellows ps`.',
+        'It may be restarting, or about to wake: try again in a moment, or look at `bellows ps`.',
       ),
       1,
     );
@@ -79,7 +79,7 @@ async function forwardToOne({
     origin,
     request.headers['transfer-encoding'] !== undefined,
   );
-  const deadlineMs = performance.now() + appLimits.waitForInstanceMs;
+  const deadlineMs = performance.now() + pool.waitMs;
   const refused = new Set<InstanceId>();
   for (;;) {
     const instance = await pool.take(refused, Math.max(0, deadlineMs - performance.now()));

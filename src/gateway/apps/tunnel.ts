@@ -27,7 +27,11 @@ export function tunnel(
       else join(instance, client, app, chunks, onClose);
       return 'passed';
     },
-    (): 'instanceGone' => 'instanceGone',
+    (): 'instanceGone' => {
+      // It may be tried many times before somebody takes it.
+      client.off('close', onClientGone);
+      return 'instanceGone';
+    },
   );
   return Promise.race([gone.promise, connected]);
 }

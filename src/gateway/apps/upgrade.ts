@@ -61,7 +61,7 @@ export async function serveUpgrade(exchange: UpgradeExchange): Promise<void> {
     const error = new BellowsError(
       'NotReady',
       `No instance of ${key} is up.`,
-      'It may be restarting: connect again in a moment, or look at `bellows ps`.',
+      'It may be restarting, or about to wake: connect again in a moment, or look at `bellows ps`.',
     );
     endWithError(socket, 503, 'Service Unavailable', error.toRecord(), ['Retry-After', '1']);
   }
@@ -81,7 +81,7 @@ async function passToOne({
   const origin = { hop, host: request.headers.host, prefix };
   const chunks = [upgradeHead(request.method ?? 'GET', url, request.rawHeaders, origin)];
   if (head.length > 0) chunks.push(head);
-  const deadlineMs = performance.now() + appLimits.waitForInstanceMs;
+  const deadlineMs = performance.now() + pool.waitMs;
   const refused = new Set<InstanceId>();
   while (performance.now() < deadlineMs) {
     const instance = await pool.take(refused, deadlineMs - performance.now());
