@@ -37,7 +37,7 @@ export function showTransaction(transaction: Transaction, { out, options }: Cont
   out.table(
     ['WHAT', 'RESOURCE', 'BEFORE', plan ? 'WANTED' : 'NOW', 'STATUS', 'REASON'],
     rows,
-    'No instance is running; the next ones get it.',
+    'Nothing that runs is changed. What sleeps has it when it wakes, and what starts has it from the start.',
   );
   if (status === 'deferred' && !plan)
     out.note('It is applied by itself as soon as usage allows; nothing was killed.');

@@ -30,6 +30,7 @@ const SIGNATURES = {
   // Variadic in C as well; every request that is made here takes a pointer.
   ioctl: { arguments: ['int32', 'uint64', 'pointer'], return: 'int32' },
   fallocate: { arguments: ['int32', 'int32', 'int64', 'int64'], return: 'int32' },
+  posix_fadvise: { arguments: ['int32', 'int64', 'int64', 'int32'], return: 'int32' },
   lseek: { arguments: ['int32', 'int64', 'int32'], return: 'int64' },
   // Variadic in C, too. A number differs from machine to machine: see who calls it.
   syscall: { arguments: ['int64', 'int64', 'pointer', 'int64'], return: 'int64' },

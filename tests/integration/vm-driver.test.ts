@@ -1,7 +1,8 @@
 // Real virtual machines, emulated where there is no KVM: what a unit is to its owner and what it costs the host. One
 // template for the file, so that the tests cost clones; the last one boots once more.
 import { createHash, randomBytes } from 'node:crypto';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   closeSync,
   mkdirSync,
@@ -361,6 +362,98 @@ suiteNeeding(
       expect(await next()).toBe(6);
       expect(driver.measure(woken).pid).toBe(woken.pid);
       tenant.disconnect();
+    });
+
+    describe('M-C4: a unit whose owner is killed while it wakes it', () => {
+      /** An owner that is killed just there: `until` is when it may be. */
+      const killedWaker = async (
+        handle: UnitHandle,
+        step: readonly ['before' | 'after', 'migrate-incoming' | 'cont'],
+        until: () => Promise<unknown>,
+      ): Promise<void> => {
+        const waker = spawn(
+          process.execPath,
+          [
+            '--disable-warning=ExperimentalWarning',
+            join(import.meta.dirname, 'fixtures/waker.ts'),
+            ...[place.data, place.cgroupRoot, JSON.stringify(handle), ...step],
+          ],
+          { stdio: ['ignore', 'pipe', 'inherit'] },
+        );
+        const ended = once(waker, 'exit');
+        try {
+          await once(waker.stdout, 'data');
+          await until();
+        } finally {
+          waker.kill('SIGKILL');
+          await ended;
+        }
+      };
+      const atRest = async (): Promise<{ handle: UnitHandle; next: () => Promise<unknown> }> => {
+        const unit = await clone();
+        const tenant = await VmTenant.start(unit, {
+          tenant: 'acme' as TenantId,
+          index: 1,
+          memoryBytes: unitSize.memory,
+          storageBytes: 64 * mib,
+        });
+        const next = (): Promise<unknown> => tenant.evaluate('state.count = (state.count ?? 0) + 1');
+        expect(await next()).toBe(1);
+        const handle = await driver.snapshot(unit);
+        units.length = 0;
+        await driver.close();
+        return { handle, next };
+      };
+      const nextOwner = async (): Promise<void> => {
+        driver = await place.driver();
+        await driver.open();
+      };
+
+      test.each([['before', 'migrate-incoming'] as const, ['after', 'migrate-incoming'] as const])(
+        'before it runs (%s %s): it rests on, and wakes once',
+        async (...step) => {
+          const { handle, next } = await atRest();
+          await killedWaker(handle, step, async () => undefined);
+          await nextOwner();
+          expect(await driver.resting(handle)).toBeDefined();
+          expect(place.processes()).toEqual([]);
+          units.push(await driver.adopt(handle));
+          expect(await next()).toBe(2);
+        },
+      );
+
+      test('when it was about to run: it goes on as the same process', async () => {
+        const { handle, next } = await atRest();
+        await killedWaker(handle, ['before', 'cont'], async () => undefined);
+        const left = place.processes();
+        await nextOwner();
+        expect(await driver.resting(handle)).toBeUndefined();
+        units.push(await driver.adopt(handle));
+        expect(place.processes()).toEqual(left);
+        expect(await next()).toBe(2);
+        expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
+      });
+
+      test('when it has run: it goes on, and what it has answered by then is not done twice', async () => {
+        const { handle, next } = await atRest();
+        await killedWaker(handle, ['after', 'cont'], async () => expect(await next()).toBe(2));
+        await nextOwner();
+        expect(await driver.resting(handle)).toBeUndefined();
+        units.push(await driver.adopt(handle));
+        expect(await next()).toBe(3);
+        expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
+      });
+
+      test('when it has run, and its process is gone: it is gone, with its snapshot', async () => {
+        const { handle, next } = await atRest();
+        await killedWaker(handle, ['after', 'cont'], async () => expect(await next()).toBe(2));
+        for (const pid of place.processes()) process.kill(Number(pid), 'SIGKILL');
+        await expect.poll(() => place.processes()).toEqual([]);
+        await nextOwner();
+        await expect(driver.adopt(handle)).rejects.toThrow(expect.objectContaining({ code: 'NotFound' }));
+        expect(place.leftovers()).toEqual([]);
+        expect(readdirSync(join(place.data, 'snapshots'))).toEqual([]);
+      });
     });
 
     test('a killed QEMU is told, with the reason, and nothing of it is left', async () => {

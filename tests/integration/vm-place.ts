@@ -26,25 +26,34 @@ export interface VmPlaceOptions {
   readonly image?: GuestImage;
   /** Default: emulation. */
   readonly accelerator?: Accelerator;
+  /** Default: a new one. Of another process's, whose units are its own too; that one removes it. */
+  readonly existing?: { readonly data: string; readonly cgroupRoot: string };
 }
 
 export class VmPlace {
-  readonly data = mkdtempSync(join(tmpdir(), 'bellows-vm-'));
-  readonly cgroupRoot = `bellows-test-vm-${process.pid}-${this.data.slice(-6)}`;
-  readonly cgroup: Cgroup = detectCgroup(this.cgroupRoot).cgroup;
-  readonly hash = directoryHash(this.data);
+  readonly data: string;
+  readonly cgroupRoot: string;
+  readonly cgroup: Cgroup;
+  readonly hash: string;
   readonly defects: string[] = [];
   readonly #image: GuestImage;
   readonly #accelerator: Accelerator;
   #units = 0;
 
-  private constructor({ image, accelerator }: Required<VmPlaceOptions>) {
+  private constructor(
+    { data, cgroupRoot }: NonNullable<VmPlaceOptions['existing']>,
+    { image, accelerator }: Required<Pick<VmPlaceOptions, 'image' | 'accelerator'>>,
+  ) {
+    this.data = data;
+    this.cgroupRoot = cgroupRoot;
+    this.cgroup = detectCgroup(cgroupRoot).cgroup;
+    this.hash = directoryHash(data);
     this.#image = image;
     this.#accelerator = accelerator;
   }
 
   static async make(options: VmPlaceOptions = {}): Promise<VmPlace> {
-    return new VmPlace({
+    return new VmPlace(options.existing ?? newPlace(), {
       image: options.image ?? (await guestImage({ ownDirectory: null })),
       // What works everywhere: what is tested is the driver, not the processor.
       accelerator: options.accelerator ?? { kind: 'tcg', why: 'a test' },
@@ -105,4 +114,9 @@ export class VmPlace {
     await this.cgroup.remove([]);
     rmSync(this.data, { recursive: true, force: true });
   }
+}
+
+function newPlace(): NonNullable<VmPlaceOptions['existing']> {
+  const data = mkdtempSync(join(tmpdir(), 'bellows-vm-'));
+  return { data, cgroupRoot: `bellows-test-vm-${process.pid}-${data.slice(-6)}` };
 }

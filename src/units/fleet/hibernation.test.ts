@@ -120,6 +120,21 @@ describe('M-C4: a hibernated unit', () => {
     await expect.poll(async () => (await measured(vm))?.state).toBe('bound');
   });
 
+  test('is lost when it began to run and can not go on: it is told once, its instance ends with it, and nobody wakes it again', async () => {
+    const vm = await hibernate();
+    bench.driver.lossOnWaking = 'it does not answer';
+    await expect(bench.fleet.handlers.thaw({ id: 'i-1' as InstanceId })).rejects.toThrow(
+      expect.objectContaining({ code: 'UnitLost' }),
+    );
+    await expect.poll(() => bench.exits()).toMatchObject([{ id: 'i-1' }]);
+    expect(bench.told('lost')).toMatchObject([
+      { unit: vm.id, happened: { code: 'UnitLost', instances: ['i-1'] } },
+    ]);
+    await expect.poll(() => measured(vm)).toBeUndefined();
+    bench.awaited.add(vm.door.host);
+    expect(bench.journalOf(vm).filter((entry) => entry === 'woken')).toHaveLength(1);
+  });
+
   test('goes with its instance, and with the fleet, without being woken', async () => {
     const vm = await hibernate();
     await bench.fleet.handlers.stop({ id: 'i-1' as InstanceId, graceMs: 0, reason: 'test' });

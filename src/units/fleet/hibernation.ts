@@ -3,7 +3,8 @@
 //
 //   bound ──hibernate──▶ hibernated ──asked, or a connection waits──▶ bound
 //     ▲         │             ▲                     │
-//     └─failed──┘             └──────── failed ─────┘
+//     └─failed──┘             └──────── failed ─────┤
+//                                                   └──▶ lost, when it had begun to run
 //
 // Connections stay: the unit's address is, and what is sent to it meanwhile is kept and sent again by the sender's kernel.
 import type { Clock } from '../../base/clock.ts';
@@ -26,6 +27,8 @@ export interface HibernationParts {
   readonly driver: VmDriver;
   /** It runs again, as this machine: watches it, and takes over what it has. */
   readonly rejoin: (unit: FleetUnit, vm: VmUnit) => Promise<void>;
+  /** It ran again, and could not go on. Not waited for: its end waits for what is under way with it. */
+  readonly lose: (unit: FleetUnit, loss: BellowsError) => void;
   /** Its instances stand still, or do not any more. */
   readonly onChange: (unit: FleetUnit) => void;
   readonly records: Pick<UnitRecords, 'update'>;
@@ -69,7 +72,10 @@ export class Hibernation {
     return this.inTurn(unit, () => this.#hibernate(unit, why, carriedPackets));
   }
 
-  /** Nothing happens to one that runs. @throws BellowsError NoRoom, StartFailed, Unavailable: it stays as it is then */
+  /**
+   * Nothing happens to one that runs.
+   * @throws BellowsError NoRoom, StartFailed, Unavailable: it stays as it is then; UnitLost: it had begun to run, and goes
+   */
   wake(unit: FleetUnit, why: string): Promise<Woken> {
     return this.inTurn(unit, () => this.#wake(unit, why));
   }
@@ -156,8 +162,8 @@ export class Hibernation {
   }
 
   async #wake(unit: FleetUnit, why: string): Promise<Woken> {
-    const { driver, records, rejoin, onChange, tenant, hostAvailableBytes, tuning, clock, log, tell } =
-      this.#parts;
+    const { driver, records, rejoin, lose, onChange, tenant, hostAvailableBytes } = this.#parts;
+    const { tuning, clock, log, tell } = this.#parts;
     if (!unit.resting) return { durationMs: 0 };
     if (unit.stopping) throw new BellowsError('Unavailable', `The unit ${unit.id} is being ended.`);
     const asleep = this.#asleep.get(unit);
@@ -173,6 +179,7 @@ export class Hibernation {
       await rejoin(unit, await driver.adopt(unit.vm.handle));
     } catch (thrown) {
       if (asleep !== undefined) asleep.retryAtMs = clock.monotonicMs() + tuning.wakeRetryMs;
+      if (thrown instanceof BellowsError && thrown.code === 'UnitLost') lose(unit, thrown);
       throw thrown;
     }
     this.#asleep.delete(unit);

@@ -115,6 +115,13 @@ export class Roster {
     await this.destroy(unit, reason);
   }
 
+  /** The same, for whoever can not wait for it. */
+  loseSoon(unit: FleetUnit, loss: BellowsError): void {
+    this.lose(unit, loss).catch((thrown: unknown) =>
+      this.#parts.log.error({ err: thrown, unit: unit.id }, 'a lost unit could not be cleaned up'),
+    );
+  }
+
   /** Leaves every unit as it is, for the next fleet. */
   async close(): Promise<void> {
     for (const timer of this.#disconnections.values()) clearTimeout(timer);
@@ -251,9 +258,7 @@ export class Roster {
   }
 
   #loseSoon(unit: FleetUnit, reason: string, code: ErrorCode = 'UnitLost'): void {
-    this.lose(unit, new BellowsError(code, reason)).catch((thrown: unknown) =>
-      this.#parts.log.error({ err: thrown, unit: unit.id }, 'a lost unit could not be cleaned up'),
-    );
+    this.loseSoon(unit, new BellowsError(code, reason));
   }
 
   tell({ id, tenant }: FleetUnit, happened: UnitEvent['happened']): void {

@@ -128,6 +128,7 @@ export class Running {
     this.hibernation = new Hibernation({
       driver,
       rejoin: (unit, vm) => this.roster.rejoin(unit, vm),
+      lose: (unit, loss) => this.roster.loseSoon(unit, loss),
       records,
       onChange: (unit) => {
         for (const { info } of unit.placed.values()) if (info !== null) this.residents.changed(unit, info);

@@ -171,6 +171,8 @@ export class MockVmDriver implements VmDriver {
   readonly vms = new Map<UnitId, MockVm>();
   /** What the next clones fail with. */
   failure: BellowsError | undefined;
+  /** What the next machine that wakes is lost with, when it has begun to run. */
+  lossOnWaking: string | undefined;
   /** What a move waits for. */
   moving: Promise<void> = Promise.resolve();
   #lastPid = firstPid;
@@ -204,6 +206,10 @@ export class MockVmDriver implements VmDriver {
     if (vm === undefined) throw new BellowsError('NotFound', `There is no unit ${handle.id}.`);
     if (vm.resting) this.journal.push(`${vm.id} woken`);
     vm.resting = false;
+    if (this.lossOnWaking !== undefined) {
+      this.vms.delete(vm.id);
+      throw new BellowsError('UnitLost', this.lossOnWaking);
+    }
     return vm;
   }
 

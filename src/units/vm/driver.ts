@@ -17,8 +17,9 @@ import { newRecord, provisionUnit } from './provision.ts';
 import * as quantities from './quantities.ts';
 import type { UnitRecord } from './record.ts';
 import { RestingUnit } from './resting.ts';
-import { putToRest, wake } from './snapshot.ts';
+import { putToRest, wakingOf } from './snapshot.ts';
 import { adoptCore } from './start-core.ts';
+import { takeUp } from './take-up.ts';
 import { Templates } from './template/templates.ts';
 import { driverName, handleOf, UnitView } from './view.ts';
 
@@ -245,13 +246,13 @@ export class QemuDriver implements VmDriver {
 
   async destroy(unit: Unit): Promise<void> {
     if (unit instanceof RestingUnit) {
-      await this.#takeApart(unit.record, null);
+      await this.#removeResting(unit.handle.id);
       return;
     }
     const { core } = this.#of(unit);
     core.lose('destroyed');
     // One that rests has ended already, and is there all the same.
-    if (core.record.resting && !this.#held.has(core.record.id)) await this.#takeApart(core.record, null);
+    if (core.record.resting && !this.#held.has(core.record.id)) await this.#removeResting(core.record.id);
     else await this.#end(core);
     await unit.close();
   }
@@ -274,9 +275,18 @@ export class QemuDriver implements VmDriver {
   }
 
   async #adoptRecord(record: UnitRecord): Promise<VmUnit> {
-    const core = record.resting
-      ? await wake(this.#host, record, (key) => this.#templates.ofKey(key))
-      : await adoptCore(this.#host, record);
+    const host = this.#host;
+    const { id } = record;
+    const core = await takeUp({
+      ...wakingOf(host, record, (key) => this.#templates.ofKey(key)),
+      id,
+      rests: () => record.resting,
+      attach: () => adoptCore(host, record),
+      remove: (lost) => {
+        lost?.link.close();
+        return this.#takeApart(host.records.read(id) ?? record, lost?.machine ?? null);
+      },
+    });
     await core.balloon.look();
     return this.#hold(core, undefined);
   }
@@ -307,6 +317,12 @@ export class QemuDriver implements VmDriver {
       await this.#takeApart(core.record, core.machine);
       this.#held.delete(core.record.id);
     });
+  }
+
+  /** By what is written down: of one that was lost when it woke nothing is left, and its number may be another's. */
+  async #removeResting(id: UnitId): Promise<void> {
+    const record = this.#host.records.read(id);
+    if (record !== undefined) await this.#takeApart(record, null);
   }
 
   async #takeApart(record: UnitRecord, machine: UnitCore['machine'] | null): Promise<void> {

@@ -1,14 +1,16 @@
-// Puts a unit to rest and wakes it: between the two it is files, its disk, its tap and its group, and no process.
-// Owns the order of steps, so that at every moment either the process or whole files are there. Not when it is worth it.
+// Puts a unit to rest, and what of its waking is files: between the two it is files, its disk, its tap and its group, and no
+// process. Owns the order of the first, so that at every moment either the process or whole files are there; that of the second is
+// take-up.ts's. Not when it is worth it.
 //
-//   running ──stop, save, end──▶ resting ──launch, restore, clock──▶ running
-//      ▲             └── failed: goes on        └── failed: rests on
+//   running ──stop, save, write down, end──▶ resting
+//      ▲             └── failed: goes on
 //
 // A clone is a clone again afterwards: kept are its devices' state and what of its memory is not its template's.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BellowsError, knownSystemError } from '../../base/errors.ts';
+import { dropFromCache } from '../../sys/file-cache.ts';
 import { endLeftovers, stateFdOf } from './construct.ts';
 import type { UnitCore } from './core.ts';
 import { stateOfClone, type MachinePlaces } from './clone-state.ts';
@@ -17,15 +19,16 @@ import { keepClock } from './guest-clock.ts';
 import { reopenDoor } from './identity.ts';
 import { carriedBy } from './measure.ts';
 import { insidePaths } from './machine/sandbox.ts';
-import { restoreState, saveState } from './migration.ts';
+import { receiveState, saveState } from './migration.ts';
 import { ownPieces, restoreOwnMemory, saveOwnMemory } from './own-memory.ts';
 import type { UnitRecord } from './record.ts';
 import { startCore } from './start-core.ts';
+import type { TakeUpSteps } from './take-up.ts';
 import type { TemplateInUse } from './template/build.ts';
 import { templateFileName } from './template/memory.ts';
 
-/** As after a clone's start: emulated, none of its code is translated yet. */
-const wakeTimeoutMs = 60_000;
+/** Emulated, none of its code is translated yet. Twice as long as a clone has: with this one goes all that its instances know. */
+const wakeTimeoutMs = 120_000;
 
 /** Finds the template that a clone was made of. */
 export type FindTemplate = (key: string) => Promise<TemplateInUse>;
@@ -68,50 +71,79 @@ export async function putToRest(
     if (record.templateKey === null || confinement !== 'separate user')
       await saveState(machine, 'everything', places, files.state);
     else await saveClone(core, await templateOf(record.templateKey), places, files);
+    // A disk that was not too full for the state may be for this.
+    core.update({ resting: true });
   } catch (thrown) {
     rmSync(files.directory, { recursive: true, force: true });
     await machine.execute('cont', {});
     throw knownSystemError(thrown) ?? thrown;
   }
-  core.update({ resting: true });
   await machine.end();
   core.update({ processes: null });
+  // Not waited for: whoever comes meanwhile wakes it no later for that.
+  void letGo(host, [files.state, files.memory, host.scratch.fileOf(record.id)]);
 }
 
-/** @throws BellowsError NoRoom, StartFailed, Unavailable; the unit rests on then, and can be tried again. */
-export async function wake(host: VmHost, record: UnitRecord, templateOf: FindTemplate): Promise<UnitCore> {
+/** Its memory is the host's, and not for files that nobody reads before it wakes. */
+async function letGo({ options }: VmHost, paths: readonly string[]): Promise<void> {
+  for (const path of paths)
+    await dropFromCache(path).catch((thrown: unknown) => {
+      // All of its memory is in its state, or it woke.
+      if (!isMissing(thrown)) options.onDefect(thrown, `the kernel's memory of ${path}`);
+    });
+}
+
+const isMissing = (thrown: unknown): boolean =>
+  thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT';
+
+/** What of taking a unit up is its snapshot. */
+export function wakingOf(
+  host: VmHost,
+  record: UnitRecord,
+  templateOf: FindTemplate,
+): Pick<TakeUpSteps<UnitCore>, 'clear' | 'restore' | 'undo' | 'mark' | 'run' | 'greet' | 'discard'> {
   const files = filesOf(host, record);
-  // Of an owner that died while it woke it.
-  await endLeftovers(host, record);
-  let core: UnitCore | undefined;
-  try {
-    const kept = readManifest(files.manifest);
-    if (kept === undefined || record.templateKey === null) {
-      core = await startCore(host, record, { kind: 'snapshot', stateFile: files.state, memoryFd: null });
-      await restoreState(core.machine, 'everything', stateFdOf('private'));
-    } else {
-      const { stored, memoryFd } = await templateOf(record.templateKey);
-      if (stored.memory.sha256 !== kept.templateSha256) throw otherTemplate(record);
-      core = await startCore(host, record, { kind: 'snapshot', stateFile: files.state, memoryFd });
-      const { machine } = core;
-      const name = templateFileName(record.templateKey);
-      // First the memory: devices find their queues in it.
-      await restoreOwnMemory(machine.pid, name, files.memory, kept.pieces);
-      await restoreState(machine, 'devices', stateFdOf('clone'));
-    }
-    await core.answered(wakeTimeoutMs);
-    await keepClock(core.link, { timeoutMs: wakeTimeoutMs });
-    await reopenDoor(core);
-  } catch (thrown) {
-    core?.link.close();
-    core?.machine.detach();
-    await endLeftovers(host, host.records.read(record.id) ?? record);
-    host.records.write({ ...record, processes: null });
-    throw thrown;
-  }
-  core.update({ resting: false });
-  rmSync(files.directory, { recursive: true });
-  return core;
+  let begun: UnitCore | undefined;
+  const begin = async (memoryFd: number | null): Promise<UnitCore> => {
+    begun = await startCore(host, record, { kind: 'snapshot', stateFile: files.state, memoryFd });
+    return begun;
+  };
+  return {
+    clear: () => endLeftovers(host, record),
+    restore: async () => {
+      const kept = readManifest(files.manifest);
+      let core: UnitCore;
+      if (kept === undefined || record.templateKey === null) {
+        core = await begin(null);
+        await receiveState(core.machine, 'everything', stateFdOf('private'));
+      } else {
+        const { stored, memoryFd } = await templateOf(record.templateKey);
+        if (stored.memory.sha256 !== kept.templateSha256) throw otherTemplate(record);
+        core = await begin(memoryFd);
+        // First the memory: devices find their queues in it.
+        const name = templateFileName(record.templateKey);
+        await restoreOwnMemory(core.machine.pid, name, files.memory, kept.pieces);
+        await receiveState(core.machine, 'devices', stateFdOf('clone'));
+      }
+      await reopenDoor(core);
+      return core;
+    },
+    undo: async () => {
+      begun?.link.close();
+      begun?.machine.detach();
+      await endLeftovers(host, host.records.read(record.id) ?? record);
+      host.records.write({ ...record, processes: null });
+    },
+    mark: (core) => core.update({ resting: false }),
+    run: async (core) => {
+      await core.machine.execute('cont', {});
+    },
+    greet: async (core) => {
+      await core.answered(wakeTimeoutMs);
+      await keepClock(core.link, { timeoutMs: wakeTimeoutMs });
+    },
+    discard: () => rmSync(files.directory, { recursive: true, force: true }),
+  };
 }
 
 interface RestFiles {
