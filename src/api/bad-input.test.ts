@@ -300,6 +300,12 @@ const manifests: readonly (readonly [what: string, manifest: unknown, code: Erro
     'InvalidManifest',
     /"websocket\.routeResponses": a route that answers is one of/,
   ],
+  [
+    'a route of API Gateway that is mistyped',
+    { ...fn, websocket: { routes: ['$conect', '$default'] } },
+    'InvalidManifest',
+    /"websocket\.routes\.0": of routes that begin with \$ there are \$connect, \$disconnect, \$default/,
+  ],
   ['websocket without routes', { ...fn, websocket: {} }, 'InvalidManifest', /"websocket\.routes" is missing/],
   [
     'a route selected by what is no member of a message',

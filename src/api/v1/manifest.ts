@@ -92,7 +92,15 @@ const common = {
 
 const secondsField = z.int().min(1).max(maxConnectionSeconds).nullable();
 
-const routeField = z.string().regex(/^[$A-Za-z0-9_.:-]{1,128}$/, 'a route has letters, digits and $_.:-');
+const apiGatewayRoutes: readonly string[] = ['$connect', '$disconnect', '$default'];
+/** One that is mistyped would be called for nothing: without `$connect`, whoever comes is let in. */
+const routeField = z
+  .string()
+  .regex(/^[$A-Za-z0-9_.:-]{1,128}$/, 'a route has letters, digits and $_.:-')
+  .refine(
+    (name) => !name.startsWith('$') || apiGatewayRoutes.includes(name),
+    `of routes that begin with $ there are ${apiGatewayRoutes.join(', ')}`,
+  );
 /** What they answer is heard by the handshake, or by nobody. */
 const routesWithoutMessage: readonly string[] = ['$connect', '$disconnect'];
 
