@@ -182,6 +182,23 @@ describe('HTTP to an app', () => {
     await expect(fetch(site.at('/break')).then((answer) => answer.text())).rejects.toThrow();
   });
 
+  test.each([
+    ['no HTTP', 'hello\r\n\r\n', /no valid HTTP/],
+    ['two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab', /no valid HTTP/],
+    [
+      'a head that is too large',
+      `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`,
+      /headers of more than/,
+    ],
+  ])('an app that answers with %s is a 502 that says so', async (_what, bytes, said) => {
+    await site.plainApp((request) => request.socket.end(bytes));
+    const answer = await fetch(site.at());
+    expect(answer.status).toBe(502);
+    expect(await answer.json()).toMatchObject({
+      error: { code: 'WorkloadFailed', message: expect.stringMatching(said) },
+    });
+  });
+
   test('an app that ends the connection without an answer is a 502', async () => {
     await site.plainApp((request) => request.socket.destroy());
     const answer = await fetch(site.at(), { method: 'POST', body: 'x' });

@@ -22,8 +22,11 @@ export interface Forwarded {
   readonly line: Line | undefined;
 }
 
-/** `unreachable`: nothing of the request was used up, it may be sent elsewhere. `failed`: it was, and no answer has begun. */
-export type ForwardEnd = 'answered' | 'unreachable' | 'failed' | 'clientGone';
+/**
+ * `unreachable`: nothing of the request was used up, it may be sent elsewhere. `failed`: it was, and no answer has begun.
+ * `headTooLarge`, `notHttp`: one has, and can not be passed on.
+ */
+export type ForwardEnd = 'answered' | 'unreachable' | 'failed' | 'headTooLarge' | 'notHttp' | 'clientGone';
 
 /** Methods that may be sent twice when a kept-open connection turns out to have been closed (RFC 9110, 9.2.2). */
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
@@ -93,11 +96,15 @@ export function forward(
       }
       answer(request, response, incoming, what.line, () => carrying?.stop());
     });
-    outgoing.on('error', () => {
+    outgoing.on('error', (thrown: NodeJS.ErrnoException) => {
       // After the head of the answer, `answer` sees the end of its stream.
       if (response.headersSent || response.destroyed) return;
       response.off('close', onClientClose);
       carrying?.stop();
+      if (thrown.code?.startsWith('HPE_')) {
+        resolve(thrown.code === 'HPE_HEADER_OVERFLOW' ? 'headTooLarge' : 'notHttp');
+        return;
+      }
       const stale = outgoing.reusedSocket && !withBody && idempotent.has(method);
       resolve(begun && !stale ? 'failed' : 'unreachable');
     });

@@ -1,4 +1,5 @@
 // Serves an HTTP request to an app: finds an instance, or waits for one that restarts, and forwards.
+import { maxHeaderSize } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
@@ -26,6 +27,12 @@ export interface AppExchange {
   readonly connections: TenantConnections;
 }
 
+const whatItDid = {
+  failed: 'ended the connection before it answered',
+  headTooLarge: `answered with headers of more than ${maxHeaderSize} bytes, which are not passed on`,
+  notHttp: 'answered with what is no valid HTTP/1.1',
+} as const;
+
 export async function serveApp(exchange: AppExchange): Promise<void> {
   const { response, pool, meter, connections } = exchange;
   const { key } = pool.route;
@@ -42,12 +49,12 @@ export async function serveApp(exchange: AppExchange): Promise<void> {
   const end = await forwardToOne(exchange);
   if (end === 'answered' || end === 'clientGone') return;
   meter.of(key).errors += 1;
-  if (end === 'failed') {
+  if (end !== 'unreachable') {
     sendError(
       response,
       new BellowsError(
         'WorkloadFailed',
-        `The app ${key} ended the connection before it answered.`,
+        `The app ${key} ${whatItDid[end]}.`,
         `Look into its log with \`bellows logs ${pool.route.name}\`.`,
       ),
     );
