@@ -416,6 +416,20 @@ describe("a function's URL", () => {
     expect((await fetch(at('/hang'))).status).toBe(504);
     harness.deploy(workloadOf('plain', { url: false }));
     await expect.poll(async () => (await fetch(`${harness.url}/w/acme/plain`)).status).toBe(403);
+    harness.deploy(
+      workloadOf('held', {
+        url: false,
+        websocket: {
+          routes: ['$default'],
+          routeSelectionExpression: '$request.body.action',
+          idleTimeoutMs: null,
+          maxDurationMs: null,
+        },
+      }),
+    );
+    await expect
+      .poll(async () => (await fetch(`${harness.url}/w/acme/held`)).text())
+      .toMatch(/takes WebSockets: connect to it by ws:/);
     const unknown = await fetch(`${harness.url}/w/acme/nope`);
     expect(unknown.status).toBe(404);
     expect(await unknown.json()).toMatchObject({

@@ -37,7 +37,9 @@ export function serveUrl(exchange: UrlExchange): void {
       new BellowsError(
         'Forbidden',
         `The function ${key} has no URL.`,
-        'Set "url": true in its bellows.json and deploy it again.',
+        pool.route.websocket === undefined
+          ? 'Set "url": true in its bellows.json and deploy it again.'
+          : 'It takes WebSockets: connect to it by ws://. For requests, set "url": true in its bellows.json and deploy it again.',
       ),
     );
     return;
