@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { messageOf } from '../base/errors.ts';
 import { usageError } from './failure.ts';
 
 const fileName = 'bellows.json';
@@ -21,11 +22,7 @@ export type Found =
 export async function findManifest(directory: string): Promise<Found> {
   const manifest = await textOf(directory, fileName);
   if (manifest !== undefined) {
-    if (parseJson(manifest) === undefined)
-      throw usageError(
-        `${join(directory, fileName)} is not JSON.`,
-        'Correct it; an example: {"kind":"app","start":"node server.js"}',
-      );
+    checkJson(join(directory, fileName), manifest);
     return { is: 'manifest' };
   }
   const start = await startScript(directory);
@@ -74,6 +71,17 @@ async function textOf(directory: string, name: string): Promise<string | undefin
   } catch (thrown) {
     if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT') return undefined;
     throw thrown;
+  }
+}
+
+/** @throws CommandError that says where it ends being JSON */
+function checkJson(path: string, text: string): void {
+  const hint = 'Correct it; an example: {"kind":"app","start":"node server.js"}';
+  if (text.trim() === '') throw usageError(`${path} is empty.`, hint);
+  try {
+    JSON.parse(text);
+  } catch (thrown) {
+    throw usageError(`${path} is not JSON: ${messageOf(thrown)}.`, hint);
   }
 }
 

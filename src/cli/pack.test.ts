@@ -124,7 +124,9 @@ test('what a directory is: said by bellows.json, or by its files without doubt',
     manifest: { kind: 'app', start: 'node server.js' },
   });
   put('bellows.json', '{');
-  await expect(findManifest(root)).rejects.toThrow(/not JSON/);
+  await expect(findManifest(root)).rejects.toThrow(/not JSON: .*position 1/);
+  put('bellows.json', '\n');
+  await expect(findManifest(root)).rejects.toThrow(/is empty/);
   put('bellows.json', '{}');
   expect(await findManifest(root)).toEqual({ is: 'manifest' });
 });

@@ -58,7 +58,7 @@ export class DesiredState {
     throw new BellowsError(
       'NotFound',
       `There is no tenant ${id}.`,
-      'Make it with PUT /v1/tenants/NAME, or list tenants with `bellows tenants`.',
+      'Make it with `bellows tenants create NAME`, or list tenants with `bellows tenants`.',
     );
   }
 
