@@ -79,6 +79,17 @@ describe('planning a change', () => {
     expect(result.steps.map(brief)).toEqual([['i-1', 'memory', 128, 172]]);
   });
 
+  test('the reason of a share that is no whole page says what the kernel is told', () => {
+    const result = plan(
+      [tenant('acme', limits(gib))],
+      [
+        running('i-1', 'acme/chat', vector(64 * mib), vector(gib)),
+        ...['i-2', 'i-3'].map((id) => running(id, 'acme/api', vector(gib))),
+      ],
+    );
+    expect(result.reason).toMatch(/^Granted 349524KiB of memory for now/);
+  });
+
   test('the same when the unit is too small for all', () => {
     const result = plan(
       [tenant('acme', limits(null)), tenant('globex', limits(null))],

@@ -172,6 +172,13 @@ function instanceChange(
   return { instance: id, workload, tenant, changes };
 }
 
+/** The kernel limits memory by pages: a person is told what is then written, and no odd bytes of a share. */
+const pageBytes = 4_096;
+
+function writtenOf(resource: ResourceKind, amount: number): number {
+  return resource === 'memory' ? amount - (amount % pageBytes) : amount;
+}
+
 function shortageReason(
   resource: ResourceKind,
   tenant: TenantId,
@@ -187,7 +194,7 @@ function shortageReason(
   const scarce = limitBinds
     ? `tenant ${tenant}'s limit of ${formatResource(resource, limit)}`
     : `the unit's ${formatResource(resource, input.capacity[resource])}`;
-  return `Granted ${formatResource(resource, after)} of ${resource} for now: ${scarce} is shared by ${sharers} instances.`;
+  return `Granted ${formatResource(resource, writtenOf(resource, after))} of ${resource} for now: ${scarce} is shared by ${sharers} instances.`;
 }
 
 /** Instances shrink, then tenants; tenants grow, then instances: no child is ever above its parent because of us. */
