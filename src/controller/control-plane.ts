@@ -198,7 +198,10 @@ export interface MoveReport {
 export interface LedgerLine {
   readonly resource: ResourceKind;
   readonly capacity: number;
-  /** What units were made with: this machine's capacity, or the sum over virtual machines. */
+  /**
+   * What units were made with: the sum over virtual machines, or where instances run on this machine itself all that it is, for
+   * machines beside that are made out of the same. What each place has of it is in `places`.
+   */
   readonly provisioned: number;
   /** Granted to instances. */
   readonly granted: number;
@@ -208,6 +211,13 @@ export interface LedgerLine {
   readonly unallocated: number;
   /** granted − capacity where that is positive, else 0: more is granted than there is. */
   readonly oversubscribed: number;
+  /** Where instances run: this machine itself, virtual machines. */
+  readonly places: readonly {
+    readonly place: UnitKind;
+    readonly provisioned: number;
+    readonly granted: number;
+    readonly claimed: number;
+  }[];
   readonly tenants: readonly {
     readonly tenant: TenantId;
     readonly limit: number | null;

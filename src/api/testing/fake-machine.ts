@@ -66,6 +66,7 @@ export function ledgerOf(tenants: readonly Tenant[]): Awaited<ReturnType<Control
     claimed: 0,
     unallocated: 0,
     oversubscribed: 500_000,
+    places: [{ place: 'host' as const, provisioned: 1_000_000, granted: 1_500_000, claimed: 0 }],
     tenants: tenants.map((tenant) => ({
       tenant: tenant.id,
       ...{ limit: null, granted: 1_500_000, used: 250_000 },

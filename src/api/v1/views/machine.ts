@@ -10,6 +10,7 @@ import type {
   UnitView,
 } from '../../../controller/control-plane.ts';
 import { formatResource, resourceKinds } from '../../../model/resources.ts';
+import { unitKinds } from '../../../model/unit-kind.ts';
 import { agentCapabilities } from '../../../protocol/agent.ts';
 import { nameInKey, tenantInKey } from '../../workload-key.ts';
 import { connectionsView } from './transaction.ts';
@@ -138,7 +139,10 @@ export const ledgerLineView = z
   .object({
     resource: z.enum(resourceKinds),
     capacity: quantityView,
-    provisioned: quantityView.meta({ description: 'What units were made with.' }),
+    provisioned: quantityView.meta({
+      description:
+        'What units were made with; machines beside this machine are made out of it, and are in `places`.',
+    }),
     granted: quantityView,
     used: quantityView,
     claimed: quantityView,
@@ -148,6 +152,16 @@ export const ledgerLineView = z
     oversubscribed: quantityView.meta({
       description: 'Granted less capacity: how much more is granted than there is; 0 when it is not.',
     }),
+    places: z
+      .array(
+        z.object({
+          place: z.enum(unitKinds),
+          provisioned: quantityView,
+          granted: quantityView,
+          claimed: quantityView,
+        }),
+      )
+      .meta({ description: 'Where instances run: on this machine itself, in virtual machines.' }),
     tenants: z.array(
       z.object({ tenant: z.string(), limit: maybeQuantityView, granted: quantityView, used: quantityView }),
     ),
@@ -165,6 +179,12 @@ export function showLedgerLine(line: LedgerLine): z.infer<typeof ledgerLineView>
     claimed: formatResource(resource, line.claimed),
     unallocated: formatResource(resource, line.unallocated),
     oversubscribed: formatResource(resource, line.oversubscribed),
+    places: line.places.map(({ place, provisioned, granted, claimed }) => ({
+      place,
+      provisioned: formatResource(resource, provisioned),
+      granted: formatResource(resource, granted),
+      claimed: formatResource(resource, claimed),
+    })),
     tenants: line.tenants.map(({ tenant, limit, granted, used }) => ({
       tenant,
       limit: showMaybe(resource, limit),
