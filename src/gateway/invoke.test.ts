@@ -1,6 +1,8 @@
 // What a caller of the Lambda API and of a function's URL sees, with real runtimes behind the gateway.
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BellowsError } from '../base/errors.ts';
 import { encodeFrame } from '../base/frame.ts';
@@ -287,20 +289,26 @@ describe('instances', () => {
   });
 
   test('that are retired finish what they run and get nothing new', async () => {
+    const [begun, ending] = [join(harness.root, 'begun'), join(harness.root, 'ending')];
     const id = await deploy('slow', {
-      'index.js': 'exports.handler = () => new Promise((r) => setTimeout(r, 200, "done"))',
+      'index.js': `const { existsSync, writeFileSync } = require('node:fs');
+        exports.handler = async () => {
+          writeFileSync(${JSON.stringify(begun)}, '');
+          while (!existsSync(${JSON.stringify(ending)})) await new Promise((r) => setTimeout(r, 10));
+          return 'done';
+        };`,
     });
     const running = invoke('slow');
-    await new Promise((wake) => setTimeout(wake, 50));
-    let over = false;
-    void running.then(() => (over = true));
-    await harness.call('retire', { ids: [id as InstanceId], deadlineMs: Date.now() + 5000 });
-    await running;
-    expect(over).toBe(true);
+    await expect.poll(() => existsSync(begun)).toBe(true);
     harness.onAcquire = () =>
       Promise.reject(
         new BellowsError('StartFailed', '{"errorType":"Only","errorMessage":"new ones","trace":[]}'),
       );
+    const retired = harness.call('retire', { ids: [id as InstanceId], deadlineMs: Date.now() + 60_000 });
+    expect((await invoke('slow')).value).toMatchObject({ errorType: 'Only' });
+    writeFileSync(ending, '');
+    expect((await running).value).toBe('done');
+    await retired;
     expect((await invoke('slow')).value).toMatchObject({ errorType: 'Only' });
   });
 
