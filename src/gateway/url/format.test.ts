@@ -192,6 +192,11 @@ describe('the answer', () => {
       status: 200,
       headers: ['content-type', 'text/plain'],
     });
+    const integration = '{"contentType":"application/vnd.awslambda.http-integration-response"}';
+    expect(readPrelude(Buffer.from(integration))?.headers).toEqual([
+      'content-type',
+      'application/octet-stream',
+    ]);
     expect(readPrelude(Buffer.from('{"contentType":"a\\nb"}'))).toBeUndefined();
     expect(readPrelude(Buffer.from('nonsense'))).toBeUndefined();
   });

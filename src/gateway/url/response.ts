@@ -1,6 +1,7 @@
 // What a function's answer means at its URL: payload format 2.0, or a bare value. Pure.
 // What the function returns is user code's word: whatever can not be sent safely is no answer at all.
 import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { integrationContentType } from '../../protocol/instance.ts';
 
 export interface UrlResponse {
   readonly status: number;
@@ -94,7 +95,10 @@ export function readPrelude(
   }
   if (!isObject(value)) return undefined;
   const status = statusOf(value['statusCode'] ?? 200);
-  const headers = headerList(value, textOf(value['contentType']) ?? 'application/octet-stream');
+  const contentType = textOf(value['contentType']);
+  // The integration's is a word between handler and runtime, and no type of what a client is sent.
+  const told = contentType === integrationContentType ? undefined : contentType;
+  const headers = headerList(value, told ?? 'application/octet-stream');
   return status === undefined || headers === undefined ? undefined : { status, headers };
 }
 
