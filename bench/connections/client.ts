@@ -171,7 +171,7 @@ class Clients implements Hearing {
   }
 }
 
-raiseOwnPriority();
+raiseOwnPriority('carries');
 const clients = new Clients();
 process.on('message', (request: Request) => {
   const reply = (said: Reply): void => void process.send?.(said);

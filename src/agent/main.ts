@@ -14,7 +14,8 @@ const stopGraceMs = 5000;
 
 process.title = 'bellows-agent';
 const log = createLogger('agent');
-if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');
+if (!raiseOwnPriority('changes'))
+  log.debug('no right to run before others; `bellows doctor` says what that means');
 
 async function main(): Promise<void> {
   const config = agentConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}'));

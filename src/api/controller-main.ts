@@ -19,7 +19,8 @@ const httpGraceMs = 2_000;
 
 process.title = 'bellows-controller';
 const log = createLogger('controller');
-if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');
+if (!raiseOwnPriority('changes'))
+  log.debug('no right to run before others; `bellows doctor` says what that means');
 
 process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, error instanceof BellowsError ? 'can not go on' : 'uncaught');

@@ -11,7 +11,8 @@ import { Gateway } from './gateway.ts';
 keepTickShape();
 process.title = 'bellows-gateway';
 const log = createLogger('gateway');
-if (!raiseOwnPriority()) log.debug('no right to run before others; `bellows doctor` says what that means');
+if (!raiseOwnPriority('carries'))
+  log.debug('no right to run before others; `bellows doctor` says what that means');
 
 process.on('uncaughtException', (error) => {
   log.fatal({ err: error }, error instanceof BellowsError ? 'can not go on' : 'uncaught');

@@ -4,7 +4,7 @@ import { getPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { slicesMsOf } from '../../tests/support/kernel.ts';
-import { letRunSooner, mayRaisePriority, raisedNiceness } from './priority.ts';
+import { letRunSooner, mayRaisePriority, raisedNiceness, type Part } from './priority.ts';
 
 const fixture = fileURLToPath(new URL('fixtures/raised.ts', import.meta.url));
 
@@ -14,29 +14,48 @@ interface Seen {
   readonly after: number;
   readonly child: number;
   readonly thread: number;
+  /** Null where the kernel knows none. */
+  readonly slice: number | null;
 }
 
 /** @param start what starts a program with other rights or another priority */
-function run(...start: readonly string[]): Seen {
-  const [program, ...args] = [...start, process.execPath, '--disable-warning=ExperimentalWarning', fixture];
+function run(start: readonly string[] = [], part: Part = 'carries'): Seen {
+  const [program, ...args] = [
+    ...start,
+    process.execPath,
+    '--disable-warning=ExperimentalWarning',
+    fixture,
+    part,
+  ];
   const { stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   if (stdout === '') throw new Error(stderr);
   return JSON.parse(stdout) as Seen;
 }
 
 test.runIf(mayRaisePriority())('who may have more has it, and what it starts has not', () => {
-  expect(run()).toEqual({ raised: true, before: 0, after: raisedNiceness, child: 0, thread: 0 });
+  expect(run()).toMatchObject({ raised: true, before: 0, after: raisedNiceness, child: 0, thread: 0 });
 });
 
 test('who was started with less than others keeps that', () => {
-  const seen = run('nice', '-n', '7');
-  expect(seen).toEqual({ raised: false, before: 7, after: 7, child: 7, thread: 7 });
+  const seen = run(['nice', '-n', '7']);
+  expect(seen).toMatchObject({ raised: false, before: 7, after: 7, child: 7, thread: 7 });
 });
 
 test.runIf(process.getuid?.() === 0)('without the right nothing fails and nothing is more', () => {
-  const seen = run('setpriv', '--bounding-set=-sys_nice', '--inh-caps=-sys_nice');
-  expect(seen).toEqual({ raised: false, before: 0, after: 0, child: 0, thread: 0 });
+  const seen = run(['setpriv', '--bounding-set=-sys_nice', '--inh-caps=-sys_nice']);
+  expect(seen).toMatchObject({ raised: false, before: 0, after: 0, child: 0, thread: 0 });
 });
+
+test.runIf(slicesMsOf(process.pid).length > 0)(
+  'who carries messages is let in before who changes things behind them, and that one before others',
+  () => {
+    const [carries, changes] = [run([], 'carries'), run([], 'changes')];
+    expect([carries.slice, changes.slice]).toEqual([0.1, 1]);
+    expect(slicesMsOf(process.pid)[0]).toBeGreaterThan(1);
+    // As much of the processor for both.
+    expect(changes).toEqual({ ...carries, slice: 1 });
+  },
+);
 
 test('asking whether it is allowed changes nothing', () => {
   const before = getPriority();

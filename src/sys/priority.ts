@@ -5,6 +5,7 @@
  * - *Sooner*: the kernel's time slice is 1.4 ms with two processors, and until it is over, who runs is not interrupted. A
  *   request that passes through several processes waits that long at each. One that asks for a short slice is let in
  *   at once, and gets not a microsecond more (EEVDF, Linux 6.12; older ones take no notice). Nobody is refused it.
+ *   Who carries messages, or answers them, has the shortest; who changes things behind them a longer one, and is interrupted.
  * - *More*: a higher weight, for which a right is needed. Where the kernel groups processes by session (autogroup), a
  *   thread's niceness counts inside its session only, and the session has one of its own.
  */
@@ -18,8 +19,14 @@ import { leadsSession } from './process.ts';
  * processor that one of ours takes all it can of; and it has one thread that works. With -10 it would be a tenth.
  */
 export const raisedNiceness = -5;
-/** The shortest that the kernel takes. */
-const sliceNs = 100_000n;
+/** `carries`: messages pass through it. `changes`: it starts, resizes and decides, which takes milliseconds at a time. */
+export type Part = 'carries' | 'changes';
+/**
+ * The kernel takes none shorter than 0.1 ms. Divided by the weight it is what the kernel goes by, so the longer one counts as a third
+ * of it: more than an instance's, also where that one's weight is split over two processors, and less than the 1.4 ms
+ * and more of everybody else. With 0.5 ms messages waited as often as with 0.1.
+ */
+const sliceNs: Readonly<Record<Part, bigint>> = { carries: 100_000n, changes: 1_000_000n };
 
 const attributesBytes = 48;
 const resetOnFork = 1n;
@@ -31,16 +38,16 @@ const setAttributesCall: Partial<Record<NodeJS.Architecture, bigint>> = { x64: 3
  * threads, has neither. Changes nothing where none of it is possible.
  * @returns whether the right was there
  */
-export function raiseOwnPriority(): boolean {
+export function raiseOwnPriority(part: Part): boolean {
   if (process.platform !== 'linux') return false;
   const present = getPriority();
   // Who was started with less than others is not to have more.
   if (present > 0) {
-    setAttributes(ownThread, present);
+    setAttributes(ownThread, present, part);
     return false;
   }
-  const mayHaveMore = setAttributes(ownThread, Math.min(present, raisedNiceness));
-  if (!mayHaveMore) setAttributes(ownThread, present);
+  const mayHaveMore = setAttributes(ownThread, Math.min(present, raisedNiceness), part);
+  if (!mayHaveMore) setAttributes(ownThread, present, part);
   else if (leadsSession()) raiseSession();
   return mayHaveMore;
 }
@@ -53,7 +60,7 @@ export function raiseOwnPriority(): boolean {
 export function letRunSooner(pid: number): void {
   if (process.platform !== 'linux') return;
   try {
-    setAttributes(pid, getPriority(pid));
+    setAttributes(pid, getPriority(pid), 'carries');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_SYSTEM_ERROR') throw error;
   }
@@ -76,7 +83,7 @@ export function mayRaisePriority(): boolean {
 const ownThread = 0;
 
 /** @returns false when the kernel does not allow it, or does not know the call */
-function setAttributes(pid: number, niceness: number): boolean {
+function setAttributes(pid: number, niceness: number, part: Part): boolean {
   const number = setAttributesCall[process.arch];
   if (number === undefined) return false;
   const { call, addressOf } = libc();
@@ -85,7 +92,7 @@ function setAttributes(pid: number, niceness: number): boolean {
   attributes.writeUInt32LE(attributesBytes, 0);
   attributes.writeBigUInt64LE(resetOnFork, 8);
   attributes.writeInt32LE(niceness, 16);
-  attributes.writeBigUInt64LE(sliceNs, 24);
+  attributes.writeBigUInt64LE(sliceNs[part], 24);
   return call.syscall(number, BigInt(pid), addressOf(attributes), 0n) === 0n;
 }
 

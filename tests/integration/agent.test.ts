@@ -98,6 +98,8 @@ suiteNeeding('agent', isRoot ? undefined : 'root is needed for groups and sandbo
       if (serves !== undefined) {
         expect(serves).toBe(0.1);
         expect(Math.min(...helps)).toBeGreaterThan(serves);
+        // What starts it makes nobody wait who serves.
+        expect(slicesMsOf(unit.agent.pid ?? 0)[0]).toBeGreaterThan(serves);
       }
       await stop(unit, started.instance.id);
       await unit.caller.call('setPool', { size: 0 });

@@ -91,7 +91,7 @@ export function tenantOf(memoryMib: number | null, cpuMillicores: number | null 
 
 export function makeUnit() {
   // As the agent does.
-  raiseOwnPriority();
+  raiseOwnPriority('changes');
   const { cgroup } = detectCgroup(`bellows-test-${randomBytes(4).toString('hex')}`);
   const processes = new Map<InstanceId, Process>();
   const notices: { id: InstanceId; memory: number; phase: string }[] = [];

@@ -14,6 +14,7 @@ import {
 import { open, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import type { StandingMove } from './port.ts';
 
 /** Whether what was thrown is a system error with one of these codes. */
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
@@ -162,16 +163,37 @@ const writeOnThread = promisify(write);
 
 /**
  * Writes the first process of a cgroup.procs file into the same file: it stays where it is. On a thread, since the kernel may take
- * milliseconds, and in one step there: who does this a hundred times a second pays for each. Nothing without a process.
+ * milliseconds. The file stays open, for to find it and to read it take longer than all the rest. Once the process has ended the
+ * kernel refuses it, and its number is not another's before that is noticed: numbers are given out in turn, and whoever
+ * repeats this does so many times a second.
  */
-export async function writeFirstPidAgain(path: string): Promise<void> {
-  const descriptor = openSync(path, 'r+');
-  try {
-    const length = readSync(descriptor, buffer, 0, buffer.length, null);
-    const pid = Number.parseInt(buffer.toString('latin1', 0, length), 10);
-    // 0 stands for a process that this pid namespace can not see.
-    if (pid > 0) await writeOnThread(descriptor, String(pid));
-  } finally {
-    closeSync(descriptor);
+export class StandingWrite implements StandingMove {
+  readonly #descriptor: number;
+  readonly #pid: Buffer;
+
+  private constructor(descriptor: number, pid: number) {
+    this.#descriptor = descriptor;
+    this.#pid = Buffer.from(String(pid));
+  }
+
+  /** @returns null without a process. @throws the system error, when there is no such file */
+  static open(path: string): StandingWrite | null {
+    const [pid] = readPids(path);
+    return pid === undefined ? null : new StandingWrite(openSync(path, existingFile), pid);
+  }
+
+  async repeat(): Promise<boolean> {
+    try {
+      await writeOnThread(this.#descriptor, this.#pid, 0, this.#pid.length);
+      return true;
+    } catch (error) {
+      // The process has ended, or the group was removed.
+      if (hasCode(error, 'ESRCH', 'ENODEV')) return false;
+      throw error;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#descriptor);
   }
 }

@@ -85,7 +85,9 @@ export class CgroupNone implements Cgroup {
   }
 
   /** Nothing is slow where nothing is moved. */
-  async warmMoves(): Promise<void> {}
+  standingMove(): null {
+    return null;
+  }
 
   processes(group: GroupPath): number[] {
     return this.#identities(group).map((identity) => identity.pid);

@@ -55,6 +55,13 @@ export interface MemoryWatch {
 /** Where there is no limit to come near to, or no kernel that tells. */
 export const nobodyTells: MemoryWatch = { tells: Promise.resolve(false), stop: () => undefined };
 
+/** "Moves" a process of a group to where it is: the next real move, within some 15 ms, is then a quick one. */
+export interface StandingMove {
+  /** @returns false once the process has ended */
+  repeat(): Promise<boolean>;
+  close(): void;
+}
+
 export interface Cgroup {
   readonly capabilities: CgroupCapabilities;
   /** Makes the group and its parents, idempotently. */
@@ -70,8 +77,8 @@ export interface Cgroup {
    * some 10 ms, for every CPU has to notice. Those that have ended are left out.
    */
   move(group: GroupPath, pids: readonly number[]): Promise<void>;
-  /** "Moves" a process of the group to where it is: the next real move, within some 15 ms, is then a quick one. */
-  warmMoves(group: GroupPath): Promise<void>;
+  /** Null without a process in the group, and where no move is slow. */
+  standingMove(group: GroupPath): StandingMove | null;
   /** Processes of the group itself, not of its children. */
   processes(group: GroupPath): number[];
   limits(group: GroupPath): EnforcedLimits;

@@ -11,9 +11,9 @@ import {
   readNumber,
   readPids,
   removeDirectory,
+  StandingWrite,
   subgroups,
   until,
-  writeFirstPidAgain,
   writePids,
   writeText,
   writeTextOnThread,
@@ -29,6 +29,7 @@ import {
   type LimitOutcome,
   type MemoryStrain,
   type MemoryWatch,
+  type StandingMove,
 } from './port.ts';
 import { emptyTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
 import { dropCache } from './v1-empty.ts';
@@ -95,10 +96,10 @@ export class CgroupV1 implements Cgroup {
     );
   }
 
-  async warmMoves(group: GroupPath): Promise<void> {
+  standingMove(group: GroupPath): StandingMove | null {
     const [directory] = this.#files.directories(group);
     // One hierarchy is enough: what is slow is common to all.
-    if (directory !== undefined) await writeFirstPidAgain(join(directory, 'cgroup.procs'));
+    return directory === undefined ? null : StandingWrite.open(join(directory, 'cgroup.procs'));
   }
 
   processes(group: GroupPath): number[] {

@@ -16,9 +16,9 @@ import {
   readText,
   readTextIfThere,
   removeDirectory,
+  StandingWrite,
   subgroups,
   until,
-  writeFirstPidAgain,
   writePids,
   writeText,
 } from './files.ts';
@@ -33,6 +33,7 @@ import {
   type LimitOutcome,
   type MemoryStrain,
   type MemoryWatch,
+  type StandingMove,
 } from './port.ts';
 import { emptyTimeoutMs, freezeTimeoutMs, killAll, killRoundMs, standStill } from './stop-processes.ts';
 import { limitOf, V2Files } from './v2-files.ts';
@@ -109,8 +110,8 @@ export class CgroupV2 implements Cgroup {
     await writePids([join(this.#files.directory(group), 'cgroup.procs')], pids);
   }
 
-  async warmMoves(group: GroupPath): Promise<void> {
-    await writeFirstPidAgain(join(this.#files.directory(group), 'cgroup.procs'));
+  standingMove(group: GroupPath): StandingMove | null {
+    return StandingWrite.open(join(this.#files.directory(group), 'cgroup.procs'));
   }
 
   processes(group: GroupPath): number[] {
