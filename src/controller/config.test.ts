@@ -1,9 +1,16 @@
 // What two processes must agree on although each has its own configuration.
 import { expect, test } from 'vitest';
 import { hostKeepAlive, virtualKeepAlive } from '../allocator/arrivals/keeping.ts';
-import { defaultInvokeTuning, virtualInvokeTuning } from '../gateway/config.ts';
+import { defaultInvokeTuning, tuningIn, virtualInvokeTuning } from '../gateway/config.ts';
 import { unitKinds } from '../model/unit-kind.ts';
-import { controllerConfig, defaultTuning, keepAliveIn, tuningOf, virtualStartTimeoutMs } from './config.ts';
+import {
+  controllerConfig,
+  defaultTuning,
+  keepAliveIn,
+  startTimeoutIn,
+  tuningOf,
+  virtualStartTimeoutMs,
+} from './config.ts';
 
 test('the gateway waits for a start longer than one may take, as a process and in a virtual machine', () => {
   expect(defaultInvokeTuning.acquireTimeoutMs).toBeGreaterThan(defaultTuning.startTimeoutMs);
@@ -12,6 +19,14 @@ test('the gateway waits for a start longer than one may take, as a process and i
 
 test("a client of an app waits for its machine as long as a function's caller waits for one", () => {
   expect(virtualInvokeTuning.appWaitMs).toBe(virtualInvokeTuning.maxWaitMs);
+});
+
+test('a start on this machine is given no more time for the machines that there are beside it', () => {
+  expect(startTimeoutIn('host', defaultTuning)).toBe(60_000);
+  expect(startTimeoutIn('vm', defaultTuning)).toBe(virtualStartTimeoutMs);
+  const here = tuningIn(virtualInvokeTuning, 'host');
+  expect(here).toMatchObject({ maxWaitMs: defaultInvokeTuning.maxWaitMs, firstStartMs: 50 });
+  expect(tuningIn(virtualInvokeTuning, 'vm')).toBe(virtualInvokeTuning);
 });
 
 test('idle instances stay as somebody named it, else for less long in virtual machines, which cost something while they idle', () => {

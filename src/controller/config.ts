@@ -63,6 +63,8 @@ export interface Tuning {
   readonly functionGraceMs: number;
   /** How long a start may take in all; Lambda's init phase has 10 s, an app's server may need longer. */
   readonly startTimeoutMs: number;
+  /** The same in virtual machines. */
+  readonly machineStartTimeoutMs: number;
   /**
    * Pauses before the first and the second retry of a failed asynchronous invocation. Lambda waits one and two
    * minutes because it serves a fleet; on one machine a quarter of that passes most outages and is bearable to watch.
@@ -96,6 +98,7 @@ export const defaultTuning: Tuning = {
   appGraceMs: 10_000,
   functionGraceMs: 2_000,
   startTimeoutMs: 60_000,
+  machineStartTimeoutMs: virtualStartTimeoutMs,
   asyncRetryMs: [15_000, 30_000],
   asyncThrottleFirstMs: 1_000,
   asyncThrottleLongestMs: 300_000,
@@ -104,13 +107,12 @@ export const defaultTuning: Tuning = {
 
 /** What holds in one controller. @param overrides a test's, which win */
 export function tuningOf(
-  { memoryBytes, units, keepAliveMs, hibernateAfterMs }: ControllerConfig,
+  { memoryBytes, keepAliveMs, hibernateAfterMs }: ControllerConfig,
   overrides: Partial<Tuning> = {},
 ): Tuning {
   return {
     ...defaultTuning,
     ...(memoryBytes === undefined ? {} : { grantableBytes: memoryBytes }),
-    ...(units === undefined ? {} : { startTimeoutMs: virtualStartTimeoutMs }),
     ...(keepAliveMs === undefined ? {} : fixedKeepAlive(keepAliveMs)),
     ...(hibernateAfterMs === undefined
       ? {}
@@ -134,4 +136,12 @@ export function keepAliveIn(
   tuning: Pick<Tuning, 'keepAlive' | 'machineKeepAlive'>,
 ): KeepAlive {
   return kind === 'vm' ? tuning.machineKeepAlive : tuning.keepAlive;
+}
+
+/** How long a start may take in all, by what it is in. */
+export function startTimeoutIn(
+  kind: UnitKind,
+  tuning: Pick<Tuning, 'startTimeoutMs' | 'machineStartTimeoutMs'>,
+): number {
+  return kind === 'vm' ? tuning.machineStartTimeoutMs : tuning.startTimeoutMs;
 }

@@ -72,7 +72,7 @@ export function wire(ground: Ground) {
   const places = new Places(unitKindsOf(config));
   const gateways = new Gateways(clock, log, tuning.gatewayArrivalMs);
   const actual = new ActualState();
-  const publisher = new RoutePublisher(gateways, desired, actual);
+  const publisher = new RoutePublisher(gateways, desired, actual, places);
   const link = new AgentLink({
     unit,
     desired,

@@ -1,4 +1,5 @@
 // The gateway's configuration as the supervisor passes it, and every bound it sets on clients, with its reason.
+import type { UnitKind } from '../model/unit-kind.ts';
 import { z } from 'zod';
 import { answerLimits } from '../protocol/instance.ts';
 
@@ -160,6 +161,8 @@ export interface InvokeTuning {
   readonly acquirePauseMs: number;
   /** How long a client of an app waits for an instance that takes it; then it is told to come again. */
   readonly appWaitMs: number;
+  /** What is otherwise for functions that start on this machine itself, where others start in virtual machines. */
+  readonly onHost?: Pick<InvokeTuning, 'maxWaitMs' | 'firstStartMs'>;
 }
 
 export const defaultInvokeTuning: InvokeTuning = {
@@ -195,7 +198,15 @@ export const virtualInvokeTuning: InvokeTuning = {
   acquireTimeoutMs: 190_000,
   // Where a start takes less the first one says so; where it takes a minute, a guess of little starts a machine for each that waits.
   firstStartMs: 10_000,
+  onHost: defaultInvokeTuning,
 };
+
+/** How a function's calls are spread, by where its instances start. */
+export function tuningIn(tuning: InvokeTuning, kind: UnitKind | undefined): InvokeTuning {
+  const { onHost } = tuning;
+  if (kind !== 'host' || onHost === undefined) return tuning;
+  return { ...tuning, maxWaitMs: onHost.maxWaitMs, firstStartMs: onHost.firstStartMs };
+}
 
 export const appLimits = {
   /** How long a hand-over waits for an instance that does not take the ones before it. */

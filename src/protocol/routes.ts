@@ -1,6 +1,7 @@
 // What the gateway and the controller say to each other over `run/controller.sock`.
 // The controller pushes routes; the gateway asks for instances and reports what it carries.
 import { z } from 'zod';
+import { unitKinds } from '../model/unit-kind.ts';
 import { urlInvokeModes } from '../model/workload.ts';
 import { endpoint } from './agent.ts';
 import { method, nothing, type Protocol } from './rpc.ts';
@@ -46,6 +47,8 @@ export const workloadRoute = z.object({
   /** Null: it takes no WebSockets that the gateway holds. */
   websocket: webSocketSettings.nullable(),
   reservedConcurrency: z.number().nullable(),
+  /** Where its instances start: it says how long that may take. Absent when a controller of an older version tells. */
+  unitKind: z.enum(unitKinds).optional(),
 });
 export type WorkloadRoute = z.infer<typeof workloadRoute>;
 

@@ -16,6 +16,7 @@ const entries: Readonly<Record<ChildName | 'units', string>> = {
   units: `../units/main.${ending}`,
   controller: `../api/controller-main.${ending}`,
   gateway: `../gateway/main.${ending}`,
+  sweep: `../units/sweep-main.${ending}`,
 };
 
 /** Where gateways find the pipe on which they say that they are ready, and that they leave: the first descriptor after the standard ones. */

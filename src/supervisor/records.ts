@@ -15,8 +15,11 @@ import { z } from 'zod';
 import { knownSystemError } from '../base/errors.ts';
 import type { Layout } from '../sys/layout.ts';
 
-/** `host-agent`: of this machine, where virtual machines run beside it and what answers for those is the `agent` of all. */
-export const childNames = ['agent', 'host-agent', 'controller', 'gateway'] as const;
+/**
+ * `host-agent`: of this machine, where virtual machines run beside it and what answers for those is the `agent` of all. `sweep`: ends
+ * what nobody would answer for, before there are others.
+ */
+export const childNames = ['agent', 'host-agent', 'controller', 'gateway', 'sweep'] as const;
 export type ChildName = (typeof childNames)[number];
 
 const identity = z.object({ pid: z.number().int().positive(), startTicks: z.number().int() });
@@ -31,6 +34,7 @@ const processRecord = z.object({
     'host-agent': identity.optional(),
     controller: identity.optional(),
     gateway: identity.optional(),
+    sweep: identity.optional(),
   }),
   /** Gateways in the other places. */
   gateways: z.array(identity).default([]),

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { layoutOf } from '../sys/layout.ts';
 import { identify } from '../sys/process.ts';
+import { defaultUnitSize } from '../units/fleet/unit-size.ts';
 import { readEndpoint, readProcesses, type ChildName } from './records.ts';
 import { endLeftRunning } from './take-over.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
@@ -142,6 +143,80 @@ test('asked twice, it has no patience with a gateway that does not end', async (
   await supervisor.stop();
   await first;
   expect(events()).toContain('instances shutdown 0');
+});
+
+test('asked once while it is not ready yet, it stops in order, and not as if asked twice', async () => {
+  const silent = { command: process.execPath, args: ['-e', 'setInterval(() => {}, 1000)'] };
+  const stopped = start({ programs: (name) => (name === 'gateway' ? silent : programs(name)) });
+  stopped.catch(() => undefined);
+  await until(() => startsOf('controller').length === 1);
+  await running[0]?.stop();
+  await expect(stopped).rejects.toThrow(/told to stop/);
+  expect(events()).toContain('instances shutdown 10000');
+});
+
+describe('instances that an earlier one left in units that this one has not', () => {
+  const { handles, run, units } = layoutOf('/data');
+  const inData = (path: string): string => path.replace('/data', data);
+  /** As the one that is really run: it removes what shows that there was something. */
+  const sweeping = (name: ChildName): { command: string; args: string[] } =>
+    name === 'sweep'
+      ? {
+          command: process.execPath,
+          args: [
+            '-e',
+            `const fs = require('node:fs'); const kinds = process.argv.slice(1).join();
+            fs.appendFileSync(${JSON.stringify(journal)}, 'sweep ' + kinds + '\\n');
+            fs.rmSync(${JSON.stringify(inData(run))} + '/i', { recursive: true, force: true });`,
+          ],
+        }
+      : programs(name);
+  const fleet: NonNullable<SupervisorOptions['units']> = {
+    size: defaultUnitSize(undefined, undefined),
+    accelerator: 'auto',
+    image: null,
+    sharing: 'none',
+    subnet: null,
+    poolMaximum: 0,
+  };
+  beforeEach(() => {
+    for (const directory of [handles, join(run, 'i'), units])
+      mkdirSync(inData(directory), { recursive: true });
+    writeFileSync(inData(join(handles, 'i-1.json')), '');
+    for (const id of ['u-1', 'u-2']) writeFileSync(inData(join(units, `${id}.json`)), '');
+  });
+
+  test('are ended before anything starts, and the person is told: on this machine, where there are machines alone', async () => {
+    await start({ units: fleet, programs: sweeping });
+    await until(allStarted);
+    expect(events()[0]).toBe('sweep host');
+    expect(said.filter((line) => line.includes('earlier'))).toEqual([
+      'warning: supervisor: This Bellows runs nothing on this machine itself: the instance that an earlier one left on this data directory is ended. With --unit both it would go on.',
+    ]);
+    expect(readProcesses(layoutOf(data))?.children.sweep).toBeUndefined();
+  });
+
+  test('are ended: machines, where there are none', async () => {
+    await start({ programs: sweeping });
+    await until(allStarted);
+    expect(events()[0]).toBe('sweep vm');
+    expect(said.join()).toContain(
+      'nothing in virtual machines: the 2 virtual machines that an earlier one left on this data directory are ended',
+    );
+  });
+
+  test('go on where there are both', async () => {
+    await start({ units: fleet, hostToo: true, programs: sweeping });
+    await until(allStarted);
+    expect(events().join()).not.toContain('sweep');
+  });
+
+  test('that can not be ended keep nothing from starting: that is said, and tried again by the next', async () => {
+    const failing = { command: process.execPath, args: ['-e', 'process.exit(1)'] };
+    await start({ programs: (name) => (name === 'sweep' ? failing : programs(name)) });
+    await until(allStarted);
+    expect(said.join()).toContain('Not all that an earlier Bellows left could be ended');
+  });
 });
 
 test('asked again while instances are given time, it ends them at once', async () => {

@@ -7,11 +7,13 @@
 import { closeSync } from 'node:fs';
 import { messageOf } from '../base/errors.ts';
 import type { NetworkMode } from '../model/workload.ts';
+import { unitKinds, unitKindsOf } from '../model/unit-kind.ts';
 import type { FileLock } from '../sys/file-lock.ts';
 import type { GatewayConfig } from '../gateway/config.ts';
 import type { Layout } from '../sys/layout.ts';
 import { identify, type ProcessIdentity } from '../sys/process.ts';
 import type { FleetConfig } from '../units/fleet/config.ts';
+import { leftBehind } from '../units/left-behind.ts';
 import { endInstancesNow, shutDownAgent } from './agent-shutdown.ts';
 import { SupervisedChild, type ChildEnd } from './child.ts';
 import { clearTheWay, type Found } from './clear-the-way.ts';
@@ -30,6 +32,7 @@ import {
   type ChildName,
   type ProcessRecord,
 } from './records.ts';
+import { sweepUnserved, type Sweep } from './sweep.ts';
 import type { Upgraded } from './upgrade.ts';
 
 /** How long each step of an orderly stop may take before the next begins. */
@@ -95,6 +98,8 @@ export class Supervisor {
   readonly #children: Readonly<Record<'agent' | 'controller', SupervisedChild>>;
   /** Those that answer for what runs: where there are two, the first for both, as long as the second is there. */
   readonly #agents: readonly SupervisedChild[];
+  readonly #launchSweep: () => Sweep;
+  #sweep: Sweep | undefined;
   readonly #identities = new Map<ChildName, ProcessIdentity>();
   readonly #gateways: Gateways;
   /** The ports' listening sockets. */
@@ -126,7 +131,8 @@ export class Supervisor {
     try {
       await supervisor.#run();
     } catch (thrown) {
-      await supervisor.stop();
+      // Told to stop while it starts, it is told once: that ends in order.
+      await (supervisor.#stopping ?? supervisor.stop());
       throw thrown;
     }
     return supervisor;
@@ -144,14 +150,23 @@ export class Supervisor {
     const env = (place?: GatewayPlace): NodeJS.ProcessEnv =>
       environmentOf(layout, { ...options, units, hostToo: options.hostToo ?? false }, place);
     const program = (name: ChildName): Program => options.programs?.(name) ?? programOf(name, units !== null);
-    const make = (name: Exclude<ChildName, 'gateway'>): SupervisedChild =>
+    const onStart = (name: ChildName, identity: ProcessIdentity): void => {
+      this.#identities.set(name, identity);
+      this.#writeRecord();
+    };
+    this.#launchSweep = () =>
+      sweepUnserved({
+        layout,
+        kinds: unitKindsOf({ units, hostToo: options.hostToo ?? false }),
+        launch: { ...program('sweep'), env: env(), outputFd: this.#log.fd },
+        onStart: (identity) => onStart('sweep', identity),
+        note: (level, text) => this.#note(level, text),
+      });
+    const make = (name: Exclude<ChildName, 'gateway' | 'sweep'>): SupervisedChild =>
       new SupervisedChild(
         { name, ...program(name), env: () => env(), outputFd: this.#log.fd },
         {
-          onStart: (identity) => {
-            this.#identities.set(name, identity);
-            this.#writeRecord();
-          },
+          onStart: (identity) => onStart(name, identity),
           onEnd: (how) => this.#ended(name, how),
         },
       );
@@ -203,6 +218,11 @@ export class Supervisor {
     // Else one would be replaced that has taken nothing over yet.
     this.#upgrade = this.#gateways.untilTakenOver(this.#stopped.signal);
     await this.#control.listen();
+    this.#sweep = this.#launchSweep();
+    await this.#sweep.done;
+    this.#identities.delete('sweep');
+    // It took long enough for that.
+    if (this.#stopping !== undefined) return this.#stopping;
     for (const agent of this.#agents) agent.start();
     this.#children.controller.start();
     this.#gateways.start();
@@ -220,13 +240,18 @@ export class Supervisor {
     const { controller } = this.#children;
     this.#stopped.abort();
     await this.#control.close();
+    await this.#sweep?.done;
     await this.#upgrade;
     await this.#gateways.stop(this.#patience(graceMs.gateway));
     // Only now: until then it accepts nobody, and whoever waits would wait for nobody.
     for (const fd of this.#listening) closeSync(fd);
     await controller.stop(this.#patience(graceMs.controller));
-    await this.#endInstances();
-    await Promise.all(this.#agents.map((agent) => agent.stop(this.#patience(graceMs.agent))));
+    const failure = await this.#endInstances();
+    const forAgentsMs = this.#patience(failure === undefined ? graceMs.agent : graceMs.agentWithInstances);
+    await Promise.all(this.#agents.map((agent) => agent.stop(forAgentsMs)));
+    // Ended itself, an agent ends all that it knows of: one that could not be asked may have left nothing.
+    if (failure !== undefined && unitKinds.some((kind) => leftBehind(kind, this.layout) !== undefined))
+      this.#noteFailedEnd(failure);
     if (isDeleted(this.layout)) this.#note(50, wasDeleted(this.layout));
     removeProcesses(this.layout);
     removeEndpoint(this.layout.root);
@@ -236,6 +261,7 @@ export class Supervisor {
 
   /** A second wish to stop: what is being waited for is ended now; steps to come have little patience. */
   #hurry(): void {
+    this.#sweep?.cut();
     for (const child of [...this.#gateways.children, this.#children.controller]) void child.stop(forcedMs);
     if (!this.#endingInstances) return;
     const endNow = this.#options.endInstancesNow ?? endInstancesNow;
@@ -246,11 +272,12 @@ export class Supervisor {
     return this.#forced ? forcedMs : normalMs;
   }
 
-  async #endInstances(): Promise<void> {
+  /** @returns why it could not be told to the agent, or not be done */
+  async #endInstances(): Promise<unknown> {
     if (isDeleted(this.layout)) {
       // Nobody reaches it over a socket whose file is gone. It ends all that it knows of when it is ended itself.
       await Promise.all(this.#agents.map((agent) => agent.stop(graceMs.agentWithInstances)));
-      return;
+      return undefined;
     }
     // It may just have crashed; only it can end what it started.
     for (const agent of this.#agents) agent.start();
@@ -258,8 +285,9 @@ export class Supervisor {
     this.#endingInstances = true;
     try {
       await shutDown(this.layout.agentSocket, this.#forced ? 0 : graceMs.instances);
+      return undefined;
     } catch (thrown) {
-      this.#noteFailedEnd(thrown);
+      return thrown;
     } finally {
       this.#endingInstances = false;
     }

@@ -12,6 +12,8 @@ const patience: readonly { readonly name: ChildName; readonly graceMs: number }[
   // Asked to stop, an agent may take its instances along; killed, it leaves them to the next.
   { name: 'agent', graceMs: 0 },
   { name: 'host-agent', graceMs: 0 },
+  // Whoever comes next looks at what is left anew.
+  { name: 'sweep', graceMs: 0 },
 ];
 /** A killed process that is still there after so long hangs in the kernel. */
 const killedMs = 5_000;

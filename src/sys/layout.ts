@@ -35,6 +35,10 @@ export interface Layout {
   /** The runtime's files as every sandbox sees them. */
   readonly runtime: string;
   instanceRun(id: string): string;
+  /** What is on record of virtual machines: units/ID.json. */
+  readonly units: string;
+  /** Virtual machines' sockets: run/u/ID. */
+  readonly unitRuns: string;
   handle(id: string): string;
   codeOf(tenant: string, sha256: string): string;
 }
@@ -62,6 +66,8 @@ export function layoutOf(root: string): Layout {
     scratch: join(root, 'scratch-images'),
     runtime: join(root, 'runtime'),
     instanceRun: (id) => join(run, 'i', id),
+    units: join(root, 'units'),
+    unitRuns: join(run, 'u'),
     handle: (id) => join(root, 'instances', `${id}.json`),
     codeOf: (tenant, sha256) => join(root, 'code', tenant, sha256),
   };

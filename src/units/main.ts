@@ -13,10 +13,11 @@ import { keepDescriptorsFromChildren } from '../sys/descriptors.ts';
 import { layoutOf, type Layout } from '../sys/layout.ts';
 import { createLogger } from '../sys/log.ts';
 import { callerOf, Router } from './both/router.ts';
-import { fleetConfig, type FleetConfig } from './fleet/config.ts';
+import { fleetConfig } from './fleet/config.ts';
 import { fleetCapacity } from './fleet/capacity.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { leftUnits, prepareMachinery } from './fleet/preparation.ts';
+import { sweepFleet } from './fleet/sweep.ts';
 
 /** As the agent of a host has. */
 const stopGraceMs = 5000;
@@ -27,7 +28,7 @@ process.title = 'bellows-units';
 const log = createLogger('units');
 
 async function main(): Promise<void> {
-  const config = ownConfig(fleetConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}')));
+  const config = fleetConfig.parse(JSON.parse(process.env['BELLOWS_CONFIG'] ?? '{}'));
   checkDataDirectory(config.dataDirectory);
   keepDescriptorsFromChildren();
   const layout = layoutOf(config.dataDirectory);
@@ -46,16 +47,20 @@ async function main(): Promise<void> {
   const tell = (event: EventOf<AgentProtocol>): void =>
     router === undefined ? server.emit(event) : router.onEvent('vm', event);
   const stop = (): void => {
-    fleet.close(stopGraceMs).then(
-      () => {
-        server.close();
-        process.exit(0);
-      },
-      (error: unknown) => {
-        log.error({ err: error }, 'the fleet could not stop in order');
-        process.exit(1);
-      },
-    );
+    fleet
+      .close(stopGraceMs)
+      // What an earlier one left would be left again.
+      .then(() => (fleet.isOpen ? undefined : sweepFleet(config, log)))
+      .then(
+        () => {
+          server.close();
+          process.exit(0);
+        },
+        (error: unknown) => {
+          log.error({ err: error }, 'the fleet could not stop in order');
+          process.exit(1);
+        },
+      );
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
@@ -66,11 +71,6 @@ async function main(): Promise<void> {
   await server.listen(router?.handlers ?? fleet.handlers);
   tellHostPressure(tell, log);
   log.info('ready');
-}
-
-/** Beside this machine's agent the fleet has a resource group of its own: each ends all that is in its group. */
-function ownConfig(config: FleetConfig): FleetConfig {
-  return config.hostToo ? { ...config, cgroupRoot: `${config.cgroupRoot}-vm` } : config;
 }
 
 /** The fleet and this machine's agent as one. */

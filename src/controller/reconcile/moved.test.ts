@@ -53,9 +53,9 @@ describe('a function', () => {
     const there = harness.control.getWorkload(acme, hello.name);
     expect(harness.control.unitKindOf(there)).toBe('vm');
     const told = gateway.changes.flatMap((change) =>
-      change.change === 'workload' ? [change.workload.generation] : [],
+      change.change === 'workload' ? [[change.workload.generation, change.workload.unitKind]] : [],
     );
-    expect(told).toEqual([there.generation]);
+    expect(told).toEqual([[there.generation, 'vm']]);
     await eventually(async () => expect(await kindsRunning()).toEqual(['vm']));
     expect(gateway.retired).toEqual([id]);
     expect(await harness.events('workload.moved')).toHaveLength(1);

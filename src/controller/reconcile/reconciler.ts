@@ -9,9 +9,9 @@ import type { Logger } from '../../sys/log.ts';
 import type { AgentLink } from '../agent-link.ts';
 import type { AuditLog } from '../audit.ts';
 import type { AppRestart } from '../control-plane.ts';
-import type { Tuning } from '../config.ts';
+import { startTimeoutIn, type Tuning } from '../config.ts';
 import { KeyedQueue } from '../serial.ts';
-import type { ActualState, Change, Tracked } from '../state/actual.ts';
+import { unitKindOf, type ActualState, type Change, type Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import { afterExit, noBackoff, type Failing, type NextStart } from './backoff.ts';
 import { nextStartText, reasonOf } from './event-text.ts';
@@ -115,8 +115,10 @@ export class Reconciler {
   /** Ends adopted instances that never became usable: nobody waits for their start any more. */
   tick(): void {
     const { actual, starter, stopper, clock, log, tuning } = this.#parts;
-    for (const { spec, life, lastUsedMs } of actual.all()) {
-      const isLate = life.phase === 'starting' && clock.nowMs() - lastUsedMs > tuning.startTimeoutMs;
+    for (const tracked of actual.all()) {
+      const { spec, life, lastUsedMs } = tracked;
+      const timeoutMs = startTimeoutIn(spec.unitKind ?? unitKindOf(tracked), tuning);
+      const isLate = life.phase === 'starting' && clock.nowMs() - lastUsedMs > timeoutMs;
       if (!isLate || starter.isPending(spec.id)) continue;
       const why = 'it did not become usable in time';
       this.#failed(spec.workload, spec.tenant, spec.generation, 0, exitError(why));
@@ -134,7 +136,7 @@ export class Reconciler {
   }
 
   async #pass(key: WorkloadKey): Promise<void> {
-    const { link, desired, actual, starter, stopper, successors, clock, log, tuning } = this.#parts;
+    const { link, desired, actual, starter, stopper, successors, clock, log } = this.#parts;
     // Before the agent has been looked at, an instance may run that is not known yet: starting another would double it.
     if (this.#closed || link.hello === null) return;
     const record = desired.record(key);
@@ -152,7 +154,7 @@ export class Reconciler {
         );
     }
     for (const workload of plan.start) {
-      const { id, usable } = starter.start(workload, clock.nowMs() + tuning.startTimeoutMs);
+      const { id, usable } = starter.start(workload, clock.nowMs() + starter.startTimeoutMs(workload));
       usable.catch((thrown: unknown) => this.#startFailed(workload, id, thrown));
     }
     const candidate = record?.candidate ?? null;

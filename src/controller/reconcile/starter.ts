@@ -5,6 +5,7 @@ import type { InstanceId } from '../../base/ids.ts';
 import type { UnitKind } from '../../model/unit-kind.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { Layout } from '../../sys/layout.ts';
+import { startTimeoutIn } from '../config.ts';
 import { newInstanceSpec } from '../instance-spec.ts';
 import type { Places } from '../places.ts';
 import type { Tracked } from '../state/actual.ts';
@@ -43,6 +44,11 @@ export class Starter {
   /** Whether one more would have all that it asks for at once, without anybody's loss. */
   hasRoom(workload: Workload): Promise<boolean> {
     return this.#admission.hasRoom(workload);
+  }
+
+  /** How long a start of it may take, where it is to run. */
+  startTimeoutMs(workload: Workload): number {
+    return startTimeoutIn(this.#parts.places.of(workload), this.#parts.tuning);
   }
 
   /**
@@ -103,7 +109,8 @@ export class Starter {
   async #callAgent(tracked: Tracked): Promise<void> {
     const { link, actual, tuning, clock, log } = this.#parts;
     const { id } = tracked.spec;
-    const call = link.agent.call('start', tracked.spec, { timeoutMs: tuning.startTimeoutMs });
+    const timeoutMs = startTimeoutIn(tracked.spec.unitKind ?? 'host', tuning);
+    const call = link.agent.call('start', tracked.spec, { timeoutMs });
     this.#parts.stopper.startUnderWay(id, call);
     try {
       const result = await call;
@@ -146,7 +153,7 @@ export class Starter {
   async #untilUsable(id: InstanceId): Promise<Tracked> {
     const { actual, clock, link, stopper, tuning, log } = this.#parts;
     // The agent's own deadline for a start was nearly as long: this one is for starts whose answer was lost.
-    const deadlineMs = clock.nowMs() + tuning.startTimeoutMs;
+    const deadlineMs = clock.nowMs() + startTimeoutIn(this.#present(id).spec.unitKind ?? 'host', tuning);
     for (;;) {
       const tracked = this.#present(id);
       if (tracked.life.phase === 'serving') return tracked;

@@ -4,7 +4,8 @@ import type { InstanceId, TenantId, WorkloadKey } from '../../base/ids.ts';
 import type { z } from 'zod';
 import type { Tenant } from '../../model/tenant.ts';
 import type { Workload } from '../../model/workload.ts';
-import type { InstanceRoute, routeTable } from '../../protocol/routes.ts';
+import type { InstanceRoute, routeTable, WorkloadRoute } from '../../protocol/routes.ts';
+import type { Places } from '../places.ts';
 import type { ActualState, Change, Tracked } from '../state/actual.ts';
 import type { DesiredState } from '../state/desired.ts';
 import type { Gateways } from './gateways.ts';
@@ -12,12 +13,14 @@ import { instanceRouteOf, sameRoute, tenantRouteOf, workloadRouteOf } from './ta
 
 export class RoutePublisher {
   readonly #gateways: Gateways;
+  readonly #places: Places;
   readonly #desired: DesiredState;
   readonly #actual: ActualState;
   readonly #told = new Map<InstanceId, InstanceRoute>();
 
-  constructor(gateways: Gateways, desired: DesiredState, actual: ActualState) {
+  constructor(gateways: Gateways, desired: DesiredState, actual: ActualState, places: Places) {
     this.#gateways = gateways;
+    this.#places = places;
     this.#desired = desired;
     this.#actual = actual;
     actual.onChange((change) => this.#onInstance(change));
@@ -32,7 +35,7 @@ export class RoutePublisher {
   }
 
   workload(workload: Workload): void {
-    this.#gateways.push({ change: 'workload', workload: workloadRouteOf(workload) });
+    this.#gateways.push({ change: 'workload', workload: this.#workloadRoute(workload) });
     // Instances of a deployment that was on trial until now.
     for (const tracked of this.#actual.ofWorkload(workload.key)) this.#tell(tracked);
   }
@@ -45,10 +48,14 @@ export class RoutePublisher {
   table(): z.infer<typeof routeTable> {
     return {
       tenants: this.#desired.tenants().map(tenantRouteOf),
-      workloads: this.#desired.workloads().map(workloadRouteOf),
+      workloads: this.#desired.workloads().map((workload) => this.#workloadRoute(workload)),
       instances: this.#actual.all().flatMap((tracked) => this.#routeOf(tracked) ?? []),
       retiring: this.#actual.all().flatMap(({ spec, life }) => (life.phase === 'retiring' ? [spec.id] : [])),
     };
+  }
+
+  #workloadRoute(workload: Workload): WorkloadRoute {
+    return workloadRouteOf(workload, this.#places.of(workload));
   }
 
   #onInstance(change: Change): void {

@@ -1,5 +1,6 @@
 // What gateways must know: routes made from what is wanted and what runs. Pure.
 import type { Tenant } from '../../model/tenant.ts';
+import type { UnitKind } from '../../model/unit-kind.ts';
 import type { WebSocketSettings } from '../../model/websocket.ts';
 import type { Workload } from '../../model/workload.ts';
 import type { InstanceRoute, TenantRoute, WorkloadRoute } from '../../protocol/routes.ts';
@@ -18,7 +19,8 @@ export function tenantRouteOf(tenant: Tenant): TenantRoute {
   };
 }
 
-export function workloadRouteOf(workload: Workload): WorkloadRoute {
+/** @param unitKind where its instances start */
+export function workloadRouteOf(workload: Workload, unitKind: UnitKind): WorkloadRoute {
   const isFunction = workload.kind === 'function';
   return {
     key: workload.key,
@@ -33,6 +35,7 @@ export function workloadRouteOf(workload: Workload): WorkloadRoute {
     directHttp: isFunction ? undefined : workload.directHttp,
     websocket: isFunction ? webSocketRouteOf(workload.websocket) : null,
     reservedConcurrency: isFunction ? workload.reservedConcurrency : null,
+    unitKind,
   };
 }
 

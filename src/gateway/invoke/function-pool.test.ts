@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BellowsError } from '../../base/errors.ts';
 import type { InstanceId } from '../../base/ids.ts';
 import { encodeResult, frameType, invokeFlag, outcome } from '../../protocol/instance.ts';
-import { defaultInvokeTuning } from '../config.ts';
+import { defaultInvokeTuning, virtualInvokeTuning } from '../config.ts';
 import { Invocation, type Failure } from './invocation.ts';
 import { Bench, route } from './testing/bench.ts';
 
@@ -160,6 +160,19 @@ describe('requests', () => {
     vi.advanceTimersByTime(540);
     expect(bench.ended.slice(2)).toEqual(['1 throttled', '2 throttled']);
     expect(bench.pool.quiet).toBe(true);
+  });
+
+  test('wait as long as a start takes where it is: longer in virtual machines, also once the function was moved there', () => {
+    const bench = new Bench({ unitKind: 'host' }, virtualInvokeTuning);
+    bench.submit('1');
+    vi.advanceTimersByTime(defaultInvokeTuning.maxWaitMs + 100);
+    expect(bench.ended).toEqual(['1 throttled']);
+    bench.pool.setRoute({ ...bench.pool.route, unitKind: 'vm' });
+    bench.submit('2');
+    vi.advanceTimersByTime(virtualInvokeTuning.maxWaitMs - 100);
+    expect(bench.ended).toHaveLength(1);
+    vi.advanceTimersByTime(200);
+    expect(bench.ended).toEqual(['1 throttled', '2 throttled']);
   });
 
   test('that wait for a start that fails get its error, unless an instance runs', async () => {

@@ -2,7 +2,7 @@
 // Owns admission, the queue and dispatch. Does not own what instances run and how that ends (instances.ts), the choice of one
 // (slots.ts), freezing and starting (reserve.ts), links (links/), or answers (sinks).
 import type { CallTrace, WorkloadRoute } from '../../protocol/routes.ts';
-import type { InvokeTuning } from '../config.ts';
+import { tuningIn, type InvokeTuning } from '../config.ts';
 import type { FunctionConcurrency, Throttled } from './concurrency.ts';
 import { Doubtful } from './doubtful.ts';
 import type { PoolEffects } from './effects.ts';
@@ -37,6 +37,7 @@ export class FunctionPool {
     this.#slots = new Slots(route.generation);
     this.#effects = effects;
     this.#tuning = tuning;
+    const here = tuningIn(tuning, route.unitKind);
     this.#concurrency = concurrency;
     this.#concurrency.reserved = route.reservedConcurrency;
     this.#queue = new WaitingQueue(tuning);
@@ -46,7 +47,7 @@ export class FunctionPool {
       onHere: () => this.#dispatch(),
       thaw: (slot) => this.#reserve.thaw(slot),
     });
-    this.#reserve = new Reserve(effects, tuning, this.lending, {
+    this.#reserve = new Reserve(effects, here, this.lending, {
       onStartFailed: (failure) => this.#startFailed(failure),
       onChange: () => this.#dispatch(),
     });
@@ -209,8 +210,10 @@ export class FunctionPool {
   #recheck(): void {
     this.#recheckTimer = undefined;
     const nowMs = this.#effects.clock.monotonicMs();
+    // Where they start now: a function may have moved.
+    const { maxWaitMs } = tuningIn(this.#tuning, this.#route.unitKind);
     for (let oldest = this.#queue.peek(); oldest !== undefined; oldest = this.#queue.peek()) {
-      if (nowMs - oldest.queuedAtMs < this.#tuning.maxWaitMs) break;
+      if (nowMs - oldest.queuedAtMs < maxWaitMs) break;
       this.#queue.shift();
       this.#fail(
         oldest,

@@ -35,6 +35,9 @@ export const fleetConfig = z.object({
 });
 export type FleetConfig = z.infer<typeof fleetConfig>;
 
+/** Beside the group of this machine's agent, also where there is none: each ends all that is in its own. */
+export const fleetCgroupRoot = (cgroupRoot: string): string => `${cgroupRoot}-vm`;
+
 export interface FleetTuning {
   /** Memory of the host that no unit may begin to eat: the kernel and everybody else need it. As in src/controller/config.ts. */
   readonly hostReserveBytes: number;

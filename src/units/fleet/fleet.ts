@@ -85,8 +85,14 @@ export class Fleet {
     this.#preparing = what;
   }
 
-  /** Takes over what an earlier fleet left, and begins to make units. */
+  /** Whether there can be units, and those of an earlier fleet are its own. */
+  get isOpen(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** Takes over what an earlier fleet left, and begins to make units. @throws BellowsError Unavailable once it was closed */
   async open(machinery: Machinery): Promise<void> {
+    if (this.#closing !== undefined) throw stopping();
     const { config, clock, log, emit, code = new UnitCode(), activityOf = processActivity } = this.#options;
     const { hostAvailableBytes = () => hostMemory().memoryAvailableBytes, awaited = awaitedAddresses } =
       this.#options;

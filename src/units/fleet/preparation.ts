@@ -2,15 +2,15 @@
 // is, and tries again when it can not be had yet. Owns the order; each part makes itself.
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { detectCgroup } from '../../agent/cgroup/detect.ts';
 import { messageOf } from '../../base/errors.ts';
+import { layoutOf } from '../../sys/layout.ts';
 import type { Logger } from '../../sys/log.ts';
 import { QemuDriver } from '../vm/driver.ts';
 import { guestImage } from '../vm/image/guest-image.ts';
 import type { GuestImage } from '../vm/image/port.ts';
-import { startsAtOncePerCpu, type FleetConfig } from './config.ts';
+import { fleetCgroupRoot, startsAtOncePerCpu, type FleetConfig } from './config.ts';
 import type { Fleet } from './fleet.ts';
 import { chooseAccelerator } from './accelerator.ts';
 
@@ -21,7 +21,7 @@ const progressStep = 0.05;
 
 /** Whether an earlier fleet left units that may be running. */
 export function leftUnits(dataDirectory: string): boolean {
-  const directory = join(dataDirectory, 'units');
+  const directory = layoutOf(dataDirectory).units;
   return existsSync(directory) && readdirSync(directory).length > 0;
 }
 
@@ -47,7 +47,7 @@ async function prepare(config: FleetConfig, fleet: Fleet, log: Logger): Promise<
   const image = await imageFor(config.units.image, tell);
   const accelerator = await chooseAccelerator(config.units.accelerator, image, config.dataDirectory);
   tell(`Virtual machines run with ${accelerator.kind}: ${accelerator.why}`, 0.97);
-  const { cgroup } = detectCgroup(config.cgroupRoot);
+  const { cgroup } = detectCgroup(fleetCgroupRoot(config.cgroupRoot));
   const driver = await QemuDriver.create({
     image,
     dataDirectory: config.dataDirectory,

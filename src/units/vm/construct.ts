@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { BellowsError, messageOf } from '../../base/errors.ts';
 import { identify, isAlive, sendSignal } from '../../sys/process.ts';
 import { openTap } from '../../sys/tap-device.ts';
-import { cpusFor, type VmHost } from './host.ts';
+import { cpusFor, type VmGround, type VmHost } from './host.ts';
 import { machineArguments, type MachineMemory } from './machine/arguments.ts';
 import { kernelHead } from './machine/kernel-head.ts';
 import { firstPassedFd, launch } from './machine/launch.ts';
@@ -168,7 +168,7 @@ function openBeginning(beginning: Beginning): {
 }
 
 /** Ends what runs and removes everything of the unit, its record last. What can not be removed is told, and the rest goes on. */
-export async function takeApart(host: VmHost, record: UnitRecord, machine: Machine | null): Promise<void> {
+export async function takeApart(host: VmGround, record: UnitRecord, machine: Machine | null): Promise<void> {
   const { id } = record;
   const { onDefect } = host.options;
   let whole = true;
@@ -203,16 +203,16 @@ export function otherSide(record: UnitRecord): UnitRecord {
 }
 
 /** Whether there is anything of a machine on that side: its directory is made first and removed last. */
-export const isOccupied = (host: VmHost, record: UnitRecord): boolean =>
+export const isOccupied = (host: VmGround, record: UnitRecord): boolean =>
   existsSync(host.runDirectory(record));
 
 /** Ends and removes what a machine has for itself on that side. What is the unit's, on whichever side it is, stays. */
-export async function clearSide(host: VmHost, record: UnitRecord): Promise<void> {
+export async function clearSide(host: VmGround, record: UnitRecord): Promise<void> {
   for (const [, clear] of clearing(host, record)) await clear();
 }
 
 const clearing = (
-  host: VmHost,
+  host: VmGround,
   record: UnitRecord,
 ): readonly (readonly [what: string, clear: () => Promise<unknown> | void])[] => [
   ['ending what is left', () => endLeftovers(host, record)],
@@ -222,7 +222,7 @@ const clearing = (
 ];
 
 /** Processes of the unit that nobody holds: of a dead owner, or that were started just when it died. */
-export async function endLeftovers(host: VmHost, record: UnitRecord): Promise<void> {
+export async function endLeftovers(host: VmGround, record: UnitRecord): Promise<void> {
   await host.options.cgroup.kill(record.group);
   const { processes } = record;
   if (processes !== null && record.bootId === host.bootId) sendSignal(processes.qemu, 'SIGKILL');
@@ -236,7 +236,7 @@ export async function endLeftovers(host: VmHost, record: UnitRecord): Promise<vo
 }
 
 /** No other process has it among its arguments: the data directory's hash is in it. */
-function machineName(host: VmHost, { id, side }: UnitRecord): string {
+function machineName(host: VmGround, { id, side }: UnitRecord): string {
   return `bellows-${host.hash}-${id}${side === 'a' ? '' : `.${side}`}`;
 }
 

@@ -1,10 +1,12 @@
 // The driver of virtual machines: makes, adopts, changes and ends units. Owns which there are in this process and that
 // each has one core however many hold it. What a unit is made of and how is in the files beside.
+import { rmSync } from 'node:fs';
 import { BellowsError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { UnitMeasure } from '../../protocol/unit.ts';
 import type { GroupPath } from '../../agent/cgroup/port.ts';
+import { layoutOf } from '../../sys/layout.ts';
 import { defaultUnitCapabilities, type Unit, type UnitHandle } from '../port.ts';
 import { endLeftovers, takeApart } from './construct.ts';
 import type { UnitCore } from './core.ts';
@@ -261,7 +263,10 @@ export class QemuDriver implements VmDriver {
     await this.#templates.close();
     for (const { core } of this.#held.values()) core.detach();
     this.#held.clear();
-    if (this.#host.records.ids().length === 0) await this.#host.network?.close();
+    if (this.#host.records.ids().length > 0) return;
+    await this.#host.network?.close();
+    // Nothing is left to be found.
+    rmSync(layoutOf(this.#host.options.dataDirectory).unitRuns, { recursive: true, force: true });
   }
 
   async #make(record: UnitRecord, template: Parameters<typeof provisionUnit>[2]): Promise<VmUnit> {

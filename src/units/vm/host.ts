@@ -7,6 +7,7 @@ import { BellowsError } from '../../base/errors.ts';
 import type { UnitId } from '../../base/ids.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { GroupPath } from '../../agent/cgroup/port.ts';
+import { layoutOf } from '../../sys/layout.ts';
 import { processorsOf } from './accelerator.ts';
 import type { Confinement } from './machine/sandbox.ts';
 import { directoryHash, uidOfSlot } from './network/names.ts';
@@ -18,10 +19,9 @@ import { ScratchDisks } from './scratch/scratch.ts';
 import { processorOf } from './template/processor.ts';
 import { TemplateStore, type MadeWith } from './template/store.ts';
 
-export interface VmHost {
-  readonly options: VmDriverOptions;
-  readonly qemu: string;
-  readonly qemuVersion: string;
+/** What is there of units whether or not any can run here now: enough to find all that there is of one, and to remove it. */
+export interface VmGround {
+  readonly options: Pick<VmDriverOptions, 'dataDirectory' | 'cgroup' | 'onDefect'>;
   readonly hash: string;
   readonly bootId: string;
   /** Null: user networking. */
@@ -29,10 +29,16 @@ export interface VmHost {
   readonly scratch: ScratchDisks;
   readonly scratchKind: 'device' | 'file';
   readonly records: UnitRecords;
-  readonly templates: TemplateStore;
   runDirectory(unit: Pick<UnitRecord, 'id' | 'side'>): string;
   /** Where a unit's state is while it rests. */
   snapshotDirectory(id: UnitId): string;
+}
+
+export interface VmHost extends VmGround {
+  readonly options: VmDriverOptions;
+  readonly qemu: string;
+  readonly qemuVersion: string;
+  readonly templates: TemplateStore;
   confinement(slot: number): Confinement;
 }
 
@@ -41,10 +47,8 @@ export const poolGroupOf = (id: UnitId): GroupPath => ['pool', id];
 
 /** @throws BellowsError NotSupportedHere when QEMU, or what confines it, is missing. */
 export async function findHost(options: VmDriverOptions): Promise<VmHost> {
-  const { dataDirectory } = options;
   const qemu = options.qemu ?? 'qemu-system-x86_64';
   const root = process.getuid?.() === 0;
-  const hash = directoryHash(dataDirectory);
   const bubblewrap = await runs('bwrap', '--unshare-user', '--ro-bind', '/', '/', 'true');
   if (root && !(await runs('bwrap', '--version')))
     throw new BellowsError(
@@ -52,33 +56,47 @@ export async function findHost(options: VmDriverOptions): Promise<VmHost> {
       'bubblewrap is missing: without it QEMU would run as root.',
       'Install it: apt-get install bubblewrap',
     );
+  const kvmGroup = options.accelerator.kind === 'kvm' ? statSync('/dev/kvm').gid : null;
+  return {
+    ...groundOf(options),
+    options,
+    qemu,
+    qemuVersion: await qemuVersionOf(qemu),
+    templates: new TemplateStore(join(options.dataDirectory, 'templates')),
+    confinement: (slot) => {
+      if (root) return { kind: 'separate user', uid: uidOfSlot(slot), gid: kvmGroup };
+      return bubblewrap ? { kind: 'namespaces' } : { kind: 'none' };
+    },
+  };
+}
+
+/** Makes units' directories; needs none of what units run with. */
+export function groundOf(
+  options: VmGround['options'] & Pick<VmDriverOptions, 'network' | 'subnet'>,
+): VmGround {
+  const { dataDirectory } = options;
+  const { units, unitRuns } = layoutOf(dataDirectory);
+  const root = process.getuid?.() === 0;
+  const hash = directoryHash(dataDirectory);
   const directories = {
     scratch: join(dataDirectory, 'scratch'),
-    run: join(dataDirectory, 'run', 'u'),
+    run: unitRuns,
     snapshots: join(dataDirectory, 'snapshots'),
   };
   for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true, mode: 0o700 });
   const taps = root && options.network !== 'user' && writable('/dev/net/tun');
   const loops = root && writable('/dev/loop-control');
-  const kvmGroup = options.accelerator.kind === 'kvm' ? statSync('/dev/kvm').gid : null;
   return {
     options,
-    qemu,
-    qemuVersion: await qemuVersionOf(qemu),
     hash,
     bootId: bootId(),
     network: taps ? new UnitNetwork(hash, options.subnet) : null,
     scratch: new ScratchDisks(directories.scratch, { loops }),
     scratchKind: loops ? 'device' : 'file',
-    records: new UnitRecords(join(dataDirectory, 'units')),
-    templates: new TemplateStore(join(dataDirectory, 'templates')),
+    records: new UnitRecords(units),
     // No unit's name has a dot.
     runDirectory: ({ id, side }) => join(directories.run, side === 'a' ? id : `${id}.${side}`),
     snapshotDirectory: (id) => join(directories.snapshots, id),
-    confinement: (slot) => {
-      if (root) return { kind: 'separate user', uid: uidOfSlot(slot), gid: kvmGroup };
-      return bubblewrap ? { kind: 'namespaces' } : { kind: 'none' };
-    },
   };
 }
 
