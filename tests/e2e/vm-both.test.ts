@@ -1,15 +1,17 @@
 // Instances on this machine and in virtual machines under one Bellows, from outside: workloads that are had to run elsewhere while
 // their clients talk, and what becomes of both when one of the processes that answer for them is killed. Where something runs
 // is the kernel's word: a process in a group of its own here, or QEMU's.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { tarGzOf } from '../support/archives.ts';
 import { deployStatefulApp } from '../support/apps.ts';
 import { Bellows, eventually, type InstanceAnswer } from '../support/bellows.ts';
 import { groupDirectory, isProcess } from '../support/kernel.ts';
-import { missingForMachines, unitsOf } from '../support/machines.ts';
+import { missingForMachines, tracesOf, unitsOf } from '../support/machines.ts';
 import { suiteNeeding } from '../support/needs.ts';
 import { NumberedSockets } from '../support/numbered-sockets.ts';
+import { talkingFunction } from '../support/talking-function.ts';
 
 type Kind = 'host' | 'vm';
 
@@ -194,6 +196,66 @@ suiteNeeding('this machine and virtual machines at once', missingForMachines, ()
       await comeBack(after, 10);
       expect(await after.stop()).toMatchObject(nothingLost);
       after.close();
+    },
+  );
+
+  test(
+    'M-C4 M-E6: kill -9 of `bellows up` while both places serve: the next one adopts all; one for this machine alone ends the machines, says so and leaves nothing of them',
+    { timeout },
+    async () => {
+      await deployStatefulApp(bellows, 'default', 'direct');
+      await deployStatefulApp(bellows, 'default', 'inside', { unit: 'vm' });
+      const archive = await talkingFunction();
+      expect((await bellows.v1('PUT', '/workloads/default/talk', archive)).status).toBe(201);
+      const open = (name: string): Promise<NumberedSockets> =>
+        NumberedSockets.open(`ws://127.0.0.1:${bellows.port}/w/default/${name}/`, 3);
+      const clients = { host: await open('direct'), vm: await open('inside'), held: await open('talk') };
+      for (const each of Object.values(clients)) {
+        each.start(10);
+        await comeBack(each, 3);
+      }
+      const again = async (unit: 'both' | 'host'): Promise<void> => {
+        const { port, dataDirectory } = bellows;
+        bellows.process.kill('SIGKILL');
+        await eventually(() => bellows.process.signalCode === 'SIGKILL');
+        const args = ['--no-examples', '--unit', unit, '--pool', '1'];
+        bellows = await Bellows.start({ port, dataDirectory, args, readyMs: slowMs });
+      };
+      const places = async (): Promise<string[]> =>
+        [...(await running('direct')), ...(await running('inside'))].map(
+          (instance) => `${instance.workload} ${kindOf(instance)} ${instance.unitPid ?? instance.pid}`,
+        );
+      const before = await places();
+      expect(before.map((place) => place.split(' ').slice(0, 2).join(' '))).toEqual([
+        'direct host',
+        'inside vm',
+      ]);
+      await again('both');
+      await eventually(async () => (await places()).join() === before.join(), { timeoutMs: slowMs });
+      for (const each of Object.values(clients)) await comeBack(each, 5);
+      for (const kind of ['vm', 'host', 'held'] as const) {
+        clients[kind].pause();
+        await eventually(() => clients[kind].outstanding === 0, { timeoutMs: slowMs });
+        const account = await clients[kind].stop();
+        console.log(`M-E6, ${kind}, over two supervisors: ${JSON.stringify(account)}`);
+        expect(account, kind).toMatchObject(nothingLost);
+      }
+      clients.vm.close();
+
+      const machines = (await unitsOf(bellows)).filter(({ id }) => id !== 'host');
+      expect(machines.length).toBeGreaterThan(0);
+      const traces = machines.map((machine) => tracesOf(bellows, machine));
+      clients.host.start(10);
+      await again('host');
+      expect(bellows.output).toMatch(/This Bellows runs nothing in virtual machines: the .* ended/);
+      expect(traces.flatMap((left) => left())).toEqual([]);
+      expect(readdirSync(join(bellows.dataDirectory, 'units'))).toEqual([]);
+      await comeBack(clients.host, 5);
+      expect((await places()).filter((place) => place.includes('direct'))).toEqual(before.slice(0, 1));
+      expect(await running('inside')).toEqual([]);
+      expect(await clients.host.stop()).toMatchObject(nothingLost);
+      clients.host.close();
+      clients.held.close();
     },
   );
 });
