@@ -110,7 +110,7 @@ describe('one instance', () => {
     const app = await unit.start(grantOf(300));
     await app.tell('hold 200');
     const first = resize(app, 128, 20_000);
-    await expect.poll(() => unit.trims()).toBe(1);
+    await expect.poll(() => unit.trims()).toBeGreaterThan(0);
     expect(await resize(app, 350)).toMatchObject({ status: 'applied', after: 350 * mib });
     expect(await first).toMatchObject({
       status: 'deferred',
