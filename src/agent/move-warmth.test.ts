@@ -66,3 +66,22 @@ test('when that process ends another group takes its place, as soon as there is 
   expect(groups.opened).toEqual(['a', 'b']);
   expect(groups.open).toBe(1);
 });
+
+test('a group that can not be opened costs nobody anything, and is tried again', async () => {
+  const groups = new Groups();
+  let tries = 0;
+  const warmth = new MoveWarmth({
+    cgroup: {
+      standingMove: (group) => {
+        tries += 1;
+        if (tries < 3) throw new Error('too many open files');
+        return groups.standingMove(group);
+      },
+    },
+    clock: { nowMs: () => 0, monotonicMs: () => 0 },
+    settledGroup: () => ['a'],
+  });
+  onTestFinished(() => warmth.close());
+  warmth.started();
+  await expect.poll(() => groups.moves.get('a')).toBeGreaterThan(0);
+});

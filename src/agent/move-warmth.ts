@@ -55,9 +55,13 @@ export class MoveWarmth {
   #open(): StandingMove | null {
     const { cgroup, settledGroup } = this.#options;
     const group = settledGroup();
-    return group === undefined ? null : cgroup.standingMove(group);
+    try {
+      return group === undefined ? null : cgroup.standingMove(group);
+    } catch {
+      return null;
+    }
   }
 }
 
-/** What goes wrong costs a start some milliseconds, and nobody else anything. */
+/** What goes wrong here, too, costs a start some milliseconds, and nobody else anything. */
 const repeated = (standing: StandingMove): Promise<boolean> => standing.repeat().catch(() => false);

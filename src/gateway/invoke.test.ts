@@ -424,6 +424,9 @@ describe("a function's URL", () => {
     expect((await fetch(at('/hang'))).status).toBe(504);
     harness.deploy(workloadOf('plain', { url: false }));
     await expect.poll(async () => (await fetch(`${harness.url}/w/acme/plain`)).status).toBe(403);
+    expect(await (await fetch(`${harness.url}/w/acme/plain`)).json()).toMatchObject({
+      error: { hint: 'Set "url": true in its bellows.json and deploy it again.' },
+    });
     harness.deploy(
       workloadOf('held', {
         url: false,

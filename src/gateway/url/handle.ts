@@ -37,7 +37,7 @@ export function serveUrl(exchange: UrlExchange): void {
       new BellowsError(
         'Forbidden',
         `The function ${key} has no URL.`,
-        pool.route.websocket === undefined
+        pool.route.websocket === null
           ? 'Set "url": true in its bellows.json and deploy it again.'
           : 'It takes WebSockets: connect to it by ws://. For requests, set "url": true in its bellows.json and deploy it again.',
       ),
