@@ -98,6 +98,11 @@ export function isDiskFull(thrown: unknown): boolean {
   );
 }
 
+/** Whether the system says that a file, or a program, is not there. */
+export function isMissing(thrown: unknown): boolean {
+  return thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT';
+}
+
 /** The expected failure behind an error of the system; undefined for a defect. */
 export function knownSystemError(thrown: unknown): BellowsError | undefined {
   if (!isDiskFull(thrown)) return undefined;

@@ -12,6 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { isMissing } from '../base/errors.ts';
 import { mib } from '../base/quantity.ts';
 import { StringDecoder } from 'node:string_decoder';
 
@@ -105,6 +106,6 @@ function moveIfThere(from: string, to: string): void {
   try {
     renameSync(from, to);
   } catch (thrown) {
-    if (!(thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT')) throw thrown;
+    if (!isMissing(thrown)) throw thrown;
   }
 }

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { knownSystemError } from '../base/errors.ts';
+import { isMissing, knownSystemError } from '../base/errors.ts';
 import type { Layout } from '../sys/layout.ts';
 
 /**
@@ -79,7 +79,7 @@ function readRecord<T>(path: string, schema: z.ZodType<T>): T | undefined {
   try {
     text = readFileSync(path, 'utf8');
   } catch (thrown) {
-    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT') return undefined;
+    if (isMissing(thrown)) return undefined;
     throw thrown;
   }
   try {

@@ -1,5 +1,6 @@
 // Who this unit is, for an agent that was started anew in the same boot. In memory, root's alone: it holds the token.
 import { readFileSync } from 'node:fs';
+import { isMissing } from '../../base/errors.ts';
 import { identity, type Identity } from '../../protocol/guest.ts';
 import { writeFileAtomicSync } from '../../sys/atomic-file.ts';
 
@@ -14,7 +15,7 @@ export function readIdentity(path: string): KeptIdentity | undefined {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
   return keptIdentity.parse(JSON.parse(text));

@@ -11,7 +11,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { BellowsError, messageOf } from '../../base/errors.ts';
+import { BellowsError, isMissing, messageOf } from '../../base/errors.ts';
 import { writeFileAtomic } from '../../sys/atomic-file.ts';
 import { tryLockFile, type FileLock } from '../../sys/file-lock.ts';
 import { contextOf, type Certificate } from './certificate.ts';
@@ -206,10 +206,9 @@ async function sign(below: string, { config, key, days, by: signer }: Signing): 
     const { stdout } = await run('openssl', [...args, ...files], { timeout: opensslMs });
     return stdout;
   } catch (thrown) {
-    const missing = thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT';
     throw new BellowsError(
       'Unavailable',
-      missing
+      isMissing(thrown)
         ? 'The openssl program, which makes certificates for localhost, is not installed.'
         : `openssl made no certificate: ${messageOf(thrown)}`,
       'Install openssl 3 (Debian and Ubuntu: apt-get install openssl), or give a certificate: --tls-cert FILE --tls-key FILE',

@@ -9,7 +9,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { BellowsError, knownSystemError } from '../../base/errors.ts';
+import { BellowsError, isMissing, knownSystemError } from '../../base/errors.ts';
 import { dropFromCache } from '../../sys/file-cache.ts';
 import { endLeftovers, stateFdOf } from './construct.ts';
 import type { UnitCore } from './core.ts';
@@ -92,9 +92,6 @@ async function letGo({ options }: VmHost, paths: readonly string[]): Promise<voi
       if (!isMissing(thrown)) options.onDefect(thrown, `the kernel's memory of ${path}`);
     });
 }
-
-const isMissing = (thrown: unknown): boolean =>
-  thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT';
 
 /** What of taking a unit up is its snapshot. */
 export function wakingOf(
